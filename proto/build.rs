@@ -1,0 +1,15 @@
+//! Compiles the `.proto` files with protox, so that no protoc has to be installed.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    const FILES: [&str; 5] = ["evidence", "orders", "link", "journal", "console"];
+    println!("cargo:rerun-if-changed=seatbeat/v1");
+    let files = FILES.map(|name| format!("seatbeat/v1/{name}.proto"));
+    let descriptors = protox::compile(files, ["."])?;
+    let grpc = std::env::var_os("CARGO_FEATURE_GRPC").is_some();
+    tonic_prost_build::configure()
+        .build_client(grpc)
+        .build_server(grpc)
+        .build_transport(false)
+        .compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,11 @@
+//! The words both sides share: ids, signed envelopes, frames, wire messages, catalogue.
+//! Invariant: no clock, no network, no files; what is signed is kept as the bytes that came.
+
+pub mod frame;
+pub mod ids;
+pub mod instant;
+pub mod signed;
+#[cfg(feature = "tls")]
+pub mod tls;
+pub mod token;
+pub mod wire;

@@ -1,0 +1,109 @@
+//! Signatures over bytes, each kind of payload under a domain of its own, so that no signature can be taken for
+//! one over something else. Invariant: bytes are verified as they came, before they are decoded.
+
+use ed25519_dalek::{Signature, Signer, SigningKey, Verifier, VerifyingKey};
+use sha2::{Digest, Sha256};
+
+use crate::wire::Signed;
+
+/// What a payload is; part of what is signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Domain {
+    /// [`crate::wire::Evidence`], by the machine key.
+    Evidence,
+    /// [`crate::wire::EnrolmentClaim`], by the machine key.
+    EnrolmentClaim,
+    /// [`crate::wire::Order`], by the order key or the service key.
+    Order,
+    /// [`crate::wire::Settings`], by the service key.
+    Settings,
+    /// A statement body (RFC 8785), by the statement key.
+    Statement,
+}
+
+impl Domain {
+    fn text(self) -> &'static [u8] {
+        match self {
+            Self::Evidence => b"seatbeat/v1/evidence\0",
+            Self::EnrolmentClaim => b"seatbeat/v1/enrolment-claim\0",
+            Self::Order => b"seatbeat/v1/order\0",
+            Self::Settings => b"seatbeat/v1/settings\0",
+            Self::Statement => b"seatbeat/v1/statement\0",
+        }
+    }
+
+    fn message(self, payload: &[u8]) -> Vec<u8> {
+        [self.text(), payload].concat()
+    }
+}
+
+/// A signature that does not hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the signature does not belong to these bytes and this key")]
+pub struct BadSignature;
+
+/// Signs a payload.
+pub fn sign(key: &SigningKey, domain: Domain, payload: Vec<u8>) -> Signed {
+    let signature = key.sign(&domain.message(&payload)).to_bytes().to_vec();
+    Signed { payload, signature }
+}
+
+/// Verifies a payload's signature (strictly: no malleable or small-order key passes).
+///
+/// # Errors
+/// When the signature was not made by this key over this payload in this domain.
+pub fn verify(key: &VerifyingKey, domain: Domain, signed: &Signed) -> Result<(), BadSignature> {
+    let signature = Signature::from_slice(&signed.signature).map_err(|_| BadSignature)?;
+    key.verify_strict(&domain.message(&signed.payload), &signature).map_err(|_| BadSignature)
+}
+
+/// A public key from its 32 bytes.
+///
+/// # Errors
+/// When the bytes are no Ed25519 public key.
+pub fn public_key(bytes: &[u8]) -> Result<VerifyingKey, BadSignature> {
+    let bytes: &[u8; 32] = bytes.try_into().map_err(|_| BadSignature)?;
+    VerifyingKey::from_bytes(bytes).map_err(|_| BadSignature)
+}
+
+/// A new key.
+///
+/// # Panics
+/// When the operating system has no randomness to give.
+pub fn new_key() -> SigningKey {
+    let mut seed = zeroize::Zeroizing::new([0u8; 32]);
+    getrandom::fill(seed.as_mut()).expect("the operating system gives random bytes");
+    SigningKey::from_bytes(&seed)
+}
+
+/// SHA-256: the hash that links evidence, and that digests are written in.
+pub fn hash(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+/// Verifies a bare signature, outside of any domain (RFC 8032).
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_bare(key: &VerifyingKey, message: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
+    let signature = Signature::from_slice(signature).map_err(|_| BadSignature)?;
+    key.verify(message, &signature).map_err(|_| BadSignature)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_holds_for_its_bytes_key_and_domain_only() {
+        let (key, other) = (new_key(), new_key());
+        let signed = sign(&key, Domain::Evidence, b"payload".to_vec());
+        assert!(verify(&key.verifying_key(), Domain::Evidence, &signed).is_ok());
+        assert!(verify(&other.verifying_key(), Domain::Evidence, &signed).is_err());
+        assert!(verify(&key.verifying_key(), Domain::Order, &signed).is_err());
+        let changed = Signed { payload: b"Payload".to_vec(), ..signed.clone() };
+        assert!(verify(&key.verifying_key(), Domain::Evidence, &changed).is_err());
+        let cut = Signed { signature: signed.signature[..63].to_vec(), ..signed };
+        assert!(verify(&key.verifying_key(), Domain::Evidence, &cut).is_err());
+    }
+}

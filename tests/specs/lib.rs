@@ -1,0 +1,1 @@
+//! The programs under test; the tests themselves are in main.rs.
