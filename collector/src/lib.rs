@@ -1,1 +1,4 @@
-//! to come
+//! The collector: takes the agents' signed reports, keeps them durably, answers what they add up to.
+//! Invariant: nothing is acknowledged before it is durable, and all state is derived from the journal.
+
+pub mod journal;

@@ -1,0 +1,147 @@
+//! Reading records back, from any thread, while the writer goes on.
+//! Invariant: only what is durable is read, and each record is checked again on its way.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use seatbeat_proto::frame::HEADER_LENGTH;
+
+use super::segment::{Frames, Header, Next};
+use super::{JournalError, Position};
+
+/// Most bytes in one answer, so that a reader that asks for many large records stays small.
+pub const READ_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Every so many records of a segment its place is kept in memory: eight bytes for each such run, and at most this
+/// many frames are passed over to find a record.
+pub const MARK_INTERVAL_RECORDS: u64 = 256;
+
+/// One segment, as far as it is durable.
+#[derive(Debug, Clone)]
+pub struct Segment {
+    pub path: PathBuf,
+    pub first: Position,
+    pub records: u64,
+    pub bytes: u64,
+    /// Where the records number 0, [`MARK_INTERVAL_RECORDS`], … of the segment begin.
+    marks: Vec<u64>,
+}
+
+impl Segment {
+    /// A segment with nothing but its header.
+    pub fn empty(path: PathBuf, first: Position) -> Self {
+        Self { path, first, records: 0, bytes: Header::encoded_length(), marks: Vec::new() }
+    }
+
+    /// Notes one more record, as its frame's length.
+    pub fn grow(&mut self, frame_length: u64) {
+        if self.records.is_multiple_of(MARK_INTERVAL_RECORDS) {
+            self.marks.push(self.bytes);
+        }
+        self.records += 1;
+        self.bytes += frame_length;
+    }
+
+    /// The position behind its last record.
+    pub fn end(&self) -> Position {
+        self.first.plus(self.records)
+    }
+
+    /// A place at or a little before a record: where it is, and which record begins there.
+    fn mark_before(&self, position: Position) -> (u64, Position) {
+        let run = (position.0 - self.first.0) / MARK_INTERVAL_RECORDS;
+        (self.marks[run as usize], self.first.plus(run * MARK_INTERVAL_RECORDS))
+    }
+}
+
+/// The segments in order; the last one grows.
+pub type Segments = Arc<RwLock<Vec<Segment>>>;
+
+/// Where to go on reading.
+struct Place {
+    path: PathBuf,
+    offset: u64,
+    position: Position,
+    end: u64,
+}
+
+/// Reads a file journal on file handles of its own.
+#[derive(Debug, Clone)]
+pub struct FileReader {
+    segments: Segments,
+}
+
+impl FileReader {
+    pub(super) fn new(segments: Segments) -> Self {
+        Self { segments }
+    }
+
+    /// The position behind the last durable record.
+    pub fn size(&self) -> Position {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        segments.last().map_or(Position(0), Segment::end)
+    }
+
+    /// As [`super::Journal::read_from`].
+    ///
+    /// # Errors
+    /// When the records cannot be read, or are no longer what was written.
+    pub fn read_from(&self, from: Position, limit: usize) -> Result<Vec<(Position, Vec<u8>)>, JournalError> {
+        let mut records = Vec::new();
+        let mut bytes = 0;
+        let mut next = from;
+        while records.len() < limit && bytes < READ_BYTES_MAX {
+            let Some(place) = self.place_of(next) else { break };
+            read_segment(&place, next, limit, &mut bytes, &mut records)?;
+            next = from.plus(records.len() as u64);
+        }
+        Ok(records)
+    }
+
+    fn place_of(&self, position: Position) -> Option<Place> {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        let behind = segments.partition_point(|segment| segment.first <= position);
+        let segment = segments.get(behind.checked_sub(1)?)?;
+        if position >= segment.end() {
+            return None;
+        }
+        let (offset, position) = segment.mark_before(position);
+        Some(Place { path: segment.path.clone(), offset, position, end: segment.bytes })
+    }
+}
+
+fn read_segment(
+    place: &Place,
+    from: Position,
+    limit: usize,
+    bytes: &mut usize,
+    records: &mut Vec<(Position, Vec<u8>)>,
+) -> Result<(), JournalError> {
+    let read = |source| JournalError::Io { act: "read", path: place.path.clone(), source };
+    let damaged = |offset| JournalError::Damaged {
+        path: place.path.clone(),
+        offset,
+        what: "a record was changed or cut",
+    };
+    let file = File::open(&place.path).map_err(read)?;
+    let mut frames = Frames::between(file, place.offset, place.end).map_err(read)?;
+    let mut position = place.position;
+    while records.len() < limit && *bytes < READ_BYTES_MAX {
+        let offset = frames.offset();
+        match frames.next() {
+            Ok(Next::Whole(frame)) => {
+                if position >= from {
+                    *bytes += frame.len();
+                    records.push((position, frame[HEADER_LENGTH..].to_vec()));
+                }
+                position = position.plus(1);
+            }
+            Ok(Next::End) => break,
+            Ok(Next::Broken) => return Err(damaged(offset)),
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Err(damaged(offset)),
+            Err(error) => return Err(read(error)),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,225 @@
+//! What a start makes of the files it finds: every frame is read and checked, one in memory at a time.
+//! Invariant: nothing but a torn tail of the last segment is ever cut; anything else that is wrong stops the start.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use seatbeat_proto::frame::{self, HEADER_LENGTH, Tail};
+use sha2::{Digest, Sha256};
+
+use super::disk::Disk;
+use super::file::BATCH_BYTES_MAX;
+use super::reader::Segment;
+use super::segment::{Frames, Header, HeaderError, NO_LINK, Next, path_of, position_in};
+use super::{JournalError, Position};
+
+/// A journal as it was found.
+pub struct Recovered {
+    pub segments: Vec<Segment>,
+    /// The last segment's file, to be written on.
+    pub file: File,
+    /// The hash over the last segment so far.
+    pub hasher: Sha256,
+}
+
+/// Reads all segments of a folder; begins the first one where there is none.
+pub fn recover(folder: &Path, disk: &dyn Disk) -> Result<Recovered, JournalError> {
+    let firsts = list(folder)?;
+    let mut segments = Vec::with_capacity(firsts.len());
+    let mut header = Header { first: Position(0), link: NO_LINK };
+    let Some((&last, earlier)) = firsts.split_last() else {
+        let (file, hasher) = create(folder, header, disk)?;
+        let segment = Segment::empty(path_of(folder, header.first), header.first);
+        return Ok(Recovered { segments: vec![segment], file, hasher });
+    };
+    for &first in earlier {
+        let found = Scan::of(folder, first, header)?;
+        if found.broken {
+            return Err(found.damage("a frame was changed or cut, and more segments follow"));
+        }
+        header = Header { first: found.segment.end(), link: found.hasher.finalize().into() };
+        segments.push(found.segment);
+    }
+    let found = Scan::of(folder, last, header)?;
+    let (segment, file, hasher) = found.mend(header, disk)?;
+    disk.sync_folder(folder).map_err(|e| JournalError::io("sync the folder", folder, e))?;
+    segments.push(segment);
+    Ok(Recovered { segments, file, hasher })
+}
+
+/// Begins a segment; its name and its header are durable when this returns.
+pub fn create(folder: &Path, header: Header, disk: &dyn Disk) -> Result<(File, Sha256), JournalError> {
+    let path = path_of(folder, header.first);
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|e| JournalError::io("create", &path, e))?;
+    let bytes = header.encode();
+    if let Err(error) = write_all_at(disk, &file, &bytes, 0) {
+        // A file without a header is no segment yet: the next try begins it again.
+        let _ = fs::remove_file(&path);
+        return Err(JournalError::io("write", &path, error));
+    }
+    // From here on an error is final, whatever its kind: what the disk holds is not known.
+    disk.sync_data(&file).map_err(|source| JournalError::Io { act: "sync", path, source })?;
+    disk.sync_folder(folder).map_err(|source| JournalError::Io {
+        act: "sync the folder",
+        path: folder.into(),
+        source,
+    })?;
+    Ok((file, Sha256::new_with_prefix(&bytes)))
+}
+
+/// Writes all of the bytes, in as many pieces as the disk takes them.
+pub fn write_all_at(disk: &dyn Disk, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    let mut done = 0;
+    while done < bytes.len() {
+        match disk.write_at(file, &bytes[done..], offset + done as u64) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => done += written,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn list(folder: &Path) -> Result<Vec<Position>, JournalError> {
+    let failed = |source| JournalError::Io { act: "list", path: folder.into(), source };
+    let mut firsts = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        match name.to_str().and_then(position_in) {
+            Some(first) => firsts.push(first),
+            None => {
+                tracing::warn!(file = ?name, folder = %folder.display(), "no journal segment, left alone")
+            }
+        }
+    }
+    firsts.sort_unstable();
+    Ok(firsts)
+}
+
+/// One segment, read up to its end or to what is no whole frame.
+struct Scan {
+    segment: Segment,
+    file: File,
+    hasher: Sha256,
+    /// Bytes of whole frames: 0 when not even the header is one.
+    whole: u64,
+    length: u64,
+    broken: bool,
+}
+
+impl Scan {
+    /// `expected` is the header that fits behind the segment before.
+    fn of(folder: &Path, first: Position, expected: Header) -> Result<Self, JournalError> {
+        let path = path_of(folder, first);
+        if first > expected.first {
+            return Err(JournalError::Missing { path: path_of(folder, expected.first), next: path });
+        }
+        if first < expected.first {
+            let what = "this segment begins inside the one before it";
+            return Err(JournalError::Damaged { path, offset: 0, what });
+        }
+        let failed = |source| JournalError::Io { act: "read", path: path.clone(), source };
+        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        let mut frames = Frames::between(file.try_clone().map_err(failed)?, 0, length).map_err(failed)?;
+        let segment = Segment::empty(path.clone(), first);
+        let mut scan = Self { segment, file, hasher: Sha256::new(), whole: 0, length, broken: false };
+        loop {
+            match frames.next().map_err(failed)? {
+                Next::Whole(frame) => scan.take(frame, expected)?,
+                Next::End => break,
+                Next::Broken => {
+                    scan.broken = true;
+                    break;
+                }
+            }
+        }
+        Ok(scan)
+    }
+
+    fn take(&mut self, frame: &[u8], expected: Header) -> Result<(), JournalError> {
+        if self.whole > 0 {
+            self.segment.grow(frame.len() as u64);
+        } else {
+            match Header::decode(&frame[HEADER_LENGTH..]) {
+                Ok(header) if header.first != self.segment.first || header.first != expected.first => {
+                    return Err(
+                        self.damage("this segment belongs elsewhere: its first position does not fit")
+                    );
+                }
+                Ok(header) if header.link != expected.link => {
+                    return Err(self.damage("this segment does not continue the one before it"));
+                }
+                Ok(_) => {}
+                Err(HeaderError::Newer(found)) => {
+                    let path = self.segment.path.clone();
+                    return Err(JournalError::NewerFormat { path, found, known: super::segment::FORMAT });
+                }
+                Err(HeaderError::Alien) => return Err(self.damage("no header of a journal segment")),
+            }
+        }
+        self.hasher.update(frame);
+        self.whole += frame.len() as u64;
+        Ok(())
+    }
+
+    fn damage(&self, what: &'static str) -> JournalError {
+        JournalError::Damaged { path: self.segment.path.clone(), offset: self.whole, what }
+    }
+
+    /// Cuts the last segment's torn tail, and makes what was found durable: a process that was killed may have
+    /// left whole frames that no sync covered yet, and they are about to be relied upon.
+    fn mend(mut self, header: Header, disk: &dyn Disk) -> Result<(Segment, File, Sha256), JournalError> {
+        if self.broken {
+            self.check_torn()?;
+            tracing::warn!(
+                path = %self.segment.path.display(),
+                keep = self.whole,
+                cut = self.length - self.whole,
+                "cut a record that was never finished off the journal"
+            );
+        }
+        let path = self.segment.path.clone();
+        let failed = |act| move |source| JournalError::Io { act, path, source };
+        if self.broken {
+            disk.set_length(&self.file, self.whole).map_err(failed.clone()("cut"))?;
+        }
+        if self.whole == 0 {
+            let bytes = header.encode();
+            write_all_at(disk, &self.file, &bytes, 0).map_err(failed.clone()("write"))?;
+            self.hasher.update(&bytes);
+        }
+        disk.sync_data(&self.file).map_err(failed("sync"))?;
+        Ok((self.segment, self.file, self.hasher))
+    }
+
+    /// A torn tail is no longer than one batch, and nothing whole stands in it.
+    fn check_torn(&self) -> Result<(), JournalError> {
+        let damaged = || self.damage("a record was changed; it is not the end of an unfinished write");
+        let rest = usize::try_from(self.length - self.whole).map_err(|_| damaged())?;
+        if rest > BATCH_BYTES_MAX {
+            return Err(damaged());
+        }
+        let mut bytes = vec![0; rest];
+        let path = self.segment.path.clone();
+        self.file.read_exact_at(&mut bytes, self.whole).map_err(|source| JournalError::Io {
+            act: "read",
+            path,
+            source,
+        })?;
+        match frame::tail(&bytes, 0) {
+            Tail::Damaged { .. } => Err(damaged()),
+            Tail::Clean | Tail::Torn { .. } => Ok(()),
+        }
+    }
+}

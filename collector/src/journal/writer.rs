@@ -1,0 +1,332 @@
+//! The group commit: many callers, one thread that writes, one sync for all that waited.
+//! Invariant: a caller is answered only after its records are durable and `committed` has seen them, in order.
+
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::Duration;
+
+use seatbeat_proto::frame;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+
+use super::file::BATCH_BYTES_MAX;
+use super::{Journal, JournalError, Position};
+
+/// Most records gathered into one batch: more would make the first of them wait without saving a sync that counts.
+pub const BATCH_RECORDS_MAX: usize = 512;
+
+/// Most bytes gathered into one batch; only a single group of records may be larger (up to [`BATCH_BYTES_MAX`]).
+pub const GATHER_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Longest that the first record of a batch waits for others, about what one sync of a plain disk takes. A record
+/// that comes alone does not wait at all.
+pub const GATHER_MILLISECONDS_MAX: u64 = 5;
+
+/// Bytes that may wait to be written; whoever brings more waits before its records are taken.
+pub const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Why records were not appended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// No room on the disk. Nothing of it was kept; try again later.
+    #[error("the journal is full: {0}")]
+    Full(Arc<str>),
+    /// The writer has stopped for good; the process is expected to exit. Whether the records were kept shows at the
+    /// next start.
+    #[error("the journal has failed: {0}")]
+    Fatal(Arc<str>),
+    /// The writer was closed before it took the records.
+    #[error("the journal is closed")]
+    Closed,
+    /// More at once than the journal takes.
+    #[error("{bytes} bytes are more than the journal takes at once ({limit})")]
+    TooLarge {
+        /// How many came.
+        bytes: usize,
+        /// How many may.
+        limit: usize,
+    },
+}
+
+impl AppendError {
+    fn of(error: &JournalError) -> Self {
+        match error {
+            JournalError::Full { .. } => Self::Full(chain(error)),
+            JournalError::TooLarge { bytes, limit } => Self::TooLarge { bytes: *bytes, limit: *limit },
+            _ => Self::Fatal(chain(error)),
+        }
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> Arc<str> {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}")).into()
+}
+
+/// Records of one caller, and how to answer it.
+struct Group {
+    records: Vec<Vec<u8>>,
+    bytes: usize,
+    answer: oneshot::Sender<Result<Position, AppendError>>,
+    /// The group's share of the queue, given back when it is answered.
+    _room: OwnedSemaphorePermit,
+}
+
+enum Job {
+    Append(Group),
+    Close,
+}
+
+/// Hands records to the writer.
+#[derive(Clone)]
+pub struct Appender {
+    jobs: mpsc::UnboundedSender<Job>,
+    room: Arc<Semaphore>,
+    ending: Arc<OnceLock<AppendError>>,
+}
+
+impl Appender {
+    /// Appends one record; as [`Appender::append_all`].
+    ///
+    /// # Errors
+    /// As [`Appender::append_all`].
+    pub async fn append(&self, record: Vec<u8>) -> Result<Position, AppendError> {
+        self.append_all(vec![record]).await
+    }
+
+    /// Appends records, adjacent and in order, all or none. Answers the position of the first one when all are
+    /// durable and `committed` has returned. Dropping the future does not take back records already handed over.
+    ///
+    /// # Errors
+    /// [`AppendError::Full`] and [`AppendError::TooLarge`] leave nothing behind; see each.
+    pub async fn append_all(&self, records: Vec<Vec<u8>>) -> Result<Position, AppendError> {
+        let bytes = records.iter().map(|record| frame::HEADER_LENGTH + record.len()).sum();
+        let longest = records.iter().map(Vec::len).max().unwrap_or(0);
+        for (bytes, limit) in [(bytes, BATCH_BYTES_MAX), (longest, frame::BODY_LENGTH_MAX)] {
+            if bytes > limit {
+                return Err(AppendError::TooLarge { bytes, limit });
+            }
+        }
+        let room =
+            Arc::clone(&self.room).acquire_many_owned(bytes as u32).await.map_err(|_| self.ending())?;
+        let (answer, answered) = oneshot::channel();
+        let group = Group { records, bytes, answer, _room: room };
+        self.jobs.send(Job::Append(group)).map_err(|_| self.ending())?;
+        answered.await.unwrap_or_else(|_| Err(self.ending()))
+    }
+
+    /// Bytes that wait to be written, of [`QUEUE_BYTES_MAX`] that may: a door that sees little room left should
+    /// refuse early.
+    pub fn waiting_bytes(&self) -> usize {
+        QUEUE_BYTES_MAX.saturating_sub(self.room.available_permits())
+    }
+
+    fn ending(&self) -> AppendError {
+        self.ending.get().cloned().unwrap_or(AppendError::Closed)
+    }
+}
+
+/// The writer thread, seen from outside. Dropping it lets the thread go on until the last [`Appender`] is gone.
+pub struct WriterHandle {
+    jobs: mpsc::WeakUnboundedSender<Job>,
+    ended: watch::Receiver<()>,
+    ending: Arc<OnceLock<AppendError>>,
+}
+
+impl WriterHandle {
+    /// Returns when the writer has ended and let go of its journal: [`AppendError::Closed`] after a close,
+    /// [`AppendError::Fatal`] when the process should exit.
+    pub async fn ended(&mut self) -> AppendError {
+        while self.ended.changed().await.is_ok() {}
+        self.ending.get().cloned().unwrap_or(AppendError::Closed)
+    }
+
+    /// Takes no more records, writes those that wait, answers them, and returns when the journal is let go.
+    ///
+    /// # Errors
+    /// [`AppendError::Fatal`] when the writer had failed.
+    pub async fn close(mut self) -> Result<(), AppendError> {
+        if let Some(jobs) = self.jobs.upgrade() {
+            let _ = jobs.send(Job::Close);
+        }
+        match self.ended().await {
+            AppendError::Closed => Ok(()),
+            failed => Err(failed),
+        }
+    }
+}
+
+/// Starts the one thread that writes the journal. `committed` is called on it with each durable batch and the
+/// position of its first record, in order, before the callers are answered: the fold runs there.
+pub fn start(
+    journal: Box<dyn Journal>,
+    committed: impl FnMut(Position, &[Vec<u8>]) + Send + 'static,
+) -> (Appender, WriterHandle) {
+    let (jobs, queue) = mpsc::unbounded_channel();
+    let room = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
+    let ending = Arc::new(OnceLock::new());
+    let (end, ended) = watch::channel(());
+    let handle = WriterHandle { jobs: jobs.downgrade(), ended, ending: Arc::clone(&ending) };
+    let appender = Appender { jobs, room: Arc::clone(&room), ending: Arc::clone(&ending) };
+    let last_words = LastWords { room: Arc::clone(&room), ending: Arc::clone(&ending), _end: end };
+    let writer = Writer { journal, committed, queue, room, ending: Arc::clone(&ending), closing: false };
+    let spawned = thread::Builder::new().name("journal".into()).spawn(move || {
+        // Dropped behind the writer, so that the journal is let go before anyone hears of the end.
+        let _last_words = last_words;
+        writer.run();
+    });
+    if let Err(error) = spawned {
+        let _ = ending.set(AppendError::Fatal(format!("failed to start the writer thread: {error}").into()));
+    }
+    (appender, handle)
+}
+
+/// Tells everyone that the thread has ended, even when it panicked.
+struct LastWords {
+    room: Arc<Semaphore>,
+    ending: Arc<OnceLock<AppendError>>,
+    _end: watch::Sender<()>,
+}
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        let _ = self.ending.set(AppendError::Fatal("the writer thread panicked".into()));
+        self.room.close();
+    }
+}
+
+struct Writer<C> {
+    journal: Box<dyn Journal>,
+    committed: C,
+    queue: mpsc::UnboundedReceiver<Job>,
+    room: Arc<Semaphore>,
+    ending: Arc<OnceLock<AppendError>>,
+    closing: bool,
+}
+
+impl<C: FnMut(Position, &[Vec<u8>])> Writer<C> {
+    fn run(mut self) {
+        // Only for waiting with a timeout; nothing else runs on it.
+        let ending = match tokio::runtime::Builder::new_current_thread().enable_time().build() {
+            Ok(runtime) => runtime.block_on(self.write_until_the_end()),
+            Err(error) => AppendError::Fatal(format!("failed to start the writer's timer: {error}").into()),
+        };
+        let _ = self.ending.set(ending.clone());
+        self.room.close();
+        self.queue.close();
+        while let Ok(job) = self.queue.try_recv() {
+            if let Job::Append(group) = job {
+                let _ = group.answer.send(Err(ending.clone()));
+            }
+        }
+    }
+
+    async fn write_until_the_end(&mut self) -> AppendError {
+        let mut left_over = None;
+        loop {
+            let first = match left_over.take() {
+                Some(group) => group,
+                None => match self.queue.recv().await {
+                    Some(Job::Append(group)) => group,
+                    Some(Job::Close) => {
+                        self.close();
+                        continue;
+                    }
+                    None => return AppendError::Closed,
+                },
+            };
+            let mut batch = Batch::new(first);
+            self.gather(&mut batch, &mut left_over).await;
+            if let Err(fatal) = self.commit(batch) {
+                left_over.into_iter().for_each(|group: Group| drop(group.answer.send(Err(fatal.clone()))));
+                return fatal;
+            }
+        }
+    }
+
+    fn close(&mut self) {
+        self.closing = true;
+        self.room.close();
+        self.queue.close();
+    }
+
+    /// Takes what waits already; when that is more than one group, others are at it too and get a moment.
+    async fn gather(&mut self, batch: &mut Batch, left_over: &mut Option<Group>) {
+        while left_over.is_none() && !batch.is_full() {
+            match self.queue.try_recv() {
+                Ok(job) => self.take(job, batch, left_over),
+                Err(_) => break,
+            }
+        }
+        if batch.groups.len() < 2 || self.closing {
+            return;
+        }
+        let _ = tokio::time::timeout(Duration::from_millis(GATHER_MILLISECONDS_MAX), async {
+            while left_over.is_none() && !batch.is_full() && !self.closing {
+                match self.queue.recv().await {
+                    Some(job) => self.take(job, batch, left_over),
+                    None => break,
+                }
+            }
+        })
+        .await;
+    }
+
+    fn take(&mut self, job: Job, batch: &mut Batch, left_over: &mut Option<Group>) {
+        match job {
+            Job::Append(group) if batch.fits(&group) => batch.push(group),
+            Job::Append(group) => *left_over = Some(group),
+            Job::Close => self.close(),
+        }
+    }
+
+    fn commit(&mut self, batch: Batch) -> Result<(), AppendError> {
+        let Batch { records, groups, .. } = batch;
+        let first = match self.journal.append(&records) {
+            Ok(first) => first,
+            Err(error) => {
+                let error = AppendError::of(&error);
+                groups.into_iter().for_each(|(_, group)| drop(group.answer.send(Err(error.clone()))));
+                return if matches!(error, AppendError::Fatal(_)) { Err(error) } else { Ok(()) };
+            }
+        };
+        if !records.is_empty() {
+            (self.committed)(first, &records);
+        }
+        for (offset, group) in groups {
+            let _ = group.answer.send(Ok(first.plus(offset)));
+        }
+        Ok(())
+    }
+}
+
+/// Groups that are written together.
+struct Batch {
+    records: Vec<Vec<u8>>,
+    bytes: usize,
+    /// Each with the number of records before it.
+    groups: Vec<(u64, Group)>,
+}
+
+impl Batch {
+    fn new(first: Group) -> Self {
+        let mut batch = Self { records: Vec::new(), bytes: 0, groups: Vec::new() };
+        batch.push(first);
+        batch
+    }
+
+    fn push(&mut self, mut group: Group) {
+        let offset = self.records.len() as u64;
+        self.records.append(&mut group.records);
+        self.bytes += group.bytes;
+        self.groups.push((offset, group));
+    }
+
+    fn fits(&self, group: &Group) -> bool {
+        self.records.len() + group.records.len() <= BATCH_RECORDS_MAX
+            && self.bytes + group.bytes <= GATHER_BYTES_MAX
+    }
+
+    fn is_full(&self) -> bool {
+        self.records.len() >= BATCH_RECORDS_MAX || self.bytes >= GATHER_BYTES_MAX
+    }
+}
