@@ -179,3 +179,176 @@ impl Journal for FileJournal {
         self.reader().size()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering::SeqCst;
+
+    use super::*;
+    use crate::journal::disk::faults::FaultyDisk;
+    use crate::journal::reader::{MARK_INTERVAL_RECORDS, READ_BYTES_MAX};
+
+    fn open(folder: &Path, disk: &Arc<FaultyDisk>) -> FileJournal {
+        FileJournal::open_on(folder, Arc::clone(disk) as Arc<dyn Disk>, 1 << 20).unwrap()
+    }
+
+    fn records(texts: &[&str]) -> Vec<Vec<u8>> {
+        texts.iter().map(|text| text.as_bytes().to_vec()).collect()
+    }
+
+    fn all(journal: &FileJournal) -> Vec<Vec<u8>> {
+        journal.read_from(Position(0), usize::MAX).unwrap().into_iter().map(|(_, record)| record).collect()
+    }
+
+    #[test]
+    fn records_come_back_in_order_after_a_restart_on_a_real_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let mut journal = FileJournal::open(&path).unwrap();
+        assert_eq!(journal.append(&records(&["a", "", "c"])).unwrap(), Position(0));
+        assert_eq!(journal.append(&records(&["d"])).unwrap(), Position(3));
+        assert_eq!(journal.append(&[]).unwrap(), Position(4));
+        drop(journal);
+        let journal = FileJournal::open(&path).unwrap();
+        assert_eq!((all(&journal), journal.size()), (records(&["a", "", "c", "d"]), Position(4)));
+    }
+
+    #[test]
+    fn a_full_disk_at_any_byte_of_an_append_loses_nothing_and_appending_goes_on() {
+        let (first, second) = (records(&["kept one", "kept two"]), records(&["later", "", "and last"]));
+        let bytes = second.iter().map(|record| record.len() as u64 + 8).sum::<u64>();
+        for room in 0..bytes {
+            let (folder, disk) = (tempfile::tempdir().unwrap(), Arc::default());
+            let mut journal = open(folder.path(), &disk);
+            journal.append(&first).unwrap();
+            disk.room.store(room, SeqCst);
+            disk.write_length_max.store(5, SeqCst);
+            for _ in 0..2 {
+                disk.room.fetch_min(room, SeqCst);
+                assert!(journal.append(&second).unwrap_err().is_full(), "{room} bytes of room");
+                assert_eq!(all(&journal), first);
+            }
+            disk.room.store(u64::MAX, SeqCst);
+            assert_eq!(journal.append(&second).unwrap(), Position(2));
+            drop(journal);
+            assert_eq!(all(&open(folder.path(), &disk)), [first.clone(), second.clone()].concat());
+        }
+    }
+
+    #[test]
+    fn a_full_disk_at_any_byte_of_a_new_segment_loses_nothing_and_appending_goes_on() {
+        let first = vec![vec![1; 1 << 19]];
+        for room in 0..Header::encoded_length() + 100 {
+            let (folder, disk) = (tempfile::tempdir().unwrap(), Arc::<FaultyDisk>::default());
+            let mut journal = FileJournal::open_on(folder.path(), Arc::clone(&disk) as _, 1 << 19).unwrap();
+            journal.append(&first).unwrap();
+            disk.room.store(room, SeqCst);
+            assert!(journal.append(&[vec![2; 93]]).unwrap_err().is_full(), "{room} bytes of room");
+            disk.room.store(u64::MAX, SeqCst);
+            assert_eq!(journal.append(&[vec![3; 3]]).unwrap(), Position(1));
+            drop(journal);
+            assert_eq!(all(&open(folder.path(), &disk)), [first.clone(), vec![vec![3; 3]]].concat());
+        }
+    }
+
+    #[test]
+    fn a_failed_sync_is_final_until_the_next_start() {
+        let (folder, disk) = (tempfile::tempdir().unwrap(), Arc::default());
+        let mut journal = open(folder.path(), &disk);
+        journal.append(&records(&["kept"])).unwrap();
+        disk.sync_fails.store(true, SeqCst);
+        let error = journal.append(&records(&["in doubt"])).unwrap_err();
+        assert!(matches!(error, JournalError::Io { act: "sync", .. }), "{error}");
+        disk.sync_fails.store(false, SeqCst);
+        assert!(matches!(journal.append(&records(&["no"])).unwrap_err(), JournalError::Failed { .. }));
+        assert_eq!(all(&journal), records(&["kept"]));
+        drop(journal);
+        assert_eq!(all(&open(folder.path(), &disk)), records(&["kept", "in doubt"]));
+    }
+
+    #[test]
+    fn an_unfinished_batch_that_cannot_be_cut_off_is_final() {
+        let (folder, disk) = (tempfile::tempdir().unwrap(), Arc::default());
+        let mut journal = open(folder.path(), &disk);
+        disk.room.store(4, SeqCst);
+        disk.cut_fails.store(true, SeqCst);
+        assert!(!journal.append(&records(&["never"])).unwrap_err().is_full());
+        disk.room.store(u64::MAX, SeqCst);
+        assert!(matches!(journal.append(&records(&["no"])).unwrap_err(), JournalError::Failed { .. }));
+        disk.cut_fails.store(false, SeqCst);
+        drop(journal);
+        assert_eq!(open(folder.path(), &disk).size(), Position(0));
+    }
+
+    #[test]
+    fn a_record_or_batch_over_the_limit_is_refused_and_leaves_nothing_behind() {
+        let (folder, disk) = (tempfile::tempdir().unwrap(), Arc::default());
+        let mut journal = open(folder.path(), &disk);
+        let too_long = vec![0; frame::BODY_LENGTH_MAX + 1];
+        let too_many = vec![vec![0; frame::BODY_LENGTH_MAX]; 16];
+        for batch in [vec![b"good".to_vec(), too_long], too_many] {
+            let error = journal.append(&batch).unwrap_err();
+            assert!(matches!(error, JournalError::TooLarge { .. }), "{error}");
+        }
+        assert_eq!(journal.append(&records(&["small"])).unwrap(), Position(0));
+        assert_eq!(all(&journal), records(&["small"]));
+    }
+
+    #[test]
+    fn a_second_open_is_refused_until_the_first_is_dropped() {
+        let (folder, disk) = (tempfile::tempdir().unwrap(), Arc::default());
+        let journal = open(folder.path(), &disk);
+        let error = FileJournal::open(folder.path()).err().unwrap();
+        assert!(matches!(error, JournalError::InUse { .. }) && error.hint().is_some(), "{error}");
+        drop(journal);
+        open(folder.path(), &disk);
+    }
+
+    #[test]
+    fn any_position_is_found_across_segments_and_marks() {
+        let (folder, disk) = (tempfile::tempdir().unwrap(), Arc::<FaultyDisk>::default());
+        let segment_bytes_max = 10 * (MARK_INTERVAL_RECORDS * 2 + 7);
+        let mut journal = FileJournal::open_on(folder.path(), disk, segment_bytes_max).unwrap();
+        let count = MARK_INTERVAL_RECORDS as u16 * 5;
+        for number in 0..count {
+            journal.append(&[number.to_le_bytes().to_vec()]).unwrap();
+        }
+        assert!(fs::read_dir(folder.path()).unwrap().count() > 2);
+        for from in 0..count + 2 {
+            let read = journal.reader().read_from(Position(from.into()), 3).unwrap();
+            let expected: Vec<_> = (from..count.min(from + 3))
+                .map(|number| (Position(number.into()), number.to_le_bytes().to_vec()))
+                .collect();
+            assert_eq!(read, expected, "from {from}");
+        }
+        assert_eq!(all(&journal).len(), usize::from(count));
+    }
+
+    #[test]
+    fn an_answer_is_bounded_in_bytes_and_never_empty_before_the_end() {
+        let (folder, disk) = (tempfile::tempdir().unwrap(), Arc::default());
+        let mut journal = open(folder.path(), &disk);
+        for _ in 0..12 {
+            journal.append(&[vec![7; frame::BODY_LENGTH_MAX]]).unwrap();
+        }
+        let first = journal.read_from(Position(0), usize::MAX).unwrap();
+        assert_eq!(first.len(), READ_BYTES_MAX / frame::BODY_LENGTH_MAX);
+        let rest = journal.read_from(Position(first.len() as u64), usize::MAX).unwrap();
+        assert_eq!(first.len() + rest.len(), 12);
+        assert!(journal.read_from(Position(12), usize::MAX).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_record_that_changed_since_the_start_is_not_handed_out() {
+        let (folder, disk) = (tempfile::tempdir().unwrap(), Arc::default());
+        let mut journal = open(folder.path(), &disk);
+        journal.append(&records(&["one", "two"])).unwrap();
+        let path = path_of(folder.path(), Position(0));
+        let mut bytes = fs::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&path, bytes).unwrap();
+        assert_eq!(journal.read_from(Position(0), 1).unwrap().len(), 1);
+        let error = journal.read_from(Position(1), 1).unwrap_err();
+        assert!(matches!(error, JournalError::Damaged { .. }), "{error}");
+    }
+}

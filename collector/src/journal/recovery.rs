@@ -223,3 +223,184 @@ impl Scan {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::journal::disk::faults::FaultyDisk;
+    use crate::journal::{FileJournal, Journal};
+
+    const SEGMENT_BYTES_MAX: u64 = 150;
+
+    fn open(folder: &Path) -> Result<FileJournal, JournalError> {
+        FileJournal::open_on(folder, Arc::<FaultyDisk>::default(), SEGMENT_BYTES_MAX)
+    }
+
+    fn all(journal: &FileJournal) -> Vec<Vec<u8>> {
+        journal.read_from(Position(0), usize::MAX).unwrap().into_iter().map(|(_, record)| record).collect()
+    }
+
+    /// A journal of several segments, the last with three records; its records, and its segments in order.
+    fn written(folder: &Path) -> (Vec<Vec<u8>>, Vec<std::path::PathBuf>) {
+        let records: Vec<_> = (0..11u8).map(|number| vec![number; 12 + usize::from(number) % 3]).collect();
+        let mut journal = open(folder).unwrap();
+        for record in &records {
+            journal.append(std::slice::from_ref(record)).unwrap();
+        }
+        let segments: Vec<_> = list(folder).unwrap().iter().map(|&first| path_of(folder, first)).collect();
+        assert!(segments.len() > 2);
+        (records, segments)
+    }
+
+    /// Where the frames of a segment begin and end.
+    fn bounds(path: &Path) -> Vec<u64> {
+        let file = File::open(path).unwrap();
+        let length = file.metadata().unwrap().len();
+        let mut frames = Frames::between(file, 0, length).unwrap();
+        let mut bounds = vec![0];
+        while let Next::Whole(_) = frames.next().unwrap() {
+            bounds.push(frames.offset());
+        }
+        bounds
+    }
+
+    #[test]
+    fn the_last_segment_cut_at_any_byte_reopens_with_exactly_its_whole_records() {
+        let folder = tempfile::tempdir().unwrap();
+        let (records, segments) = written(folder.path());
+        let last = segments.last().unwrap();
+        let (bytes, bounds) = (fs::read(last).unwrap(), bounds(last));
+        for cut in 0..=bytes.len() {
+            fs::write(last, &bytes[..cut]).unwrap();
+            let lost = bounds[1..].iter().filter(|&&end| end > cut as u64).count().min(bounds.len() - 2);
+            let kept = &records[..records.len() - lost];
+            let mut journal = open(folder.path()).unwrap();
+            assert_eq!(all(&journal), kept, "cut at {cut}");
+            journal.append(&[b"next".to_vec()]).unwrap();
+            drop(journal);
+            assert_eq!(
+                all(&open(folder.path()).unwrap()),
+                [kept, &[b"next".to_vec()]].concat(),
+                "cut at {cut}"
+            );
+            for alien in list(folder.path()).unwrap().iter().map(|&first| path_of(folder.path(), first)) {
+                if !segments.contains(&alien) {
+                    fs::remove_file(alien).unwrap();
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_before_the_last_record_stops_the_start_and_names_file_and_byte() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_, segments) = written(folder.path());
+        for segment in &segments {
+            let (bytes, bounds) = (fs::read(segment).unwrap(), bounds(segment));
+            let last = segment == segments.last().unwrap();
+            let end = if last { bounds[bounds.len() - 2] } else { bytes.len() as u64 };
+            for byte in 0..end {
+                let mut damaged = bytes.clone();
+                damaged[byte as usize] ^= 1 << (byte % 8);
+                fs::write(segment, &damaged).unwrap();
+                let begins = *bounds.iter().rfind(|&&begin| begin <= byte).unwrap();
+                match open(folder.path()).err() {
+                    Some(JournalError::Damaged { path, offset, .. }) => {
+                        assert_eq!((&path, offset), (segment, begins), "byte {byte}");
+                    }
+                    other => panic!("byte {byte} of {}: {other:?}", segment.display()),
+                }
+                assert_eq!(fs::read(segment).unwrap(), damaged, "a refused start changes nothing");
+            }
+            fs::write(segment, &bytes).unwrap();
+        }
+        open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn a_segment_cut_before_the_last_one_stops_the_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_, segments) = written(folder.path());
+        let bytes = fs::read(&segments[1]).unwrap();
+        for cut in 0..bytes.len() {
+            fs::write(&segments[1], &bytes[..cut]).unwrap();
+            assert!(open(folder.path()).is_err(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_missing_segment_stops_the_start_and_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_, segments) = written(folder.path());
+        for (missing, next) in segments.iter().zip(&segments[1..]) {
+            let aside = folder.path().join("aside");
+            fs::rename(missing, &aside).unwrap();
+            match open(folder.path()).err() {
+                Some(JournalError::Missing { path, next: found }) => {
+                    assert_eq!((&path, &found), (missing, next))
+                }
+                other => panic!("{other:?}"),
+            }
+            fs::rename(&aside, missing).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_segment_of_another_journal_or_in_another_place_stops_the_start() {
+        let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (records, segments) = written(folder.path());
+        let mut alien = open(other.path()).unwrap();
+        for record in &records {
+            alien.append(&[record.iter().map(|byte| byte ^ 1).collect()]).unwrap();
+        }
+        drop(alien);
+        let own = fs::read(&segments[1]).unwrap();
+        let from_other = fs::read(other.path().join(segments[1].file_name().unwrap())).unwrap();
+        let from_elsewhere = fs::read(&segments[2]).unwrap();
+        assert_eq!(own.len(), from_other.len());
+        for bytes in [from_other, from_elsewhere] {
+            fs::write(&segments[1], bytes).unwrap();
+            let error = open(folder.path()).err().unwrap();
+            assert!(matches!(error, JournalError::Damaged { .. }) && error.hint().is_some(), "{error}");
+        }
+        fs::write(&segments[1], own).unwrap();
+        open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn a_later_format_stops_the_start_and_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut bytes = Vec::new();
+        frame::append(&mut bytes, b"seatbeat journal\x07\0\0\0whatever comes then").unwrap();
+        fs::write(path_of(folder.path(), Position(0)), &bytes).unwrap();
+        let error = open(folder.path()).err().unwrap();
+        assert!(matches!(error, JournalError::NewerFormat { found: 7, known: 1, .. }), "{error}");
+    }
+
+    #[test]
+    fn a_tail_longer_than_any_batch_is_no_unfinished_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_, segments) = written(folder.path());
+        let last = OpenOptions::new().write(true).open(segments.last().unwrap()).unwrap();
+        let length = last.metadata().unwrap().len();
+        last.set_len(length + BATCH_BYTES_MAX as u64 + 1).unwrap();
+        assert!(
+            matches!(open(folder.path()).err(), Some(JournalError::Damaged { offset, .. }) if offset == length)
+        );
+        last.set_len(length + 4096).unwrap();
+        open(folder.path()).unwrap();
+        assert_eq!(last.metadata().unwrap().len(), length);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_unsynced_is_synced_before_it_is_relied_upon() {
+        let folder = tempfile::tempdir().unwrap();
+        written(folder.path());
+        let disk = Arc::<FaultyDisk>::default();
+        disk.sync_fails.store(true, std::sync::atomic::Ordering::SeqCst);
+        let error = FileJournal::open_on(folder.path(), disk, SEGMENT_BYTES_MAX).err().unwrap();
+        assert!(matches!(error, JournalError::Io { act: "sync", .. }), "{error}");
+    }
+}

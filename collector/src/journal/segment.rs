@@ -125,7 +125,7 @@ impl Frames {
         if rest < HEADER_LENGTH as u64 {
             return Ok(Next::Broken);
         }
-        self.fill(HEADER_LENGTH)?;
+        self.fill(0, HEADER_LENGTH)?;
         if frame::read(&self.frame) == Frame::Damaged {
             return Ok(Next::Broken);
         }
@@ -133,7 +133,7 @@ impl Frames {
         if u64::from(body_length) > rest - HEADER_LENGTH as u64 {
             return Ok(Next::Broken);
         }
-        self.fill(HEADER_LENGTH + body_length as usize)?;
+        self.fill(HEADER_LENGTH, HEADER_LENGTH + body_length as usize)?;
         match frame::read(&self.frame) {
             Frame::Whole { length, .. } => {
                 self.at += length as u64;
@@ -143,9 +143,8 @@ impl Frames {
         }
     }
 
-    /// Brings the frame's bytes up to `length`; the header is there already when it is longer than that.
-    fn fill(&mut self, length: usize) -> io::Result<()> {
-        let have = if length == HEADER_LENGTH { 0 } else { HEADER_LENGTH };
+    /// Reads on behind the first `have` bytes of the frame until there are `length`.
+    fn fill(&mut self, have: usize, length: usize) -> io::Result<()> {
         self.frame.resize(length, 0);
         self.input.read_exact(&mut self.frame[have..])
     }

@@ -67,8 +67,16 @@ struct Group {
     records: Vec<Vec<u8>>,
     bytes: usize,
     answer: oneshot::Sender<Result<Position, AppendError>>,
-    /// The group's share of the queue, given back when it is answered.
-    _room: OwnedSemaphorePermit,
+    /// The group's share of the queue.
+    room: OwnedSemaphorePermit,
+}
+
+impl Group {
+    fn answer(self, answer: Result<Position, AppendError>) {
+        drop(self.room);
+        // A caller that is gone needs no answer.
+        let _ = self.answer.send(answer);
+    }
 }
 
 enum Job {
@@ -109,7 +117,7 @@ impl Appender {
         let room =
             Arc::clone(&self.room).acquire_many_owned(bytes as u32).await.map_err(|_| self.ending())?;
         let (answer, answered) = oneshot::channel();
-        let group = Group { records, bytes, answer, _room: room };
+        let group = Group { records, bytes, answer, room };
         self.jobs.send(Job::Append(group)).map_err(|_| self.ending())?;
         answered.await.unwrap_or_else(|_| Err(self.ending()))
     }
@@ -215,7 +223,7 @@ impl<C: FnMut(Position, &[Vec<u8>])> Writer<C> {
         self.queue.close();
         while let Ok(job) = self.queue.try_recv() {
             if let Job::Append(group) = job {
-                let _ = group.answer.send(Err(ending.clone()));
+                group.answer(Err(ending.clone()));
             }
         }
     }
@@ -237,7 +245,7 @@ impl<C: FnMut(Position, &[Vec<u8>])> Writer<C> {
             let mut batch = Batch::new(first);
             self.gather(&mut batch, &mut left_over).await;
             if let Err(fatal) = self.commit(batch) {
-                left_over.into_iter().for_each(|group: Group| drop(group.answer.send(Err(fatal.clone()))));
+                left_over.into_iter().for_each(|group: Group| group.answer(Err(fatal.clone())));
                 return fatal;
             }
         }
@@ -285,7 +293,7 @@ impl<C: FnMut(Position, &[Vec<u8>])> Writer<C> {
             Ok(first) => first,
             Err(error) => {
                 let error = AppendError::of(&error);
-                groups.into_iter().for_each(|(_, group)| drop(group.answer.send(Err(error.clone()))));
+                groups.into_iter().for_each(|(_, group)| group.answer(Err(error.clone())));
                 return if matches!(error, AppendError::Fatal(_)) { Err(error) } else { Ok(()) };
             }
         };
@@ -293,7 +301,7 @@ impl<C: FnMut(Position, &[Vec<u8>])> Writer<C> {
             (self.committed)(first, &records);
         }
         for (offset, group) in groups {
-            let _ = group.answer.send(Ok(first.plus(offset)));
+            group.answer(Ok(first.plus(offset)));
         }
         Ok(())
     }
@@ -330,3 +338,6 @@ impl Batch {
         self.records.len() >= BATCH_RECORDS_MAX || self.bytes >= GATHER_BYTES_MAX
     }
 }
+
+#[cfg(test)]
+mod tests;
