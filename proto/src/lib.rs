@@ -1,6 +1,7 @@
 //! The words both sides share: ids, signed envelopes, frames, wire messages, catalogue.
 //! Invariant: no clock, no network, no files; what is signed is kept as the bytes that came.
 
+pub mod catalogue;
 pub mod frame;
 pub mod ids;
 pub mod instant;
