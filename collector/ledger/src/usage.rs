@@ -1,0 +1,318 @@
+//! The fold: records in, the compact state from which every statement is closed.
+//! Invariant: the state depends on the set of records only. Facts are kept by the machine that reported them, so a
+//! merge, a split or anything dated back changes what a close reads and nothing needs folding again.
+//!
+//! An exact repeat of a record changes nothing. A report sent again with another `received_at` must be settled
+//! before (the collector's gateway takes only the next of a chain; `RecordSet` does it for a file), as must a fork.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use seatbeat_proto::ids::{CustomerId, MachineId, ProductId, SpoolId};
+use serde::{Deserialize, Serialize};
+
+use crate::calendar::{Day, Period, Zone};
+use crate::evidence::Evidence;
+use crate::record::{Entry, Event, POOL_FLAG, Record, Report, Sku};
+
+/// A machine's clock may be this far ahead of the collector's.
+const AHEAD_MAX: SignedDuration = SignedDuration::from_mins(10);
+/// Two months, so that all of the last period can still arrive.
+const AGE_MAX: SignedDuration = SignedDuration::from_hours(62 * 24);
+
+/// Why a report was not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RejectReason {
+    /// Observed more than ten minutes after it was received.
+    ClockAhead,
+    /// Received more than 62 days after it was observed.
+    TooOld,
+}
+
+/// Whether a report is accepted.
+pub fn judge(report: &Report) -> Result<(), RejectReason> {
+    let age = report.received_at.duration_since(report.observed_at);
+    if age < -AHEAD_MAX {
+        Err(RejectReason::ClockAhead)
+    } else if age > AGE_MAX {
+        Err(RejectReason::TooOld)
+    } else {
+        Ok(())
+    }
+}
+
+/// A report that was not accepted, as a statement lists it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Rejected {
+    /// Who sent it, under its own name.
+    pub machine: MachineId,
+    /// Its chain.
+    pub spool: SpoolId,
+    /// Its place in the chain.
+    pub sequence: u64,
+    /// Why.
+    pub reason: RejectReason,
+}
+
+/// A switch of a product on a machine; at one instant on wins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Switch {
+    /// Switched off.
+    Off,
+    /// Switched on.
+    On,
+}
+
+/// A step in the life of a licence; at one instant resumed wins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum LicenceStep {
+    /// Suspended.
+    Suspended,
+    /// Resumed.
+    Resumed,
+}
+
+/// What is known of a pair of machines; at one instant split wins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Bond {
+    /// One machine.
+    Merged,
+    /// Two.
+    Split,
+}
+
+/// What is known of one agent's machine, or of several joined in one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineFacts {
+    /// What its reports amount to.
+    pub evidence: Evidence,
+    /// Its owners over time.
+    pub assigned: BTreeSet<(Timestamp, CustomerId)>,
+    /// When it was retired.
+    pub retired: BTreeSet<Timestamp>,
+    /// Flags raised by records, `pool` included.
+    pub flagged: BTreeSet<(Timestamp, String)>,
+    /// Switches of its products.
+    pub switches: BTreeMap<ProductId, BTreeSet<(Timestamp, Switch)>>,
+    /// Days with a report that is one of a fork.
+    pub forked: BTreeSet<Day>,
+}
+
+impl MachineFacts {
+    /// Takes in what is known of another agent on the same machine.
+    pub fn absorb(&mut self, other: &Self) {
+        self.evidence.absorb(&other.evidence);
+        self.assigned.extend(other.assigned.iter().cloned());
+        self.retired.extend(&other.retired);
+        self.flagged.extend(other.flagged.iter().cloned());
+        self.forked.extend(&other.forked);
+        for (product, switches) in &other.switches {
+            self.switches.entry(product.clone()).or_default().extend(switches);
+        }
+    }
+
+    /// Whether it was flagged as one of a pool at or before an instant.
+    pub fn is_pool(&self, instant: Timestamp) -> bool {
+        self.flagged.iter().take_while(|(at, _)| *at <= instant).any(|(_, flag)| flag == POOL_FLAG)
+    }
+}
+
+/// What a product was billed as over time; `None`: deliberately not billed.
+type SkuHistory = BTreeSet<(Timestamp, Option<Sku>)>;
+type ByCustomerSku<T> = BTreeMap<CustomerId, BTreeMap<Sku, T>>;
+
+/// Everything that a statement is closed from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    zone: Zone,
+    machines: BTreeMap<MachineId, MachineFacts>,
+    /// The smaller id of a pair to the larger, with the latest decision.
+    bonds: BTreeMap<MachineId, BTreeMap<MachineId, (Timestamp, Bond)>>,
+    sku_assigned: BTreeMap<CustomerId, BTreeMap<ProductId, SkuHistory>>,
+    licences: ByCustomerSku<BTreeSet<(Timestamp, LicenceStep)>>,
+    /// The latest declaration: when, and how many.
+    declared: BTreeMap<Period, ByCustomerSku<(Timestamp, u64)>>,
+    /// Every adjustment as it was written, as equal ones are one.
+    adjusted: BTreeMap<Period, ByCustomerSku<BTreeSet<Adjustment>>>,
+    rejected: BTreeMap<Day, BTreeSet<Rejected>>,
+}
+
+/// An adjustment, with all that tells it from another of the same size.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Adjustment {
+    /// When it takes effect.
+    pub at: Timestamp,
+    /// When it was written down.
+    pub recorded_at: Timestamp,
+    /// Its own id, if it has one.
+    pub id: Option<String>,
+    /// Who entered it.
+    pub operator: Option<String>,
+    /// Why.
+    pub reason: Option<String>,
+    /// By how much.
+    pub delta: i64,
+}
+
+impl Usage {
+    /// Nothing known yet; days will be those of this zone.
+    pub fn new(zone: Zone) -> Self {
+        Self { zone, ..Self::default() }
+    }
+
+    /// The zone whose days these are.
+    pub fn zone(&self) -> &Zone {
+        &self.zone
+    }
+
+    /// Takes in one record.
+    pub fn apply(&mut self, record: &Record) {
+        match record {
+            Record::Report(report) => self.apply_report(report),
+            Record::Entry(entry) => self.apply_entry(entry),
+        }
+    }
+
+    /// Takes in one report, accepted or not.
+    pub fn apply_report(&mut self, report: &Report) {
+        match judge(report) {
+            Ok(()) => {
+                let day = self.zone.usage_day(report.observed_at);
+                self.machine(&report.machine).evidence.add(day, report.observed_at, &report.products);
+            }
+            Err(reason) => {
+                let day = self.zone.usage_day(report.received_at);
+                self.rejected.entry(day).or_default().insert(Rejected {
+                    machine: report.machine.clone(),
+                    spool: report.spool.clone(),
+                    sequence: report.sequence,
+                    reason,
+                });
+            }
+        }
+    }
+
+    /// Notes that an accepted report is one of several different ones at the same place of a chain.
+    pub fn note_fork(&mut self, machine: &MachineId, observed_at: Timestamp) {
+        let day = self.zone.usage_day(observed_at);
+        self.machine(machine).forked.insert(day);
+    }
+
+    /// Takes in one record that is not a report.
+    pub fn apply_entry(&mut self, entry: &Entry) {
+        let at = entry.at;
+        match &entry.event {
+            Event::MachineAssigned { machine, customer } => {
+                self.machine(machine).assigned.insert((at, customer.clone()));
+            }
+            Event::SkuAssigned { customer, product, sku } => {
+                let products = self.sku_assigned.entry(customer.clone()).or_default();
+                products.entry(product.clone()).or_default().insert((at, sku.clone()));
+            }
+            Event::SwitchedOff { machine, product } => self.switch(machine, product, (at, Switch::Off)),
+            Event::SwitchedOn { machine, product } => self.switch(machine, product, (at, Switch::On)),
+            Event::LicenceSuspended { customer, sku } => {
+                self.step(customer, sku, (at, LicenceStep::Suspended))
+            }
+            Event::LicenceResumed { customer, sku } => self.step(customer, sku, (at, LicenceStep::Resumed)),
+            Event::MachineRetired { machine } => {
+                self.machine(machine).retired.insert(at);
+            }
+            Event::MachinesMerged { kept, absorbed } => self.bond(kept, absorbed, (at, Bond::Merged)),
+            Event::MachinesSplit { kept, absorbed } => self.bond(kept, absorbed, (at, Bond::Split)),
+            Event::MachineFlagged { machine, flag } => {
+                self.machine(machine).flagged.insert((at, flag.clone()));
+            }
+            Event::Declared { customer, sku, period, quantity } => {
+                let skus = self.declared.entry(*period).or_default().entry(customer.clone()).or_default();
+                let kept = skus.entry(sku.clone()).or_insert((at, *quantity));
+                *kept = (*kept).max((at, *quantity));
+            }
+            Event::Adjusted { customer, sku, period, delta } => {
+                let skus = self.adjusted.entry(*period).or_default().entry(customer.clone()).or_default();
+                skus.entry(sku.clone()).or_default().insert(Adjustment {
+                    at,
+                    recorded_at: entry.recorded_at,
+                    id: entry.id.clone(),
+                    operator: entry.operator.clone(),
+                    reason: entry.reason.clone(),
+                    delta: *delta,
+                });
+            }
+        }
+    }
+
+    fn machine(&mut self, id: &MachineId) -> &mut MachineFacts {
+        if !self.machines.contains_key(id) {
+            self.machines.insert(id.clone(), MachineFacts::default());
+        }
+        self.machines.get_mut(id).expect("the machine was just put there")
+    }
+
+    fn switch(&mut self, machine: &MachineId, product: &ProductId, switch: (Timestamp, Switch)) {
+        self.machine(machine).switches.entry(product.clone()).or_default().insert(switch);
+    }
+
+    fn step(&mut self, customer: &CustomerId, sku: &Sku, step: (Timestamp, LicenceStep)) {
+        let skus = self.licences.entry(customer.clone()).or_default();
+        skus.entry(sku.clone()).or_default().insert(step);
+    }
+
+    fn bond(&mut self, one: &MachineId, other: &MachineId, bond: (Timestamp, Bond)) {
+        let (small, large) = if one < other { (one, other) } else { (other, one) };
+        let kept = self.bonds.entry(small.clone()).or_default().entry(large.clone()).or_insert(bond);
+        *kept = (*kept).max(bond);
+    }
+
+    /// What is known of each machine, under the name it reported by.
+    pub fn machines(&self) -> &BTreeMap<MachineId, MachineFacts> {
+        &self.machines
+    }
+
+    /// The pairs of machines that are one by the latest decision.
+    pub fn merged_pairs(&self) -> impl Iterator<Item = (&MachineId, &MachineId)> + '_ {
+        self.bonds.iter().flat_map(|(small, others)| {
+            others.iter().filter(|(_, (_, bond))| *bond == Bond::Merged).map(move |(large, _)| (small, large))
+        })
+    }
+
+    /// The latest SKU assigned to a customer's product before an instant; the greater one at the same instant.
+    pub fn sku_assigned_before(
+        &self,
+        customer: &CustomerId,
+        product: &ProductId,
+        end: Timestamp,
+    ) -> Option<&Option<Sku>> {
+        let assigned = self.sku_assigned.get(customer)?.get(product)?;
+        assigned.range(..(end, None)).next_back().map(|(_, sku)| sku)
+    }
+
+    /// The steps in the life of a customer's licence.
+    pub fn licence(&self, customer: &CustomerId, sku: &Sku) -> Option<&BTreeSet<(Timestamp, LicenceStep)>> {
+        self.licences.get(customer)?.get(sku)
+    }
+
+    /// What stands declared for a period.
+    pub fn declared(&self, period: Period) -> BTreeMap<(CustomerId, Sku), u64> {
+        flat(self.declared.get(&period)).map(|(key, (_, quantity))| (key, *quantity)).collect()
+    }
+
+    /// The sum of the adjustments of a period.
+    pub fn adjusted(&self, period: Period) -> BTreeMap<(CustomerId, Sku), i128> {
+        flat(self.adjusted.get(&period))
+            .map(|(key, all)| (key, all.iter().map(|adjustment| i128::from(adjustment.delta)).sum()))
+            .collect()
+    }
+
+    /// The reports rejected on the days from `first` to before `end`.
+    pub fn rejected(&self, first: Day, end: Day) -> impl Iterator<Item = &Rejected> + '_ {
+        self.rejected.range(first..end).flat_map(|(_, rejected)| rejected)
+    }
+}
+
+fn flat<T>(nested: Option<&ByCustomerSku<T>>) -> impl Iterator<Item = ((CustomerId, Sku), &T)> + '_ {
+    nested.into_iter().flatten().flat_map(|(customer, skus)| {
+        skus.iter().map(move |(sku, value)| ((customer.clone(), sku.clone()), value))
+    })
+}
