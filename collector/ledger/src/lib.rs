@@ -4,15 +4,19 @@
 
 pub mod body;
 pub mod calendar;
+pub mod checkpoint;
 pub mod close;
 pub mod corrections;
 pub mod currency;
 pub mod evidence;
 pub mod findings;
+pub mod fold;
+pub mod identity;
 pub mod jcs;
 pub mod licence;
 pub mod machine_day;
 pub mod machines;
+pub mod merkle;
 pub mod meter;
 pub mod money;
 pub mod owner;
@@ -23,6 +27,8 @@ pub mod quantity;
 pub mod record;
 pub mod record_line;
 pub mod record_set;
+pub mod registry;
+pub mod sealed;
 pub mod seats;
 pub mod sku;
 pub mod statement;

@@ -1,0 +1,464 @@
+//! The fold: the journal's records, one after the other, into all that is known. Invariant: the state is a function
+//! of the records in their order and of nothing else; what a record asks for is granted or refused here, at its
+//! position, so that everyone who folds the same journal agrees.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use prost::Message as _;
+use seatbeat_proto::ids::{CustomerId, MachineId, OrderId, ProductId, ResellerId};
+use seatbeat_proto::instant;
+use seatbeat_proto::wire::journal_record::Fact;
+use seatbeat_proto::wire::{self, JournalRecord};
+use serde::{Deserialize, Serialize};
+
+use crate::calendar::Period;
+use crate::merkle::{Frontier, Hash};
+use crate::policy::Policy;
+use crate::record::{Entry as LedgerEntry, Event};
+use crate::registry::{Machine, NewMachine, Operator, Refusal, Registry, Standing, Tip, Token};
+use crate::usage::{Usage, judge};
+
+mod convert;
+pub mod evidence;
+
+use evidence::{Body, Evidence};
+
+/// The actor of what a collector records by itself.
+pub const COLLECTOR: &str = "collector";
+
+/// Flag of a machine whose chain came in two versions.
+const FORKED_SPOOL: &str = "forked_spool";
+
+/// Version of the records' meaning. A journal of a newer one is not read.
+pub const FORMAT: u32 = 1;
+
+/// All that the journal says, up to a position.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Fold {
+    log: Frontier,
+    founded: Option<Founded>,
+    policy: Option<String>,
+    registry: Registry,
+    statements: BTreeMap<Period, BTreeMap<String, Sealed>>,
+    orders: BTreeMap<OrderId, Order>,
+    usage: Usage,
+}
+
+/// Whose journal this is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Founded {
+    /// The reseller.
+    pub reseller: ResellerId,
+    /// Signs settings and checkpoints.
+    pub service_key: [u8; 32],
+    /// Signs statements.
+    pub statement_key: [u8; 32],
+}
+
+/// A sealed statement: its newest revision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sealed {
+    /// From 1.
+    pub revision: u32,
+    /// The body's bytes (RFC 8785).
+    pub body: Vec<u8>,
+    /// The statement key's signature.
+    pub signature: Vec<u8>,
+    /// When it was sealed.
+    pub sealed_at: Timestamp,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Order {
+    machine: MachineId,
+    product: Option<ProductId>,
+    action: i32,
+}
+
+/// What became of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is part of the state.
+    Taken,
+    /// It changed nothing.
+    Refused(Refusal),
+}
+
+/// A record that cannot be folded: written by a newer version, or not by this program at all.
+#[derive(Debug, thiserror::Error)]
+pub enum FoldError {
+    /// Its bytes are no record.
+    #[error("record {position} of the journal cannot be decoded")]
+    Undecodable {
+        /// Its place.
+        position: u64,
+        /// What is wrong.
+        #[source]
+        source: prost::DecodeError,
+    },
+    /// It holds no fact that this version knows.
+    #[error(
+        "record {0} of the journal holds a fact that this version does not know: it was written by a newer one"
+    )]
+    UnknownFact(u64),
+    /// A field is not what it has to be.
+    #[error("record {position} of the journal: {field} is not valid: {why}")]
+    Invalid {
+        /// Its place.
+        position: u64,
+        /// Which field.
+        field: &'static str,
+        /// What is wrong.
+        why: String,
+    },
+    /// The journal's format is newer.
+    #[error("the journal has format {0}, this version reads up to {FORMAT}")]
+    NewerFormat(u32),
+}
+
+impl Fold {
+    /// How many records it has seen: the position it stands at.
+    pub fn position(&self) -> u64 {
+        self.log.size()
+    }
+
+    /// Root of the log over all records so far.
+    pub fn root(&self) -> Hash {
+        self.log.root()
+    }
+
+    /// Whose journal this is; none before the first record.
+    pub fn founded(&self) -> Option<&Founded> {
+        self.founded.as_ref()
+    }
+
+    /// The policy in force, as TOML.
+    pub fn policy(&self) -> Option<&str> {
+        self.policy.as_deref()
+    }
+
+    /// Who is known.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// What was used.
+    pub fn usage(&self) -> &Usage {
+        &self.usage
+    }
+
+    /// Sealed statements of a period, by distributor.
+    pub fn sealed(&self, period: Period) -> impl Iterator<Item = (&str, &Sealed)> {
+        self.statements.get(&period).into_iter().flatten().map(|(name, sealed)| (name.as_str(), sealed))
+    }
+
+    /// Periods that have a sealed statement.
+    pub fn sealed_periods(&self) -> impl Iterator<Item = Period> {
+        self.statements.keys().copied()
+    }
+
+    /// Takes the record at the fold's position in.
+    ///
+    /// # Errors
+    /// When the bytes are no record that this version understands; the state is as before then.
+    pub fn apply(&mut self, bytes: &[u8]) -> Result<Verdict, FoldError> {
+        let position = self.position();
+        let record =
+            JournalRecord::decode(bytes).map_err(|source| FoldError::Undecodable { position, source })?;
+        let entry = Entry { position, record };
+        let verdict = match self.take(&entry) {
+            Ok(()) => Verdict::Taken,
+            Err(Stop::Refused(refusal)) => Verdict::Refused(refusal),
+            Err(Stop::Error(error)) => return Err(error),
+        };
+        self.log.append(bytes);
+        Ok(verdict)
+    }
+
+    fn take(&mut self, entry: &Entry) -> Result<(), Stop> {
+        let at = entry.recorded_at()?;
+        let fact = entry.record.fact.as_ref().ok_or(FoldError::UnknownFact(entry.position))?;
+        match fact {
+            Fact::Founded(fact) => self.found(entry, fact),
+            Fact::PolicySet(fact) => self.set_policy(&fact.toml),
+            Fact::CustomerAdded(fact) => {
+                let added = self.registry.customers.insert(entry.id("customer", &fact.customer)?);
+                refuse_unless(added, Refusal::Repeated)
+            }
+            Fact::TokenCreated(fact) => self.create_token(entry, fact),
+            Fact::TokenRevoked(fact) => {
+                let token = self.registry.tokens.get_mut(&entry.id("token", &fact.token)?);
+                token.ok_or(Refusal::UnknownToken)?.revoked = true;
+                Ok(())
+            }
+            Fact::EnrolmentRequested(fact) => self.enrol(entry, fact, at),
+            Fact::EvidenceReceived(fact) => self.receive(entry, fact, at),
+            Fact::OperatorAdded(fact) => {
+                let token_hash = entry.bytes32("token_hash", &fact.token_hash)?;
+                let id = entry.id("operator", &fact.operator)?;
+                self.registry.operators.insert(id, Operator { token_hash, revoked: false });
+                Ok(())
+            }
+            Fact::OperatorRevoked(fact) => {
+                if let Some(operator) =
+                    self.registry.operators.get_mut(&entry.id("operator", &fact.operator)?)
+                {
+                    operator.revoked = true;
+                }
+                Ok(())
+            }
+            Fact::MachineBanned(fact) => {
+                let machine = self.registry.machines.get_mut(&entry.id("machine", &fact.machine)?);
+                machine.ok_or(Refusal::UnknownMachine)?.banned = fact.banned;
+                Ok(())
+            }
+            Fact::StatementSealed(fact) => self.seal(entry, fact, at),
+            Fact::OrderPlaced(fact) => self.place_order(entry, fact),
+            metering => {
+                let record = convert::metering(entry, metering, at)?;
+                self.note(&record)?;
+                self.usage.apply_entry(&record);
+                Ok(())
+            }
+        }
+    }
+
+    fn found(&mut self, entry: &Entry, fact: &wire::Founded) -> Result<(), Stop> {
+        if fact.format > FORMAT {
+            return Err(FoldError::NewerFormat(fact.format).into());
+        }
+        refuse_unless(self.founded.is_none(), Refusal::Repeated)?;
+        self.founded = Some(Founded {
+            reseller: entry.id("reseller", &fact.reseller)?,
+            service_key: entry.bytes32("service_key", &fact.service_key)?,
+            statement_key: entry.bytes32("statement_key", &fact.statement_key)?,
+        });
+        Ok(())
+    }
+
+    fn create_token(&mut self, entry: &Entry, fact: &wire::TokenCreated) -> Result<(), Stop> {
+        let customer: CustomerId = entry.id("customer", &fact.customer)?;
+        refuse_unless(self.registry.customers.contains(&customer), Refusal::UnknownCustomer)?;
+        let token = Token::new(
+            customer,
+            entry.bytes32("secret_hash", &fact.secret_hash)?,
+            fact.uses_max,
+            entry.instant("expires_at_ms", fact.expires_at_ms)?,
+            fact.uses_per_hour,
+        );
+        let id = entry.id("token", &fact.token)?;
+        refuse_unless(!self.registry.tokens.contains_key(&id), Refusal::Repeated)?;
+        self.registry.tokens.insert(id, token);
+        Ok(())
+    }
+
+    fn enrol(&mut self, entry: &Entry, fact: &wire::EnrolmentRequested, at: Timestamp) -> Result<(), Stop> {
+        let signed = fact.claim.as_ref().ok_or_else(|| entry.invalid("claim", "it is missing"))?;
+        let claim: wire::EnrolmentClaim = entry.decode(&signed.payload)?;
+        let key = entry.bytes32("public_key", &claim.public_key)?;
+        let id = MachineId::derived_from(&key);
+        let new = NewMachine {
+            key,
+            token: entry.id("token", &claim.token)?,
+            agent_version: claim.agent_version,
+            facts: claim.facts.map(Into::into),
+        };
+        self.registry.enrol(&id, new, at)?;
+        let customer = self.registry.machines[&id].customer.clone();
+        self.usage.apply_entry(&LedgerEntry::new(at, Event::MachineAssigned { machine: id, customer }));
+        Ok(())
+    }
+
+    fn receive(&mut self, entry: &Entry, fact: &wire::EvidenceReceived, at: Timestamp) -> Result<(), Stop> {
+        let signed = fact.evidence.as_ref().ok_or(Refusal::Malformed)?;
+        let evidence = Evidence::parse(&signed.payload, at).map_err(|_| Refusal::Malformed)?;
+        let mut machine = self.registry.machines.get_mut(&evidence.machine).ok_or(Refusal::UnknownMachine)?;
+        let standing =
+            machine.standing(&evidence.spool, evidence.sequence, &evidence.previous, &evidence.hash);
+        match standing {
+            Standing::Next => {
+                let tip = Tip { sequence: evidence.sequence, hash: evidence.hash };
+                machine.spools.insert(evidence.spool.clone(), tip);
+            }
+            Standing::Fork | Standing::Earlier if fact.forked => {
+                machine.flags.insert(FORKED_SPOOL.to_owned(), at);
+                self.note_fork(entry, &evidence, fact.fork_of_ms)?;
+                let Some(known) = self.registry.machines.get_mut(&evidence.machine) else { return Ok(()) };
+                machine = known;
+            }
+            Standing::Tip | Standing::Earlier => return Err(Refusal::Repeated.into()),
+            Standing::Fork | Standing::Broken => return Err(Refusal::BrokenChain.into()),
+        }
+        match evidence.body {
+            Body::Report(report) => {
+                machine.remember(*report.seen);
+                self.usage.apply_report(&report.record);
+            }
+            Body::OrderResult { order, done } => {
+                self.settle_order(&evidence.machine, &order, done, evidence.observed_at);
+            }
+        }
+        Ok(())
+    }
+
+    /// Both sides of a fork are flagged, as far as they were accepted.
+    fn note_fork(&mut self, entry: &Entry, evidence: &Evidence, original_ms: i64) -> Result<(), FoldError> {
+        let Body::Report(report) = &evidence.body else { return Ok(()) };
+        if judge(&report.record).is_err() || original_ms == 0 {
+            return Ok(());
+        }
+        let original = entry.instant("fork_of_ms", original_ms)?;
+        self.usage.note_fork(&evidence.machine, evidence.observed_at);
+        self.usage.note_fork(&evidence.machine, original);
+        Ok(())
+    }
+
+    /// A machine's signed word that it carried out an order switches the product for the count.
+    fn settle_order(&mut self, machine: &MachineId, order: &OrderId, done: bool, at: Timestamp) {
+        let Some(order) = self.orders.get(order).filter(|order| order.machine == *machine && done) else {
+            return;
+        };
+        let Some(product) = order.product.clone() else { return };
+        let machine = machine.clone();
+        let event = match wire::Action::try_from(order.action) {
+            Ok(wire::Action::SwitchOff) => Event::SwitchedOff { machine, product },
+            Ok(wire::Action::SwitchOn) => Event::SwitchedOn { machine, product },
+            _ => return,
+        };
+        self.usage.apply_entry(&LedgerEntry::new(at, event));
+    }
+
+    fn place_order(&mut self, entry: &Entry, fact: &wire::OrderPlaced) -> Result<(), Stop> {
+        let signed = fact.order.as_ref().ok_or_else(|| entry.invalid("order", "it is missing"))?;
+        let order: wire::Order = entry.decode(&signed.payload)?;
+        let machine: MachineId = entry.id("machine", &order.machine)?;
+        refuse_unless(self.registry.machines.contains_key(&machine), Refusal::UnknownMachine)?;
+        let product =
+            if order.product.is_empty() { None } else { Some(entry.id("product", &order.product)?) };
+        let id: OrderId = entry.id("order", &order.order)?;
+        refuse_unless(!self.orders.contains_key(&id), Refusal::Repeated)?;
+        self.orders.insert(id, Order { machine, product, action: order.action });
+        Ok(())
+    }
+
+    fn seal(&mut self, entry: &Entry, fact: &wire::StatementSealed, at: Timestamp) -> Result<(), Stop> {
+        let period: Period = entry.id("period", &fact.period)?;
+        let signed = fact.statement.as_ref().ok_or_else(|| entry.invalid("statement", "it is missing"))?;
+        let revisions = self.statements.entry(period).or_default();
+        let newest = revisions.get(&fact.distributor).map_or(0, |sealed| sealed.revision);
+        refuse_unless(fact.revision == newest + 1, Refusal::Sealed)?;
+        revisions.insert(
+            fact.distributor.clone(),
+            Sealed {
+                revision: fact.revision,
+                body: signed.payload.clone(),
+                signature: signed.signature.clone(),
+                sealed_at: at,
+            },
+        );
+        Ok(())
+    }
+
+    /// The days of the billing zone are folded as they come: once there is evidence, the zone stays.
+    fn set_policy(&mut self, toml: &str) -> Result<(), Stop> {
+        let policy = Policy::parse(toml).map_err(|_| Refusal::Malformed)?;
+        if policy.zone != *self.usage.zone() {
+            let untouched = self.usage == Usage::new(self.usage.zone().clone());
+            refuse_unless(untouched, Refusal::ZoneFixed)?;
+            self.usage = Usage::new(policy.zone);
+        }
+        self.policy = Some(toml.to_owned());
+        Ok(())
+    }
+
+    /// What the registry shows of a metering record.
+    fn note(&mut self, entry: &LedgerEntry) -> Result<(), Refusal> {
+        match &entry.event {
+            Event::MachineAssigned { machine, customer } => {
+                self.known(machine)?.customer = customer.clone();
+            }
+            Event::MachineRetired { machine } => {
+                self.known(machine)?.retired_at = Some(entry.at);
+            }
+            Event::MachineFlagged { machine, flag } => {
+                self.known(machine)?.flags.insert(flag.clone(), entry.at);
+            }
+            // What an operator joined, only an operator parts.
+            Event::MachinesMerged { kept, absorbed } if entry.operator.as_deref() == Some(COLLECTOR) => {
+                self.known(absorbed)?.absorbed_into = Some((kept.clone(), entry.recorded_at));
+            }
+            Event::MachinesMerged { absorbed, .. } | Event::MachinesSplit { absorbed, .. } => {
+                self.known(absorbed)?.absorbed_into = None;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn known(&mut self, machine: &MachineId) -> Result<&mut Machine, Refusal> {
+        self.registry.machines.get_mut(machine).ok_or(Refusal::UnknownMachine)
+    }
+}
+
+/// A record at its position, with what reads its fields.
+struct Entry {
+    position: u64,
+    record: JournalRecord,
+}
+
+impl Entry {
+    fn recorded_at(&self) -> Result<Timestamp, FoldError> {
+        self.instant("recorded_at_ms", self.record.recorded_at_ms)
+    }
+
+    fn instant(&self, field: &'static str, ms: i64) -> Result<Timestamp, FoldError> {
+        instant::from_ms(ms).map_err(|error| self.invalid(field, error))
+    }
+
+    fn id<T: FromStr<Err: std::fmt::Display>>(
+        &self,
+        field: &'static str,
+        text: &str,
+    ) -> Result<T, FoldError> {
+        text.parse().map_err(|error| self.invalid(field, error))
+    }
+
+    fn bytes32(&self, field: &'static str, bytes: &[u8]) -> Result<[u8; 32], FoldError> {
+        bytes.try_into().map_err(|_| self.invalid(field, "it has not 32 bytes"))
+    }
+
+    fn decode<M: prost::Message + Default>(&self, payload: &[u8]) -> Result<M, FoldError> {
+        M::decode(payload).map_err(|source| FoldError::Undecodable { position: self.position, source })
+    }
+
+    fn invalid(&self, field: &'static str, why: impl std::fmt::Display) -> FoldError {
+        FoldError::Invalid { position: self.position, field, why: why.to_string() }
+    }
+}
+
+/// Why a record did not become part of the state.
+enum Stop {
+    Refused(Refusal),
+    Error(FoldError),
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<FoldError> for Stop {
+    fn from(error: FoldError) -> Self {
+        Self::Error(error)
+    }
+}
+
+fn refuse_unless(holds: bool, refusal: Refusal) -> Result<(), Stop> {
+    if holds { Ok(()) } else { Err(Stop::Refused(refusal)) }
+}
+
+#[cfg(test)]
+mod tests;

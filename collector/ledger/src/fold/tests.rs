@@ -1,0 +1,269 @@
+//! What the fold grants and refuses.
+
+use super::*;
+use seatbeat_proto::ids::{SpoolId, TokenId};
+use seatbeat_proto::signed::{Domain, hash, new_key, sign};
+use seatbeat_proto::wire::{
+    CustomerAdded, EnrolmentRequested, EvidenceReceived, MachineBanned, MachineRetired, PolicySet,
+    StatementSealed, TokenCreated, TokenRevoked,
+};
+
+const DAY_MS: i64 = 86_400_000;
+
+/// A fold with its clock, and the bytes it was fed.
+struct House {
+    fold: Fold,
+    now_ms: i64,
+    journal: Vec<Vec<u8>>,
+}
+
+impl House {
+    fn new() -> Self {
+        let mut house = Self { fold: Fold::default(), now_ms: DAY_MS * 20_000, journal: Vec::new() };
+        let key = new_key().verifying_key().to_bytes().to_vec();
+        house.taken(Fact::Founded(wire::Founded {
+            reseller: "rsl_a".into(),
+            format: FORMAT,
+            service_key: key.clone(),
+            statement_key: key,
+        }));
+        house.taken(Fact::PolicySet(PolicySet { toml: "zone = \"Europe/Berlin\"".into() }));
+        house.taken(Fact::CustomerAdded(CustomerAdded { customer: "cus_a".into() }));
+        house
+    }
+
+    fn write(&mut self, fact: Fact) -> Result<Verdict, FoldError> {
+        let record = JournalRecord { recorded_at_ms: self.now_ms, fact: Some(fact), ..Default::default() };
+        let bytes = record.encode_to_vec();
+        self.journal.push(bytes.clone());
+        self.fold.apply(&bytes)
+    }
+
+    fn taken(&mut self, fact: Fact) {
+        assert_eq!(self.write(fact).unwrap(), Verdict::Taken);
+    }
+
+    fn refused(&mut self, fact: Fact, refusal: Refusal) {
+        assert_eq!(self.write(fact).unwrap(), Verdict::Refused(refusal));
+    }
+
+    fn token(&mut self, uses_max: u32, uses_per_hour: u32) {
+        self.taken(Fact::TokenCreated(TokenCreated {
+            token: "tok_a".into(),
+            customer: "cus_a".into(),
+            secret_hash: vec![1; 32],
+            uses_max,
+            expires_at_ms: self.now_ms + DAY_MS,
+            uses_per_hour,
+        }));
+    }
+
+    fn machine(&self, id: &MachineId) -> &Machine {
+        self.fold.registry().machine(id).unwrap()
+    }
+}
+
+fn claim(key: u8) -> (MachineId, Fact) {
+    let public_key = vec![key; 32];
+    let id = MachineId::derived_from(&public_key);
+    let claim = wire::EnrolmentClaim { public_key, token: "tok_a".into(), ..Default::default() };
+    let claim = wire::Signed { payload: claim.encode_to_vec(), signature: vec![0; 64] };
+    (id, Fact::EnrolmentRequested(EnrolmentRequested { claim: Some(claim) }))
+}
+
+/// A report of one active product; `mark` makes its content differ.
+fn report(machine: &MachineId, sequence: u64, previous: &[u8], at_ms: i64, mark: &str) -> wire::Signed {
+    let found = wire::FoundProduct {
+        product: "wfbs-svc".into(),
+        state: wire::ProductState::Active.into(),
+        version: mark.into(),
+        ..Default::default()
+    };
+    let report = wire::Report { products: vec![found], agent_version: "0.1.0".into(), ..Default::default() };
+    let evidence = wire::Evidence {
+        machine: machine.to_string(),
+        spool: "spl_a".into(),
+        sequence,
+        previous: previous.to_vec(),
+        observed_at_ms: at_ms,
+        body: Some(wire::evidence::Body::Report(report)),
+        ..Default::default()
+    };
+    sign(&new_key(), Domain::Evidence, evidence.encode_to_vec())
+}
+
+fn received(evidence: &wire::Signed) -> Fact {
+    Fact::EvidenceReceived(EvidenceReceived { evidence: Some(evidence.clone()), ..Default::default() })
+}
+
+fn spool() -> SpoolId {
+    "spl_a".parse().unwrap()
+}
+
+#[test]
+fn a_token_lets_in_as_many_as_it_may_and_no_more() {
+    let mut house = House::new();
+    house.token(2, 0);
+    for key in [1, 2] {
+        house.taken(claim(key).1);
+    }
+    house.refused(claim(3).1, Refusal::TokenUsedUp);
+    let token: TokenId = "tok_a".parse().unwrap();
+    assert_eq!(house.fold.registry().token(&token).unwrap().used, 2);
+}
+
+#[test]
+fn the_same_key_is_let_in_once_and_costs_one_use() {
+    let mut house = House::new();
+    house.token(2, 0);
+    house.taken(claim(1).1);
+    house.refused(claim(1).1, Refusal::Repeated);
+    house.taken(claim(2).1);
+}
+
+#[test]
+fn a_token_has_an_hourly_rate_an_end_and_can_be_taken_back() {
+    let mut house = House::new();
+    house.token(9, 1);
+    house.taken(claim(1).1);
+    house.refused(claim(2).1, Refusal::TokenRate);
+    house.now_ms += 3_600_000;
+    house.taken(claim(2).1);
+    house.now_ms += DAY_MS;
+    house.refused(claim(3).1, Refusal::TokenExpired);
+    house.taken(Fact::TokenRevoked(TokenRevoked { token: "tok_a".into() }));
+    house.refused(claim(3).1, Refusal::TokenRevoked);
+    house.refused(Fact::TokenRevoked(TokenRevoked { token: "tok_b".into() }), Refusal::UnknownToken);
+}
+
+#[test]
+fn evidence_is_taken_in_the_order_of_its_chain_once() {
+    let mut house = House::new();
+    house.token(1, 0);
+    let (id, enrol) = claim(1);
+    house.taken(enrol);
+    let first = report(&id, 1, &[], house.now_ms, "1");
+    let second = report(&id, 2, &hash(&first.payload), house.now_ms, "2");
+    house.refused(received(&report(&id, 1, &[7; 32], house.now_ms, "1")), Refusal::BrokenChain);
+    house.taken(received(&first));
+    house.refused(received(&first), Refusal::Repeated);
+    house.refused(received(&report(&id, 3, &[0; 32], house.now_ms, "3")), Refusal::BrokenChain);
+    house.refused(received(&report(&id, 2, &[0; 32], house.now_ms, "2")), Refusal::BrokenChain);
+    house.taken(received(&second));
+    house.refused(received(&first), Refusal::Repeated);
+    assert_eq!(house.machine(&id).spools[&spool()], Tip { sequence: 2, hash: hash(&second.payload) });
+}
+
+#[test]
+fn a_collector_that_lost_its_disk_takes_a_chain_up_where_the_agent_kept_it() {
+    let mut house = House::new();
+    house.token(1, 0);
+    let (id, enrol) = claim(1);
+    house.taken(enrol);
+    house.taken(received(&report(&id, 41, &[5; 32], house.now_ms, "1")));
+    assert_eq!(house.machine(&id).spools[&spool()].sequence, 41);
+}
+
+#[test]
+fn a_fork_is_flagged_and_both_sides_count() {
+    let mut house = House::new();
+    house.token(1, 0);
+    let (id, enrol) = claim(1);
+    house.taken(enrol);
+    let one = report(&id, 1, &[], house.now_ms, "1");
+    let other = report(&id, 1, &[], house.now_ms + DAY_MS / 24 / 10, "2");
+    house.taken(received(&one));
+    house.refused(received(&other), Refusal::BrokenChain);
+    house.taken(Fact::EvidenceReceived(EvidenceReceived {
+        evidence: Some(other),
+        forked: true,
+        fork_of_ms: house.now_ms,
+    }));
+    assert!(house.machine(&id).flags.contains_key("forked_spool"));
+    assert_eq!(house.machine(&id).spools[&spool()].hash, hash(&one.payload));
+    let facts = &house.fold.usage().machines()[&id];
+    assert_eq!(facts.forked.len(), 1);
+}
+
+#[test]
+fn evidence_that_is_malformed_or_of_nobody_changes_nothing() {
+    let mut house = House::new();
+    house.token(1, 0);
+    let (id, enrol) = claim(1);
+    house.refused(received(&report(&id, 1, &[], house.now_ms, "1")), Refusal::UnknownMachine);
+    house.taken(enrol);
+    let usage = house.fold.usage().clone();
+    let garbage = wire::Signed { payload: vec![0xff; 9], signature: vec![] };
+    house.refused(received(&garbage), Refusal::Malformed);
+    assert_eq!(*house.fold.usage(), usage);
+}
+
+#[test]
+fn what_an_operator_says_of_a_machine_shows() {
+    let mut house = House::new();
+    house.token(1, 0);
+    let (id, enrol) = claim(1);
+    house.taken(enrol);
+    house.taken(Fact::MachineBanned(MachineBanned { machine: id.to_string(), banned: true }));
+    assert!(house.machine(&id).banned);
+    let retired = MachineRetired { machine: id.to_string(), at_ms: house.now_ms };
+    house.taken(Fact::MachineRetired(retired.clone()));
+    assert!(house.machine(&id).retired_at.is_some());
+    let unknown = MachineRetired { machine: "mch_nobody".into(), ..retired };
+    house.refused(Fact::MachineRetired(unknown), Refusal::UnknownMachine);
+}
+
+#[test]
+fn the_billing_zone_stays_once_there_is_evidence() {
+    let mut house = House::new();
+    house.taken(Fact::PolicySet(PolicySet { toml: "zone = \"UTC\"".into() }));
+    house.token(1, 0);
+    house.taken(claim(1).1);
+    house.refused(Fact::PolicySet(PolicySet { toml: "zone = \"Europe/Berlin\"".into() }), Refusal::ZoneFixed);
+    house.refused(Fact::PolicySet(PolicySet { toml: "zone = 7".into() }), Refusal::Malformed);
+    assert_eq!(house.fold.policy(), Some("zone = \"UTC\""));
+}
+
+#[test]
+fn a_statement_is_sealed_once_for_each_revision() {
+    let mut house = House::new();
+    let sealed = |revision, body: &[u8]| {
+        let statement = Some(wire::Signed { payload: body.to_vec(), signature: vec![0; 64] });
+        let (distributor, period) = ("ingram".to_owned(), "2026-10".to_owned());
+        Fact::StatementSealed(StatementSealed { distributor, period, revision, statement })
+    };
+    house.taken(sealed(1, b"one"));
+    house.refused(sealed(1, b"other"), Refusal::Sealed);
+    let period: Period = "2026-10".parse().unwrap();
+    assert_eq!(house.fold.sealed(period).next().unwrap().1.body, b"one");
+    house.taken(sealed(2, b"two"));
+}
+
+#[test]
+fn folding_the_same_journal_again_gives_the_same_state() {
+    let mut house = House::new();
+    house.token(2, 0);
+    for key in [1, 2, 3] {
+        let (id, enrol) = claim(key);
+        house.write(enrol).unwrap();
+        house.write(received(&report(&id, 1, &[], house.now_ms, "1"))).unwrap();
+        house.now_ms += DAY_MS / 3;
+    }
+    let mut again = Fold::default();
+    for record in &house.journal {
+        again.apply(record).unwrap();
+    }
+    assert_eq!(again, house.fold);
+    assert_eq!(again.root(), house.fold.root());
+    assert_eq!(again.position(), house.journal.len() as u64);
+}
+
+#[test]
+fn a_record_of_a_newer_version_stops_the_fold_and_leaves_it_as_it_was() {
+    let mut house = House::new();
+    let before = house.fold.clone();
+    let unknown = JournalRecord { recorded_at_ms: 1, ..Default::default() }.encode_to_vec();
+    assert!(matches!(house.fold.apply(&unknown), Err(FoldError::UnknownFact(3))));
+    assert!(matches!(house.fold.apply(&[0xff]), Err(FoldError::Undecodable { position: 3, .. })));
+    assert_eq!(house.fold, before);
+}

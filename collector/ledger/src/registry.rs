@@ -1,0 +1,383 @@
+//! Who is known: customers, tokens, operators, machines and the tips of their chains.
+//! Invariant: what must be unique or limited (a token's last use, an id) is decided here, at a record's position,
+//! from the records before it alone.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use jiff::Timestamp;
+use seatbeat_proto::ids::{CustomerId, MachineId, OperatorId, ProductId, SpoolId, TokenId};
+use serde::{Deserialize, Serialize};
+
+/// Everybody the journal has named so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registry {
+    pub(crate) customers: BTreeSet<CustomerId>,
+    pub(crate) tokens: BTreeMap<TokenId, Token>,
+    pub(crate) operators: BTreeMap<OperatorId, Operator>,
+    pub(crate) machines: BTreeMap<MachineId, Machine>,
+}
+
+/// An enrolment token: who it lets in, how often, until when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// The customer its machines belong to.
+    pub customer: CustomerId,
+    /// SHA-256 of the secret; the secret itself is kept nowhere.
+    pub secret_hash: [u8; 32],
+    /// How many machines it lets in.
+    pub uses_max: u32,
+    /// How many it has let in.
+    pub used: u32,
+    /// It lets nobody in from here on.
+    pub expires_at: Timestamp,
+    /// How many machines an hour; 0: no such limit.
+    pub uses_per_hour: u32,
+    /// Taken back by an operator.
+    pub revoked: bool,
+    /// When it let machines in during the last hour.
+    recent: VecDeque<Timestamp>,
+}
+
+/// Who may use the operator door.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operator {
+    /// SHA-256 of the token.
+    pub token_hash: [u8; 32],
+    /// No longer let in.
+    pub revoked: bool,
+}
+
+/// One machine key that was let in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Its Ed25519 public key.
+    pub key: [u8; 32],
+    /// Whose it is now.
+    pub customer: CustomerId,
+    /// The token that let it in.
+    pub token: TokenId,
+    /// When it was let in.
+    pub enrolled_at: Timestamp,
+    /// Shut out by an operator.
+    pub banned: bool,
+    /// Given up by an operator.
+    pub retired_at: Option<Timestamp>,
+    /// Recognised by the collector as this other machine set up anew, and when.
+    pub absorbed_into: Option<(MachineId, Timestamp)>,
+    /// Version its agent reported last.
+    pub agent_version: String,
+    /// Its chains.
+    pub spools: BTreeMap<SpoolId, Tip>,
+    /// Its newest report by its own clock.
+    pub last: Option<LastReport>,
+    /// What was noticed about it, with the instant.
+    pub flags: BTreeMap<String, Timestamp>,
+    /// Its hardware and system facts, as it told them last.
+    pub facts: Option<Facts>,
+}
+
+/// The end of a chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tip {
+    /// Sequence of the newest evidence.
+    pub sequence: u64,
+    /// SHA-256 of its payload.
+    pub hash: [u8; 32],
+}
+
+/// What a machine said last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastReport {
+    /// The machine's clock.
+    pub observed_at: Timestamp,
+    /// The collector's clock.
+    pub received_at: Timestamp,
+    /// Products found.
+    pub products: Vec<Product>,
+}
+
+/// A product as a report lists it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Product {
+    /// Its id.
+    pub product: ProductId,
+    /// `active`, `inactive`, `switched_off` or `unknown`.
+    pub state: crate::record::State,
+    /// Empty: not known.
+    pub version: String,
+    /// What spoke for it.
+    pub signals: Vec<String>,
+    /// Why it is not active.
+    pub why: String,
+}
+
+/// Salted hashes of a machine's facts ([`seatbeat_proto::wire::Facts`]); an empty one is not known.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// SMBIOS UUID.
+    pub smbios_uuid: Vec<u8>,
+    /// Serial of the system.
+    pub system_serial: Vec<u8>,
+    /// Serial of the board.
+    pub board_serial: Vec<u8>,
+    /// Serial of the system disk.
+    pub disk_serial: Vec<u8>,
+    /// Onboard network addresses, sorted.
+    pub macs: Vec<Vec<u8>>,
+    /// machine-id, MachineGuid or IOPlatformUUID.
+    pub os_id: Vec<u8>,
+    /// Host name.
+    pub host_name: Vec<u8>,
+    /// linux, windows or macos.
+    pub os: String,
+    /// One of a pool of short-lived virtual machines.
+    pub pool: bool,
+}
+
+impl From<seatbeat_proto::wire::Facts> for Facts {
+    fn from(facts: seatbeat_proto::wire::Facts) -> Self {
+        Self {
+            smbios_uuid: facts.smbios_uuid,
+            system_serial: facts.system_serial,
+            board_serial: facts.board_serial,
+            disk_serial: facts.disk_serial,
+            macs: facts.macs,
+            os_id: facts.os_id,
+            host_name: facts.host_name,
+            os: facts.os,
+            pool: facts.pool,
+        }
+    }
+}
+
+/// Why the fold did not do what a record asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No such token.
+    #[error("the token is not known here")]
+    UnknownToken,
+    /// Taken back.
+    #[error("the token was revoked")]
+    TokenRevoked,
+    /// Over.
+    #[error("the token has expired")]
+    TokenExpired,
+    /// Its last use is gone.
+    #[error("the token is used up")]
+    TokenUsedUp,
+    /// Too many in this hour.
+    #[error("the token has let in as many machines as it may in an hour")]
+    TokenRate,
+    /// No such machine.
+    #[error("the machine is not known here")]
+    UnknownMachine,
+    /// No such customer.
+    #[error("the customer is not known here")]
+    UnknownCustomer,
+    /// It is there already.
+    #[error("it is there already")]
+    Repeated,
+    /// Evidence that is not the next of its chain.
+    #[error("the evidence does not continue its chain")]
+    BrokenChain,
+    /// Days are counted in another zone already.
+    #[error("the billing zone cannot change once there is evidence")]
+    ZoneFixed,
+    /// Its fields are not what they have to be.
+    #[error("it is malformed")]
+    Malformed,
+    /// The period has been sealed for this distributor in this revision.
+    #[error("the statement is sealed already")]
+    Sealed,
+}
+
+impl Registry {
+    /// Whether the customer is known.
+    pub fn has_customer(&self, customer: &CustomerId) -> bool {
+        self.customers.contains(customer)
+    }
+
+    /// All customers, by id.
+    pub fn customers(&self) -> impl Iterator<Item = &CustomerId> {
+        self.customers.iter()
+    }
+
+    /// The token of this id.
+    pub fn token(&self, token: &TokenId) -> Option<&Token> {
+        self.tokens.get(token)
+    }
+
+    /// All tokens, by id.
+    pub fn tokens(&self) -> impl Iterator<Item = (&TokenId, &Token)> {
+        self.tokens.iter()
+    }
+
+    /// The operator whose token has this hash, when let in.
+    pub fn operator(&self, token_hash: &[u8; 32]) -> Option<&OperatorId> {
+        self.operators.iter().find(|(_, o)| !o.revoked && o.token_hash == *token_hash).map(|(id, _)| id)
+    }
+
+    /// The machine of this id.
+    pub fn machine(&self, machine: &MachineId) -> Option<&Machine> {
+        self.machines.get(machine)
+    }
+
+    /// All machines behind this id, or all from the start.
+    pub fn machines_after(&self, after: Option<&MachineId>) -> impl Iterator<Item = (&MachineId, &Machine)> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        self.machines.range((after.map_or(Unbounded, |id| Excluded(id.clone())), Unbounded))
+    }
+
+    /// How many machines there are.
+    pub fn machine_count(&self) -> usize {
+        self.machines.len()
+    }
+
+    /// The customer of a machine that this token would let in at `now`.
+    ///
+    /// # Errors
+    /// Why the token lets nobody in.
+    pub fn admits(&self, token: &TokenId, now: Timestamp) -> Result<&CustomerId, Refusal> {
+        let token = self.tokens.get(token).ok_or(Refusal::UnknownToken)?;
+        if token.revoked {
+            return Err(Refusal::TokenRevoked);
+        }
+        if now >= token.expires_at {
+            return Err(Refusal::TokenExpired);
+        }
+        if token.used >= token.uses_max {
+            return Err(Refusal::TokenUsedUp);
+        }
+        let this_hour = token.recent.iter().filter(|at| within_hour(**at, now)).count();
+        if token.uses_per_hour > 0 && this_hour >= token.uses_per_hour as usize {
+            return Err(Refusal::TokenRate);
+        }
+        Ok(&token.customer)
+    }
+
+    /// Lets a machine in: once for each key, and only where its token admits it.
+    pub(crate) fn enrol(&mut self, id: &MachineId, new: NewMachine, now: Timestamp) -> Result<(), Refusal> {
+        if self.machines.contains_key(id) {
+            return Err(Refusal::Repeated);
+        }
+        let customer = self.admits(&new.token, now)?.clone();
+        if let Some(token) = self.tokens.get_mut(&new.token) {
+            token.used += 1;
+            token.recent.retain(|at| within_hour(*at, now));
+            token.recent.push_back(now);
+        }
+        self.machines.insert(
+            id.clone(),
+            Machine {
+                key: new.key,
+                customer,
+                token: new.token,
+                enrolled_at: now,
+                banned: false,
+                retired_at: None,
+                absorbed_into: None,
+                agent_version: new.agent_version,
+                spools: BTreeMap::new(),
+                last: None,
+                flags: BTreeMap::new(),
+                facts: new.facts,
+            },
+        );
+        Ok(())
+    }
+}
+
+/// What a machine says of itself when it asks to be let in.
+pub(crate) struct NewMachine {
+    pub key: [u8; 32],
+    pub token: TokenId,
+    pub agent_version: String,
+    pub facts: Option<Facts>,
+}
+
+impl Token {
+    pub(crate) fn new(
+        customer: CustomerId,
+        secret_hash: [u8; 32],
+        uses_max: u32,
+        expires_at: Timestamp,
+        uses_per_hour: u32,
+    ) -> Self {
+        Self {
+            customer,
+            secret_hash,
+            uses_max,
+            used: 0,
+            expires_at,
+            uses_per_hour,
+            revoked: false,
+            recent: VecDeque::new(),
+        }
+    }
+}
+
+/// What a report shows of its machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Version of the agent.
+    pub agent_version: String,
+    /// Facts, when the report has them.
+    pub facts: Option<Facts>,
+    /// Products and instants.
+    pub last: LastReport,
+}
+
+/// Where a link of evidence stands to its chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It continues the chain, or begins one.
+    Next,
+    /// It is the tip itself, come again.
+    Tip,
+    /// Its sequence was taken before the tip: a repeat, or a fork that only the evidence of old can tell.
+    Earlier,
+    /// Its sequence is the tip's and its content is not: a fork.
+    Fork,
+    /// Evidence is missing before it, or it does not name the tip as the one before.
+    Broken,
+}
+
+impl Machine {
+    /// Keeps what a report showed, when nothing newer is known.
+    pub(crate) fn remember(&mut self, seen: Seen) {
+        self.agent_version = seen.agent_version;
+        if seen.facts.is_some() {
+            self.facts = seen.facts;
+        }
+        if self.last.as_ref().is_none_or(|last| last.observed_at <= seen.last.observed_at) {
+            self.last = Some(seen.last);
+        }
+    }
+
+    /// Where evidence stands to this machine's chains.
+    pub fn standing(&self, spool: &SpoolId, sequence: u64, previous: &[u8], hash: &[u8; 32]) -> Standing {
+        Standing::of(self.spools.get(spool), sequence, previous, hash)
+    }
+}
+
+impl Standing {
+    /// Where evidence stands to the chain that ends with `tip`. A chain that is not known may begin anywhere: after
+    /// a collector lost its disk, the agent sends again what it kept.
+    pub fn of(tip: Option<&Tip>, sequence: u64, previous: &[u8], hash: &[u8; 32]) -> Self {
+        let Some(tip) = tip else {
+            let begins = sequence >= 1 && (sequence > 1 || previous.is_empty());
+            return if begins { Self::Next } else { Self::Broken };
+        };
+        if sequence == tip.sequence {
+            return if *hash == tip.hash { Self::Tip } else { Self::Fork };
+        }
+        if sequence < tip.sequence {
+            return if sequence == 0 { Self::Broken } else { Self::Earlier };
+        }
+        if sequence == tip.sequence + 1 && previous == tip.hash { Self::Next } else { Self::Broken }
+    }
+}
+
+fn within_hour(at: Timestamp, now: Timestamp) -> bool {
+    now.as_second() - at.as_second() < 3600
+}
