@@ -1,0 +1,577 @@
+//! The vault: names, secrets and other text that can be erased, each row encrypted under the vault's key.
+//! Invariant: no count ever depends on it; a row is given out exactly as it was put under that very key, or not at
+//! all; a vault that lost rows says so instead of opening without them.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use chacha20poly1305::aead::{Aead, Payload};
+use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
+use seatbeat_proto::ids::{CustomerId, MachineId, OperatorId, TokenId};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use crate::rows::{BATCH_ROWS_MAX, Change, Rows, RowsError};
+use crate::store::{self, StoreError};
+
+/// Longest value in bytes: sled puts large values into files of their own and never syncs those.
+pub const VALUE_BYTES_MAX: usize = 4 * 1024;
+
+const KEY_FILE: &str = "vault.key";
+/// The number of the last write, behind each write: sled may open a damaged file as it was some writes ago. Without
+/// this file the making of the vault was cut short.
+const WRITES_FILE: &str = "vault.writes";
+
+const KEY_LENGTH: usize = 32;
+const KEY_ID_LENGTH: usize = 8;
+const NONCE_LENGTH: usize = 24;
+const SEAL_FORMAT: u8 = 1;
+/// The stamp that proves that the rows are this vault's; the number of the write follows in it.
+const MARKER_KEY: &[u8] = b"marker";
+const MARKER: &[u8] = b"seatbeat vault 1";
+
+/// A kind of row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VaultKind {
+    /// What a customer is called.
+    CustomerName,
+    /// What a machine is called.
+    HostName,
+    /// What an operator is called.
+    OperatorName,
+    /// What an operator noted about an enrolment token.
+    TokenNote,
+    /// A secret of the collector.
+    Secret,
+}
+
+impl VaultKind {
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::CustomerName => "customer-name/",
+            Self::HostName => "host-name/",
+            Self::OperatorName => "operator-name/",
+            Self::TokenNote => "token-note/",
+            Self::Secret => "secret/",
+        }
+    }
+}
+
+/// One row's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VaultRow<'a> {
+    /// What a customer is called.
+    CustomerName(&'a CustomerId),
+    /// What a machine is called.
+    HostName(&'a MachineId),
+    /// What an operator is called.
+    OperatorName(&'a OperatorId),
+    /// What an operator noted about an enrolment token.
+    TokenNote(&'a TokenId),
+    /// A secret of the collector, by the name the code gives it.
+    Secret(&'static str),
+}
+
+impl VaultRow<'_> {
+    fn key(&self) -> Vec<u8> {
+        self.to_string().into_bytes()
+    }
+}
+
+impl fmt::Display for VaultRow<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, id) = match self {
+            Self::CustomerName(id) => (VaultKind::CustomerName, id.as_str()),
+            Self::HostName(id) => (VaultKind::HostName, id.as_str()),
+            Self::OperatorName(id) => (VaultKind::OperatorName, id.as_str()),
+            Self::TokenNote(id) => (VaultKind::TokenNote, id.as_str()),
+            Self::Secret(name) => (VaultKind::Secret, *name),
+        };
+        write!(f, "{}{id}", kind.prefix())
+    }
+}
+
+/// A row's id (or a secret's name) and value.
+pub type Opened = (String, Zeroizing<Vec<u8>>);
+
+/// Why the vault does not open, give or take.
+#[derive(Debug, thiserror::Error)]
+pub enum VaultError {
+    /// Nobody has made it.
+    #[error("there is no vault in `{folder}`")]
+    NotInitialised {
+        /// Where it should be.
+        folder: PathBuf,
+    },
+    /// It was made before.
+    #[error("there is a vault in `{folder}` already")]
+    Exists {
+        /// Where it is.
+        folder: PathBuf,
+    },
+    /// Its key is not there.
+    #[error("the vault's key `{path}` is missing or not {KEY_LENGTH} bytes long")]
+    Key {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// Its key is another's.
+    #[error("`{path}` is not the key that the vault was made with")]
+    WrongKey {
+        /// The key file.
+        path: PathBuf,
+    },
+    /// It was made, and now nothing is in it.
+    #[error("the vault in `{folder}` was emptied: it holds no row, not even its marker")]
+    Emptied {
+        /// Where it is.
+        folder: PathBuf,
+    },
+    /// What it holds is not what was put into it.
+    #[error("the vault in `{folder}` is damaged: {what}")]
+    Damaged {
+        /// Where it is.
+        folder: PathBuf,
+        /// How it shows.
+        what: String,
+    },
+    /// Longer than a value may be.
+    #[error("the value of `{row}` has {bytes} bytes, more than the vault takes ({VALUE_BYTES_MAX})")]
+    TooLarge {
+        /// The row.
+        row: String,
+        /// Its length.
+        bytes: usize,
+    },
+    /// The key or the marker cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The rows cannot be read or written.
+    #[error(transparent)]
+    Rows(RowsError),
+}
+
+impl VaultError {
+    /// What the operator can do about it.
+    pub fn hint(&self) -> Option<String> {
+        let set_aside = |folder: &Path| {
+            format!(
+                "restore `{0}` from a backup. Counts and statements do not depend on it; names and the collector's \
+                 keys do: without a backup set it aside with `mv {0} {0}.damaged`, keep it, and set the collector \
+                 up again",
+                folder.display()
+            )
+        };
+        match self {
+            Self::NotInitialised { .. } => Some("`seatbeat init` makes a store with its vault".into()),
+            Self::Exists { folder } => Some(format!(
+                "`mv {0} {0}.old` sets it aside; the keys in it are lost to the collector then",
+                folder.display()
+            )),
+            Self::Key { path } | Self::WrongKey { path } => {
+                Some(format!("restore `{}` from a backup; nothing else opens the vault", path.display()))
+            }
+            Self::Emptied { folder } | Self::Damaged { folder, .. } => Some(set_aside(folder)),
+            Self::Store(error) => error.hint(),
+            Self::Rows(_) | Self::TooLarge { .. } => None,
+        }
+    }
+}
+
+impl From<RowsError> for VaultError {
+    fn from(error: RowsError) -> Self {
+        match error {
+            RowsError::Damaged { folder, what } => Self::Damaged { folder, what },
+            other => Self::Rows(other),
+        }
+    }
+}
+
+/// An open vault. Its acts block: a write returns after a sync of the disk.
+pub struct Vault {
+    folder: PathBuf,
+    cipher: XChaCha20Poly1305,
+    key_id: [u8; KEY_ID_LENGTH],
+    rows: Rows,
+    /// The number of the last write; held while one is going on.
+    writes: Mutex<u64>,
+}
+
+impl Vault {
+    /// Makes a vault with a new key. A making that was cut short is gone on with.
+    ///
+    /// # Errors
+    /// When there is one already, or the system fails.
+    ///
+    /// # Panics
+    /// When the operating system has no randomness to give.
+    pub fn create(folder: &Path) -> Result<Self, VaultError> {
+        if folder.join(WRITES_FILE).exists() {
+            return Err(VaultError::Exists { folder: folder.into() });
+        }
+        store::make_folder(folder)?;
+        let key_path = folder.join(KEY_FILE);
+        if !key_path.exists() {
+            let mut key = Zeroizing::new([0; KEY_LENGTH]);
+            getrandom::fill(key.as_mut()).expect("the operating system gives random bytes");
+            store::write_file(&key_path, key.as_ref())?;
+        }
+        let vault = Self::unlock(folder)?;
+        // Rows are there already when only the last step of an earlier try is missing.
+        let known = vault.marked()?.unwrap_or(0);
+        *vault.writes.lock().unwrap_or_else(PoisonError::into_inner) = known;
+        vault.rows.sync_files()?;
+        vault.write(&[])?;
+        Ok(vault)
+    }
+
+    /// Opens a vault; every row is read and checked.
+    ///
+    /// # Errors
+    /// When there is none, its key is not there or another's, or it does not hold what was put into it.
+    pub fn open(folder: &Path) -> Result<Self, VaultError> {
+        if !folder.join(WRITES_FILE).exists() {
+            return Err(VaultError::NotInitialised { folder: folder.into() });
+        }
+        let vault = Self::unlock(folder)?;
+        let Some(marked) = vault.marked()? else {
+            return Err(VaultError::Emptied { folder: folder.into() });
+        };
+        let path = folder.join(WRITES_FILE);
+        let noted =
+            fs::read(&path).map_err(|source| StoreError::Io { act: "read", path: path.clone(), source })?;
+        let noted =
+            decode_writes(&noted).ok_or_else(|| vault.damaged(&format!("`{WRITES_FILE}` is damaged")))?;
+        if marked < noted {
+            return Err(vault.damaged(&format!("its last {} writes are lost", noted - marked)));
+        }
+        *vault.writes.lock().unwrap_or_else(PoisonError::into_inner) = marked;
+        // A process that was killed may have left rows that no sync covered yet.
+        vault.rows.sync_files()?;
+        Ok(vault)
+    }
+
+    /// Puts a value into a row; it is durable when this returns.
+    ///
+    /// # Errors
+    /// When the value is longer than [`VALUE_BYTES_MAX`] or cannot be written. After a failed write the vault only
+    /// reads, until it is opened again.
+    ///
+    /// # Panics
+    /// When the operating system has no randomness to give.
+    pub fn put(&self, row: VaultRow<'_>, value: &[u8]) -> Result<(), VaultError> {
+        self.put_all(&[(row, value)])
+    }
+
+    /// Puts values into rows, in batches of at most [`BATCH_ROWS_MAX`]; all are durable when this returns. Of two
+    /// values for one row the later one stays.
+    ///
+    /// # Errors
+    /// As [`Vault::put`]; batches before the failed one are kept.
+    ///
+    /// # Panics
+    /// As [`Vault::put`].
+    pub fn put_all(&self, rows: &[(VaultRow<'_>, &[u8])]) -> Result<(), VaultError> {
+        let mut changes = std::collections::BTreeMap::new();
+        for (row, value) in rows {
+            if value.len() > VALUE_BYTES_MAX {
+                return Err(VaultError::TooLarge { row: row.to_string(), bytes: value.len() });
+            }
+            let key = row.key();
+            let sealed = self.seal(&key, value)?;
+            changes.insert(key, Some(sealed));
+        }
+        self.write(&changes.into_iter().collect::<Vec<_>>())
+    }
+
+    /// Erases a row; it is gone for good when this returns. sled keeps the old bytes on the disk until it reuses
+    /// their place; they are of no use without the key.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn delete(&self, row: VaultRow<'_>) -> Result<(), VaultError> {
+        self.write(&[(row.key(), None)])
+    }
+
+    /// A row's value.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not what was put there.
+    pub fn get(&self, row: VaultRow<'_>) -> Result<Option<Zeroizing<Vec<u8>>>, VaultError> {
+        let key = row.key();
+        self.rows.get(&key)?.map(|sealed| self.unseal(&key, &sealed)).transpose()
+    }
+
+    /// All rows of a kind: each with its id (or a secret's name), in the ids' order.
+    ///
+    /// # Errors
+    /// When one cannot be read, or is not what was put there.
+    pub fn scan(&self, kind: VaultKind) -> Result<Vec<Opened>, VaultError> {
+        let prefix = kind.prefix();
+        let rows = self.rows.scan(prefix.as_bytes(), usize::MAX, false)?;
+        let opened = rows.into_iter().map(|(key, sealed)| {
+            let id = String::from_utf8_lossy(&key[prefix.len()..]).into_owned();
+            Ok((id, self.unseal(&key, &sealed)?))
+        });
+        opened.collect()
+    }
+
+    fn unlock(folder: &Path) -> Result<Self, VaultError> {
+        let path = folder.join(KEY_FILE);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => Zeroizing::new(bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(VaultError::Key { path }),
+            Err(source) => return Err(StoreError::Io { act: "read", path, source }.into()),
+        };
+        let cipher =
+            XChaCha20Poly1305::new_from_slice(&bytes).map_err(|_| VaultError::Key { path: path.clone() })?;
+        let mut key_id = [0; KEY_ID_LENGTH];
+        let digest =
+            Sha256::new_with_prefix(b"seatbeat vault key id").chain_update(bytes.as_slice()).finalize();
+        key_id.copy_from_slice(&digest[..KEY_ID_LENGTH]);
+        let rows = Rows::open(&folder.join("rows"), false)?;
+        Ok(Self { folder: folder.into(), cipher, key_id, rows, writes: Mutex::new(0) })
+    }
+
+    /// The number of the write that the rows reflect; none where nothing was ever written.
+    fn marked(&self) -> Result<Option<u64>, VaultError> {
+        let stamp = self.rows.stamp();
+        if stamp.is_empty() {
+            return Ok(None);
+        }
+        if stamp.get(1..1 + KEY_ID_LENGTH) != Some(&self.key_id) {
+            return Err(VaultError::WrongKey { path: self.folder.join(KEY_FILE) });
+        }
+        let marker = self.unseal(MARKER_KEY, &stamp)?;
+        let number = marker.strip_prefix(MARKER).and_then(|number| number.try_into().ok());
+        number
+            .map(|number| Some(u64::from_le_bytes(number)))
+            .ok_or_else(|| self.damaged("its marker is another's"))
+    }
+
+    fn write(&self, changes: &[Change]) -> Result<(), VaultError> {
+        let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
+        // Without a change only the marker is written.
+        for batch in changes.chunks(BATCH_ROWS_MAX).chain(changes.is_empty().then_some(changes)) {
+            let number = *writes + 1;
+            let marker = self.seal(MARKER_KEY, &[MARKER, &number.to_le_bytes()].concat())?;
+            self.rows.write(batch, &marker)?;
+            *writes = number;
+        }
+        self.rows.sync()?;
+        Ok(store::write_file(&self.folder.join(WRITES_FILE), &encode_writes(*writes))?)
+    }
+
+    /// `format | key id | nonce | ciphertext and tag`; the row's key, the format and the key id are bound to it.
+    fn seal(&self, row_key: &[u8], value: &[u8]) -> Result<Vec<u8>, VaultError> {
+        let mut nonce = [0; NONCE_LENGTH];
+        getrandom::fill(&mut nonce).expect("the operating system gives random bytes");
+        let aad = self.bound_to(row_key);
+        let sealed = self
+            .cipher
+            .encrypt(XNonce::from_slice(&nonce), Payload { msg: value, aad: &aad })
+            .map_err(|_| self.damaged("a value cannot be encrypted"))?;
+        Ok([&[SEAL_FORMAT], self.key_id.as_slice(), &nonce, &sealed].concat())
+    }
+
+    fn unseal(&self, row_key: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, VaultError> {
+        let row =
+            || self.damaged(&format!("the row `{}` cannot be decrypted", String::from_utf8_lossy(row_key)));
+        let rest = sealed.strip_prefix(&[SEAL_FORMAT]).ok_or_else(row)?;
+        let rest = rest.strip_prefix(&self.key_id).ok_or_else(row)?;
+        let (nonce, sealed) = rest.split_first_chunk::<NONCE_LENGTH>().ok_or_else(row)?;
+        let aad = self.bound_to(row_key);
+        let value = self.cipher.decrypt(XNonce::from_slice(nonce), Payload { msg: sealed, aad: &aad });
+        value.map(Zeroizing::new).map_err(|_| row())
+    }
+
+    fn bound_to(&self, row_key: &[u8]) -> Vec<u8> {
+        [&[SEAL_FORMAT], self.key_id.as_slice(), row_key].concat()
+    }
+
+    fn damaged(&self, what: &str) -> VaultError {
+        VaultError::Damaged { folder: self.folder.clone(), what: what.into() }
+    }
+}
+
+fn encode_writes(number: u64) -> Vec<u8> {
+    let number = number.to_le_bytes();
+    [number.as_slice(), &crc32c::crc32c(&number).to_le_bytes()].concat()
+}
+
+fn decode_writes(bytes: &[u8]) -> Option<u64> {
+    let (number, checksum) = bytes.split_first_chunk::<8>()?;
+    let fits = checksum == crc32c::crc32c(number).to_le_bytes();
+    fits.then(|| u64::from_le_bytes(*number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rows::damage::{files, places, restore};
+
+    const SECRET: VaultRow<'static> = VaultRow::Secret("service-key");
+
+    fn customer(number: usize) -> CustomerId {
+        format!("cus_{number:04}").parse().unwrap()
+    }
+
+    /// A closed vault with some rows, and a folder around it.
+    fn closed() -> (tempfile::TempDir, PathBuf) {
+        let around = tempfile::tempdir().unwrap();
+        let folder = around.path().join("vault");
+        let vault = Vault::create(&folder).unwrap();
+        vault.put(SECRET, b"the service key").unwrap();
+        for number in 0..5 {
+            vault
+                .put(VaultRow::CustomerName(&customer(number)), format!("Customer {number}").as_bytes())
+                .unwrap();
+        }
+        (around, folder)
+    }
+
+    fn check_whole(vault: &Vault, why: &str) {
+        assert_eq!(vault.get(SECRET).unwrap().unwrap().as_slice(), b"the service key", "{why}");
+        let names = vault.scan(VaultKind::CustomerName).unwrap();
+        assert_eq!(names.len(), 5, "{why}");
+        for (number, (id, name)) in names.iter().enumerate() {
+            assert_eq!(id, customer(number).as_str(), "{why}");
+            assert_eq!(name.as_slice(), format!("Customer {number}").as_bytes(), "{why}");
+        }
+    }
+
+    #[test]
+    fn what_was_put_is_there_after_a_restart_and_what_was_erased_is_not() {
+        let (_around, folder) = closed();
+        check_whole(&Vault::open(&folder).unwrap(), "reopened");
+        let vault = Vault::open(&folder).unwrap();
+        vault.put(SECRET, b"a later key").unwrap();
+        vault.delete(VaultRow::CustomerName(&customer(3))).unwrap();
+        vault.delete(VaultRow::CustomerName(&customer(77))).unwrap();
+        drop(vault);
+        let vault = Vault::open(&folder).unwrap();
+        assert_eq!(vault.get(SECRET).unwrap().unwrap().as_slice(), b"a later key");
+        assert_eq!(vault.get(VaultRow::CustomerName(&customer(3))).unwrap(), None);
+        assert_eq!(vault.scan(VaultKind::CustomerName).unwrap().len(), 4);
+    }
+
+    #[test]
+    fn more_rows_than_a_batch_are_put_and_values_over_the_limit_are_not() {
+        let (_around, folder) = closed();
+        let vault = Vault::open(&folder).unwrap();
+        let ids: Vec<_> = (0..1200).map(customer).collect();
+        let rows: Vec<_> = ids.iter().map(|id| (VaultRow::CustomerName(id), b"name".as_slice())).collect();
+        vault.put_all(&rows).unwrap();
+        vault.put(VaultRow::TokenNote(&"tok_1".parse().unwrap()), &[7; VALUE_BYTES_MAX]).unwrap();
+        let error = vault.put(SECRET, &[7; VALUE_BYTES_MAX + 1]).unwrap_err();
+        assert!(error.to_string().contains("secret/service-key"), "{error}");
+        drop(vault);
+        assert_eq!(Vault::open(&folder).unwrap().scan(VaultKind::CustomerName).unwrap().len(), 1200);
+        let blobs = folder.join("rows/sled/blobs");
+        assert_eq!(
+            fs::read_dir(blobs).map(Iterator::count).unwrap_or(0),
+            0,
+            "no file that sled does not sync"
+        );
+    }
+
+    #[test]
+    fn nothing_that_was_put_is_on_the_disk_in_the_clear() {
+        let (_around, folder) = closed();
+        for (path, bytes) in files(&folder) {
+            let found = bytes.windows(8).any(|window| window == b"Customer" || window == b"service ");
+            assert!(!found, "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn a_row_moved_to_another_key_is_not_given_out() {
+        let (_around, folder) = closed();
+        let vault = Vault::open(&folder).unwrap();
+        let sealed = vault.rows.get(&SECRET.key()).unwrap().unwrap();
+        let elsewhere = VaultRow::Secret("another");
+        vault.rows.write(&[(elsewhere.key(), Some(sealed))], &vault.rows.stamp()).unwrap();
+        assert!(matches!(vault.get(elsewhere), Err(VaultError::Damaged { .. })));
+    }
+
+    #[test]
+    fn another_key_or_none_opens_nothing_and_changes_nothing() {
+        let (_around, folder) = closed();
+        let path = folder.join(KEY_FILE);
+        let key = fs::read(&path).unwrap();
+        fs::write(&path, [9; KEY_LENGTH]).unwrap();
+        assert!(matches!(Vault::open(&folder), Err(VaultError::WrongKey { .. })));
+        for bad in [b"".as_slice(), &[9; KEY_LENGTH - 1]] {
+            fs::write(&path, bad).unwrap();
+            assert!(matches!(Vault::open(&folder), Err(VaultError::Key { .. })));
+        }
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(Vault::open(&folder), Err(VaultError::Key { .. })));
+        fs::write(&path, key).unwrap();
+        check_whole(&Vault::open(&folder).unwrap(), "with its key again");
+    }
+
+    #[test]
+    fn making_a_vault_is_gone_on_with_but_never_done_twice() {
+        let around = tempfile::tempdir().unwrap();
+        let folder = around.path().join("vault");
+        assert!(matches!(Vault::open(&folder), Err(VaultError::NotInitialised { .. })));
+        let first = Vault::create(&folder).unwrap();
+        first.put(SECRET, b"kept").unwrap();
+        drop(first);
+        assert!(matches!(Vault::create(&folder), Err(VaultError::Exists { .. })));
+        fs::remove_file(folder.join(WRITES_FILE)).unwrap();
+        assert!(matches!(Vault::open(&folder), Err(VaultError::NotInitialised { .. })));
+        let again = Vault::create(&folder).unwrap();
+        assert_eq!(again.get(SECRET).unwrap().unwrap().as_slice(), b"kept");
+    }
+
+    #[test]
+    fn deleted_files_are_an_emptied_or_damaged_vault_never_an_empty_one() {
+        let (_around, folder) = closed();
+        let whole = files(&folder);
+        for (path, _) in &whole {
+            if path.ends_with(KEY_FILE) || path.ends_with(WRITES_FILE) {
+                continue;
+            }
+            restore(&folder, &whole);
+            fs::remove_file(path).unwrap();
+            match Vault::open(&folder) {
+                Ok(vault) => check_whole(&vault, "a file that was not needed"),
+                Err(VaultError::Emptied { .. } | VaultError::Damaged { .. }) => {}
+                Err(error) => panic!("{}: {error}", path.display()),
+            }
+        }
+        restore(&folder, &whole);
+        fs::remove_dir_all(folder.join("rows")).unwrap();
+        let error = Vault::open(&folder).err().unwrap();
+        assert!(matches!(error, VaultError::Emptied { .. }) && error.hint().is_some(), "{error}");
+    }
+
+    #[test]
+    fn a_flipped_byte_gives_every_row_as_it_was_or_a_damaged_vault() {
+        let (_around, folder) = closed();
+        let whole = files(&folder);
+        let mut refused = 0;
+        for (path, bytes) in &whole {
+            for at in places(bytes, 60) {
+                restore(&folder, &whole);
+                let mut damaged = bytes.clone();
+                damaged[at] ^= 0x40;
+                fs::write(path, damaged).unwrap();
+                let why = format!("byte {at} of {}", path.display());
+                match Vault::open(&folder) {
+                    Ok(vault) => check_whole(&vault, &why),
+                    Err(error) => {
+                        assert!(error.to_string().contains(folder.to_str().unwrap()), "{why}: {error}");
+                        refused += 1;
+                    }
+                }
+            }
+        }
+        assert!(refused > 0);
+    }
+}
