@@ -1,1 +1,22 @@
-//! to come
+//! The agent: finds the vendor's products on this machine and reports them, signed, to its reseller's collector.
+//! Pure rooms (`meter`, `session`, `orders`, `settings`, `chain`) take time as a parameter and touch nothing
+//! outside; `daemon` feeds them.
+
+pub mod chain;
+pub mod clock;
+pub mod config;
+pub mod daemon;
+pub mod enrol;
+pub mod hex;
+pub mod identity;
+pub mod jitter;
+pub mod link;
+pub mod meter;
+pub mod moment;
+pub mod orders;
+pub mod plain;
+pub mod session;
+pub mod settings;
+pub mod spool;
+pub mod state;
+pub mod status;

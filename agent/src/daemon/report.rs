@@ -1,0 +1,88 @@
+//! Reports and answers, on their way into the spool.
+
+use std::time::Duration;
+
+use seatbeat_proto::wire;
+
+use super::{Daemon, DaemonError, Event, FLOOR, Moment, Observation, Seen, Trouble, Wishes, chain};
+
+/// Time until reporting is tried again after evidence could not be written.
+const WRITE_AGAIN: Duration = Duration::from_secs(60);
+
+impl Daemon {
+    /// Makes the report that is due, and then the answers that wait for it.
+    pub(super) fn report(&mut self) -> Result<(), DaemonError> {
+        let now = self.clock.now();
+        let observed_at = now.corrected(self.session.clock_offset_ms());
+        let interval = self.report_interval.min(self.session.settings().report_interval);
+        let due = |seen: &Seen| self.memory.due(&seen.products, self.wishes, interval, observed_at);
+        if let Some(seen) = &self.seen
+            && let Some(reason) = due(seen)
+        {
+            let products = seen.products.clone();
+            let report = self.memory.report(reason, products, &seen.facts, seen.catalogue_version);
+            if !self.append(wire::evidence::Body::Report(report))? {
+                return Ok(());
+            }
+            self.wishes = Wishes::default();
+            self.report_interval = self.jitter.a_tenth_off(self.session.settings().report_interval);
+            tracing::info!(reason = reason.as_str_name(), sequence = self.spool.chain().tip(), "report made");
+        }
+        self.status.reporting_stopped = None;
+        self.answer()?;
+        // The last scan before the interval is over comes in time for it.
+        let wait = self.memory.wait(self.report_interval, observed_at);
+        self.next_scan = self.next_scan.min(now.uptime + wait.max(Duration::from_secs(1)));
+        Ok(())
+    }
+
+    fn answer(&mut self) -> Result<(), DaemonError> {
+        while !self.wishes.requested
+            && let Some((result, floor)) = self.unanswered.front().cloned()
+        {
+            // The floor first: an order is not taken twice, whatever happens to its answer.
+            let text = serde_json::to_vec(&floor).unwrap_or_default();
+            if let Err(error) = self.state.write(FLOOR, &text) {
+                self.stopped_reporting(self.clock.now(), &chain(&error), error.hint());
+                return Ok(());
+            }
+            if !self.append(wire::evidence::Body::OrderResult(result))? {
+                return Ok(());
+            }
+            self.unanswered.pop_front();
+        }
+        Ok(())
+    }
+
+    /// Puts evidence into the spool; false: it could not be written, and is tried again.
+    fn append(&mut self, body: wire::evidence::Body) -> Result<bool, DaemonError> {
+        let now = self.clock.now();
+        let clock_offset_ms = self.session.clock_offset_ms();
+        let observation = Observation {
+            observed_at: now.corrected(clock_offset_ms),
+            clock_offset_ms,
+            checkpoint: self.checkpoint.clone(),
+            body,
+        };
+        match self.spool.append(observation, &self.key) {
+            Ok(evidence) => {
+                self.memory.enter(&evidence);
+                self.tell(Event::EvidenceAppended)?;
+                Ok(true)
+            }
+            Err(error) => {
+                self.stopped_reporting(now, &chain(&error), error.hint().map(str::to_owned));
+                Ok(false)
+            }
+        }
+    }
+
+    pub(super) fn stopped_reporting(&mut self, now: Moment, what: &str, hint: Option<String>) {
+        self.next_scan = self.next_scan.min(now.uptime + WRITE_AGAIN);
+        if self.status.reporting_stopped.as_ref().is_some_and(|trouble| trouble.what == what) {
+            return;
+        }
+        tracing::error!(error = what, hint, "reporting stops");
+        self.status.reporting_stopped = Some(Trouble { at: now.wall, what: what.to_owned(), hint });
+    }
+}

@@ -1,0 +1,191 @@
+//! How a machine is let in. Invariant: the machine key is on disk before anybody hears of it, so that asking again
+//! is asking as the same machine; who is let in once is not let in elsewhere by mistake.
+
+use prost::Message as _;
+use seatbeat_proto::ids::{IdError, TokenId};
+use seatbeat_proto::signed::{Domain, sign};
+use seatbeat_proto::token::{self, TokenError};
+use seatbeat_proto::{instant, wire};
+use tonic::{Code, Status};
+
+use crate::identity::{Identity, IdentityError};
+use crate::link::{self, Dialler, LinkError};
+use crate::moment::Moment;
+use crate::plain::plain;
+use crate::state::{StateError, StateFolder};
+
+/// What is asked, and by whom.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// `sb1.…`
+    pub token: String,
+    /// Ask although the machine is enrolled already.
+    pub again: bool,
+    /// Shown to operators.
+    pub host_name: String,
+}
+
+/// The answer.
+#[derive(Debug)]
+pub struct Enrolment {
+    /// Who this machine is now.
+    pub identity: Identity,
+    /// It was that before: nobody was asked.
+    pub already: bool,
+}
+
+/// Why a machine was not let in.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrolError {
+    /// The text is no token.
+    #[error("failed to read the token")]
+    Token(#[from] TokenError),
+    /// A key in the token is none.
+    #[error("the token holds a key that is none: it was made by something else")]
+    TokenKeys,
+    /// Somebody let this machine in before.
+    #[error("this machine is enrolled already, as {machine} of {customer}, with another token ({token})")]
+    Already {
+        /// As which machine.
+        machine: String,
+        /// Whose.
+        customer: String,
+        /// With which token.
+        token: TokenId,
+    },
+    /// The collector said no.
+    #[error("the collector does not let this machine in: {message}")]
+    Refused {
+        /// The kind of no.
+        code: Code,
+        /// In its words.
+        message: String,
+        /// The token's time is over by this machine's clock.
+        looks_expired: bool,
+    },
+    /// The collector's answer makes no sense.
+    #[error("the collector answered with something that is no id")]
+    Answer(#[from] IdError),
+    /// Nobody was asked.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The identity file.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The state folder.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+impl EnrolError {
+    /// What a person can do about it.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Token(_) | Self::TokenKeys => {
+                "copy the whole token, from `sb1.` on, as `seatbeat tokens create` printed it".into()
+            }
+            Self::Already { .. } => "to enrol it anew, add `--again`".into(),
+            Self::Refused { looks_expired: true, .. } => {
+                "the token's time is over: ask the operator for a new one (`seatbeat tokens create`)".into()
+            }
+            Self::Refused { code: Code::ResourceExhausted, .. } => {
+                "try again in an hour, or ask the operator for a token with more uses (`seatbeat tokens create`)".into()
+            }
+            Self::Refused { code: Code::Unauthenticated | Code::PermissionDenied, .. } => {
+                "ask the operator whether the token still holds (`seatbeat tokens list`), or for a new one".into()
+            }
+            Self::Refused { .. } | Self::Answer(_) => {
+                "look at the collector's log: agent and collector may be of different versions".into()
+            }
+            Self::Link(error) => return error.hint().map(str::to_owned),
+            Self::Identity(error) => return error.hint(),
+            Self::State(error) => return error.hint(),
+        })
+    }
+}
+
+/// Asks the collector that a token names to let this machine in, and keeps the answer. `facts` reads the machine's
+/// hardware and system facts under the token's salt.
+///
+/// # Errors
+/// When the token is none, the machine is enrolled with another one, nobody answers, or the answer is no.
+pub async fn enrol(
+    state: &StateFolder,
+    request: &Request,
+    facts: impl FnOnce(&[u8; 32]) -> wire::Facts,
+    now: Moment,
+) -> Result<Enrolment, EnrolError> {
+    let token = token::parse(&request.token)?;
+    if !request.again
+        && let Some(identity) = enrolled(state)?
+    {
+        return if identity.token.as_str() == token.token {
+            identity.check_key(&state.key()?.verifying_key())?;
+            Ok(Enrolment { identity, already: true })
+        } else {
+            Err(EnrolError::Already {
+                machine: identity.machine.to_string(),
+                customer: identity.customer.to_string(),
+                token: identity.token,
+            })
+        };
+    }
+    let _lock = state.lock()?;
+    let key = state.key_or_new()?;
+    let salt: [u8; 32] = token.salt.as_slice().try_into().map_err(|_| EnrolError::TokenKeys)?;
+    let pin: [u8; 32] = token.pin.as_slice().try_into().map_err(|_| EnrolError::TokenKeys)?;
+    let claim = wire::EnrolmentClaim {
+        public_key: key.verifying_key().to_bytes().to_vec(),
+        token: token.token.clone(),
+        claimed_at_ms: instant::to_ms(now.wall),
+        facts: Some(facts(&salt)),
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let asked = wire::EnrolRequest {
+        token_secret: token.secret.clone(),
+        claim: Some(sign(&key, Domain::EnrolmentClaim, claim.encode_to_vec())),
+        host_name: request.host_name.clone(),
+    };
+    let dialler = Dialler::to(token.addresses.clone(), pin, None)?;
+    let looks_expired = token.expires_at_ms != 0 && instant::to_ms(now.wall) > token.expires_at_ms;
+    let answer = ask(&dialler, &asked).await?.map_err(|status| refused(&status, looks_expired))?;
+    let (machine, customer) = (answer.machine.parse()?, answer.customer.parse()?);
+    let identity =
+        Identity::new(&token, machine, customer, key.verifying_key()).ok_or(EnrolError::TokenKeys)?;
+    identity.store(state)?;
+    Ok(Enrolment { identity, already: false })
+}
+
+fn enrolled(state: &StateFolder) -> Result<Option<Identity>, EnrolError> {
+    match Identity::load(state) {
+        Ok(identity) => Ok(Some(identity)),
+        Err(IdentityError::NotEnrolled) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Each address in turn, until one answers.
+async fn ask(
+    dialler: &Dialler,
+    asked: &wire::EnrolRequest,
+) -> Result<Result<wire::EnrolResponse, Status>, LinkError> {
+    let mut attempt = 0;
+    loop {
+        match link::enrol(dialler, attempt, asked.clone()).await {
+            Err(error) if attempt as usize + 1 >= dialler.addresses() => return Err(error),
+            Err(_) => attempt += 1,
+            Ok(Err(status))
+                if status.code() == Code::Unavailable && (attempt as usize + 1) < dialler.addresses() =>
+            {
+                attempt += 1;
+            }
+            Ok(answer) => return Ok(answer),
+        }
+    }
+}
+
+fn refused(status: &Status, looks_expired: bool) -> EnrolError {
+    let said = plain(status.message());
+    let message = if said.is_empty() { status.code().description().to_owned() } else { said };
+    EnrolError::Refused { code: status.code(), message, looks_expired }
+}
