@@ -30,7 +30,7 @@ pub use observations::{
 pub use read::CatalogueError;
 pub use rule::{Check, Rule, Test, Verdict};
 pub use signal::{Kind, Role, Sight, Signal};
-pub use text::OUTPUT_LENGTH_MAX;
+pub use text::{OUTPUT_LENGTH_MAX, glob, is_program};
 pub use value::{Value, ValueSource};
 pub use wanted::Wanted;
 

@@ -66,7 +66,7 @@ pub enum Source {
     Groups,
     /// Loaded kernel modules or drivers.
     KernelModules,
-    /// Listening TCP and UDP ports.
+    /// Listening TCP ports.
     ListeningPorts,
     /// Output of the vendor's own programs.
     VendorOutput,
@@ -127,7 +127,7 @@ pub struct Observations {
     /// Loaded kernel modules (Linux) or kernel drivers (Windows).
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub kernel_modules: BTreeSet<String>,
-    /// Ports that something listens on.
+    /// TCP ports that something listens on.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub listening_ports: BTreeSet<u16>,
     /// What the vendor's programs answered. A command left out gave no answer: what it would say is unknown.

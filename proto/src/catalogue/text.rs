@@ -50,12 +50,25 @@ pub fn is_program(wanted: &str, exe: &str) -> bool {
 
 /// The value of the line `key: value`. An index line (`AgentStatus.5: dsmUrl`) names a key and is no value of it.
 pub fn output_value<'a>(output: &'a str, key: &str) -> Option<&'a str> {
-    let end = (0..=output.len().min(OUTPUT_LENGTH_MAX)).rev().find(|end| output.is_char_boundary(*end))?;
-    output[..end].lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        let value = value.trim();
-        (name.trim() == key && !value.is_empty()).then_some(value)
-    })
+    keyed_lines(output).find(|(name, value)| *name == key && !value.is_empty()).map(|(_, value)| value)
+}
+
+/// Whether any line is about what the key is about: of `AgentStatus.dsmUrl`, `AgentStatus`.
+pub fn output_has_topic(output: &str, key: &str) -> bool {
+    let topic = |key: &str| key.split('.').next().unwrap_or(key).to_owned();
+    let wanted = topic(key);
+    keyed_lines(output).any(|(name, _)| topic(name) == wanted)
+}
+
+fn keyed_lines(output: &str) -> impl Iterator<Item = (&str, &str)> {
+    let mut end = output.len().min(OUTPUT_LENGTH_MAX);
+    while !output.is_char_boundary(end) {
+        end -= 1;
+    }
+    output[..end]
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.trim(), value.trim()))
 }
 
 /// The first thing in `text` that looks like a version: digits, a dot, digits.

@@ -45,18 +45,7 @@ impl ValueSource {
     /// Reads the value from what was observed.
     pub fn read<'a>(&self, seen: &'a Observations) -> Value<'a> {
         let text = match self {
-            Self::Output { command, key } => {
-                let Some(output) = seen.vendor_output.get(command) else {
-                    let why = seen.unreadable.get(&Source::VendorOutput);
-                    return Value::Unreadable(
-                        why.cloned().unwrap_or_else(|| format!("no answer of {}", command.id())),
-                    );
-                };
-                match key {
-                    Some(key) => text::output_value(output, key),
-                    None => Some(output.as_str()),
-                }
-            }
+            Self::Output { command, key } => return read_output(*command, key.as_deref(), seen),
             Self::Registry(name) => by_name(&seen.registry_values, name),
             Self::Uninstall(names) => seen
                 .uninstall
@@ -97,7 +86,7 @@ impl ValueSource {
 
     fn sources(&self) -> &'static [Source] {
         match self {
-            Self::Output { .. } => &[Source::VendorOutput],
+            Self::Output { .. } => &[],
             Self::Registry(_) | Self::Uninstall(_) => &[Source::Registry],
             Self::Package(_) => &[Source::Dpkg, Source::Rpm],
             Self::FileVersion(_) => &[Source::FileVersions],
@@ -105,6 +94,26 @@ impl ValueSource {
             Self::Receipt(_) => &[Source::Receipts],
             Self::Plist(_) => &[Source::Plists],
         }
+    }
+}
+
+/// An answer that is there is whole; one that is not there says nothing.
+fn read_output<'a>(command: VendorCommand, key: Option<&str>, seen: &'a Observations) -> Value<'a> {
+    let Some(output) = seen.vendor_output.get(&command) else {
+        let why = seen.unreadable.get(&Source::VendorOutput).cloned();
+        return Value::Unreadable(why.unwrap_or_else(|| format!("no answer of {}", command.id())));
+    };
+    let Some(key) = key else {
+        let output = output.trim();
+        return if output.is_empty() { Value::Missing } else { Value::Text(output) };
+    };
+    match text::output_value(output, key) {
+        Some(value) => Value::Text(value),
+        // An empty answer, or an error message, does not say that there is no value.
+        None if !text::output_has_topic(output, key) => {
+            Value::Unreadable(format!("the answer of {} is not about {key}", command.id()))
+        }
+        None => Value::Missing,
     }
 }
 

@@ -1,0 +1,323 @@
+//! Hardware and system facts that tell one machine from another. Invariant: a value that many machines share is no
+//! fact, and no fact leaves this file but as an HMAC under the reseller's salt; so the same value gives the same
+//! bytes on every machine of that reseller, and different ones for different kinds of fact.
+
+use std::path::{Path, PathBuf};
+
+use hmac::{Hmac, Mac};
+use seatbeat_proto::wire;
+use sha2::Sha256;
+
+/// Bytes of each HMAC that are kept: two of a million machines meet with a chance below 2^-88.
+const FACT_LENGTH: usize = 16;
+
+/// Bytes of a fact's file that are read; serial numbers are some tens.
+const FILE_LENGTH_MAX: u64 = 4096;
+
+/// Network cards that are looked at.
+const CARDS_MAX: usize = 64;
+
+/// Layers (volume on RAID on partition on disk) that are followed down to the system disk.
+const LAYERS_MAX: usize = 6;
+
+/// Values that makers leave where a number should be, in lower case.
+const JUNK: [&str; 36] = [
+    "to be filled by o.e.m.",
+    "to be filled by o.e.m",
+    "default string",
+    "default",
+    "none",
+    "null",
+    "n/a",
+    "na",
+    "not applicable",
+    "not available",
+    "not specified",
+    "not present",
+    "not defined",
+    "unspecified",
+    "undefined",
+    "unknown",
+    "unknow",
+    "invalid",
+    "empty",
+    "oem",
+    "o.e.m.",
+    "system serial number",
+    "system product name",
+    "system manufacturer",
+    "base board serial number",
+    "board serial number",
+    "chassis serial number",
+    "serial number",
+    "serial",
+    "sernum0",
+    "standard",
+    "type1 - chassis serial number",
+    "01234567",
+    "0123456789",
+    "123456789",
+    "1234567890",
+];
+
+/// SMBIOS UUIDs that whole production runs share, in lower case.
+const JUNK_UUIDS: [&str; 8] = [
+    "03000200-0400-0500-0006-000700080009",
+    "00020003-0004-0005-0006-000700080009",
+    "03020100-0504-0706-0809-0a0b0c0d0e0f",
+    "12345678-1234-5678-90ab-cddeefaabbcc",
+    "12345678-1234-1234-1234-123456789abc",
+    "01234567-89ab-cdef-0123-456789abcdef",
+    "4c4c4544-0000-2010-8020-80c04f202020",
+    "11111111-2222-3333-4444-555555555555",
+];
+
+/// The facts of the machine whose file system stands at `root` (`/`), sealed under the salt of the reseller.
+/// What cannot be read, or is junk, is left out. `pool` is set by whoever installed the agent.
+pub fn read(root: &Path, salt: &[u8], pool: bool) -> wire::Facts {
+    let dmi = |name: &str| text(&root.join("sys/class/dmi/id").join(name));
+    let seal =
+        |kind: &str, value: Option<String>| value.map(|value| seal(salt, kind, &value)).unwrap_or_default();
+    let mut macs: Vec<Vec<u8>> =
+        onboard_macs(root).into_iter().map(|mac| self::seal(salt, "mac", &mac)).collect();
+    macs.sort();
+    macs.dedup();
+    wire::Facts {
+        smbios_uuid: seal("smbios-uuid", dmi("product_uuid").and_then(uuid)),
+        system_serial: seal("system-serial", dmi("product_serial").and_then(serial)),
+        board_serial: seal("board-serial", dmi("board_serial").and_then(serial)),
+        disk_serial: seal("disk-serial", disk_serial(root)),
+        macs,
+        os_id: seal("os-id", text(&root.join("etc/machine-id")).and_then(machine_id)),
+        host_name: seal("host-name", text(&root.join("proc/sys/kernel/hostname")).and_then(host_name)),
+        os: std::env::consts::OS.to_owned(),
+        pool,
+    }
+}
+
+/// HMAC-SHA-256 over the kind of fact, a zero byte and the value, cut to [`FACT_LENGTH`] bytes.
+fn seal(salt: &[u8], kind: &str, value: &str) -> Vec<u8> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(salt).expect("HMAC takes a key of any length");
+    mac.update(kind.as_bytes());
+    mac.update(&[0]);
+    mac.update(value.as_bytes());
+    mac.finalize().into_bytes()[..FACT_LENGTH].to_vec()
+}
+
+fn text(path: &Path) -> Option<String> {
+    bytes(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn bytes(path: &Path) -> Option<Vec<u8>> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    std::fs::File::open(path).ok()?.take(FILE_LENGTH_MAX).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+fn uuid(text: String) -> Option<String> {
+    let uuid = text.trim().to_ascii_lowercase();
+    let digits: Vec<u8> = uuid.bytes().filter(|byte| *byte != b'-').collect();
+    let whole = digits.len() == 32 && digits.iter().all(u8::is_ascii_hexdigit);
+    (whole && !is_uniform(&digits) && !JUNK_UUIDS.contains(&uuid.as_str())).then_some(uuid)
+}
+
+fn serial(text: String) -> Option<String> {
+    let serial: String = text.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').collect();
+    let serial = serial.trim().to_ascii_lowercase();
+    let told = serial.len() >= 4 && serial.bytes().any(|byte| byte.is_ascii_alphanumeric());
+    let marks: Vec<u8> = serial.bytes().filter(u8::is_ascii_alphanumeric).collect();
+    (told && !is_uniform(&marks) && !JUNK.contains(&serial.as_str())).then_some(serial)
+}
+
+fn machine_id(text: String) -> Option<String> {
+    let id = text.trim().to_ascii_lowercase();
+    (id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) && !is_uniform(id.as_bytes()))
+        .then_some(id)
+}
+
+fn host_name(text: String) -> Option<String> {
+    let name = text.trim().trim_end_matches('.').to_ascii_lowercase();
+    let own = !name.is_empty() && name != "(none)" && name.split('.').next() != Some("localhost");
+    own.then_some(name)
+}
+
+fn is_uniform(bytes: &[u8]) -> bool {
+    bytes.windows(2).all(|pair| pair[0] == pair[1])
+}
+
+/// Addresses of cards that are part of the machine: not of docks and sticks, not made up, not virtual.
+fn onboard_macs(root: &Path) -> Vec<String> {
+    let cards = root.join("sys/class/net");
+    let names = std::fs::read_dir(&cards).into_iter().flatten().take(CARDS_MAX).flatten();
+    names.filter_map(|entry| onboard_mac(&entry.path())).collect()
+}
+
+fn onboard_mac(card: &Path) -> Option<String> {
+    const ETHERNET: &str = "1";
+    const PERMANENT: &str = "0";
+    let device = std::fs::canonicalize(card.join("device")).ok()?;
+    if device.components().any(|part| part.as_os_str().to_string_lossy().starts_with("usb")) {
+        return None;
+    }
+    let says = |path: PathBuf, word: &str| text(&path).is_some_and(|text| text.trim() == word);
+    if !says(card.join("type"), ETHERNET) || !says(card.join("addr_assign_type"), PERMANENT) {
+        return None;
+    }
+    if device.ancestors().any(|part| says(part.join("removable"), "removable")) {
+        return None;
+    }
+    let address = text(&card.join("address"))?.trim().to_ascii_lowercase();
+    let parts: Option<Vec<u8>> = address.split(':').map(|part| u8::from_str_radix(part, 16).ok()).collect();
+    let parts = parts.filter(|parts| parts.len() == 6)?;
+    // The two low bits: sent to many, and given by somebody else than the maker.
+    (parts[0] & 0b11 == 0 && !is_uniform(&parts)).then_some(address)
+}
+
+/// Serial number of the disk that `/` is on.
+fn disk_serial(root: &Path) -> Option<String> {
+    let mounts = text_whole(&root.join("proc/self/mountinfo"))?;
+    let device = mounts.lines().find_map(|line| {
+        let mut words = line.split(' ');
+        let device = words.nth(2)?;
+        (words.nth(1)? == "/").then(|| device.to_owned())
+    })?;
+    let mut folder = std::fs::canonicalize(root.join("sys/dev/block").join(device)).ok()?;
+    for _ in 0..LAYERS_MAX {
+        if folder.join("partition").exists() {
+            folder.pop();
+        }
+        let mut below: Vec<PathBuf> = std::fs::read_dir(folder.join("slaves"))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+            .collect();
+        below.sort();
+        match below.into_iter().next().and_then(|path| std::fs::canonicalize(path).ok()) {
+            Some(path) => folder = path,
+            None => break,
+        }
+    }
+    let plain = ["serial", "device/serial"].iter().find_map(|name| text(&folder.join(name)).and_then(serial));
+    plain.or_else(|| {
+        // SCSI's page 0x80: four bytes of header, then the number.
+        let page = bytes(&folder.join("device/vpd_pg80"))?;
+        serial(String::from_utf8_lossy(page.get(4..)?).into_owned())
+    })
+}
+
+/// The mount list can be longer than a fact; `/` is among its first lines.
+fn text_whole(path: &Path) -> Option<String> {
+    use std::io::Read;
+    let mut text = Vec::new();
+    std::fs::File::open(path).ok()?.take(64 * FILE_LENGTH_MAX).read_to_end(&mut text).ok()?;
+    Some(String::from_utf8_lossy(&text).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SALT: [u8; 32] = [7; 32];
+
+    fn machine(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        folder
+    }
+
+    fn facts(files: &[(&str, &str)]) -> wire::Facts {
+        read(machine(files).path(), &SALT, false)
+    }
+
+    #[test]
+    fn the_same_value_gives_the_same_bytes_and_no_value_leaves_in_clear() {
+        let files = [
+            ("sys/class/dmi/id/product_uuid", "4C4C4544-0042-3510-8052-B4C04F4E3732\n"),
+            ("sys/class/dmi/id/product_serial", "5K2RN72\n"),
+            ("sys/class/dmi/id/board_serial", "5K2RN72\n"),
+            ("etc/machine-id", "0123456789abcdef0123456789abcdef\n"),
+            ("proc/sys/kernel/hostname", "PC-17\n"),
+        ];
+        let (one, two) = (facts(&files), facts(&files));
+        assert_eq!(one, two);
+        assert_ne!(one.system_serial, one.board_serial, "a value is another fact elsewhere");
+        for fact in [&one.smbios_uuid, &one.system_serial, &one.board_serial, &one.os_id, &one.host_name] {
+            assert_eq!(fact.len(), FACT_LENGTH);
+        }
+        let other = read(machine(&files).path(), &[8; 32], true);
+        assert_ne!(one.smbios_uuid, other.smbios_uuid, "another reseller's salt");
+        assert!(other.pool);
+    }
+
+    #[test]
+    fn junk_is_no_fact() {
+        for junk in
+            ["", "0", "00000000", "To be filled by O.E.M.", "Default string", " None ", "....", "xxxxxxxx"]
+        {
+            assert_eq!(serial(junk.to_owned()), None, "{junk:?}");
+        }
+        for junk in [
+            "03000200-0400-0500-0006-000700080009",
+            "ffffffff-ffff-ffff-ffff-ffffffffffff",
+            "Not Settable",
+            "",
+        ] {
+            assert_eq!(uuid(junk.to_owned()), None, "{junk:?}");
+        }
+        assert_eq!(machine_id("uninitialized\n".into()), None);
+        assert_eq!(host_name("localhost.localdomain".into()), None);
+        assert_eq!(facts(&[]), wire::Facts { os: std::env::consts::OS.into(), ..wire::Facts::default() });
+    }
+
+    #[test]
+    fn only_cards_that_are_part_of_the_machine_count() {
+        let card = |folder: &Path, name: &str, device: Option<&str>, address: &str| {
+            let card = folder.join("sys/class/net").join(name);
+            std::fs::create_dir_all(&card).unwrap();
+            for (file, text) in [("type", "1\n"), ("addr_assign_type", "0\n"), ("address", address)] {
+                std::fs::write(card.join(file), text).unwrap();
+            }
+            if let Some(device) = device {
+                let device = folder.join("sys/devices").join(device);
+                std::fs::create_dir_all(&device).unwrap();
+                std::os::unix::fs::symlink(device, card.join("device")).unwrap();
+            }
+        };
+        let folder = machine(&[]);
+        let path = folder.path();
+        card(path, "eth0", Some("pci0000:00/0000:00:1f.6"), "00:1a:2b:3c:4d:5e\n");
+        card(path, "usb0", Some("pci0000:00/usb1/1-1"), "00:1a:2b:3c:4d:5f\n");
+        card(path, "lo", None, "00:00:00:00:00:00\n");
+        card(path, "made-up", Some("pci0000:00/0000:00:02.0"), "52:54:00:12:34:56\n");
+        assert_eq!(onboard_macs(path), ["00:1a:2b:3c:4d:5e"]);
+        assert_eq!(read(path, &SALT, false).macs.len(), 1);
+    }
+
+    #[test]
+    fn the_system_disk_is_found_below_its_layers() {
+        let folder = machine(&[
+            (
+                "proc/self/mountinfo",
+                "22 1 0:5 / /proc rw - proc proc rw\n29 1 253:0 / / rw - ext4 /dev/dm-0 rw\n",
+            ),
+            ("sys/devices/nvme0n1/serial", "S4EWNX0R123456\n"),
+            ("sys/devices/nvme0n1/nvme0n1p2/partition", "2\n"),
+            ("sys/devices/virtual/dm-0/slaves/.keep", ""),
+        ]);
+        let path = folder.path();
+        std::fs::remove_file(path.join("sys/devices/virtual/dm-0/slaves/.keep")).unwrap();
+        std::fs::create_dir_all(path.join("sys/dev/block")).unwrap();
+        let link = |target: &str, name: &str| {
+            std::os::unix::fs::symlink(path.join(target), path.join(name)).unwrap()
+        };
+        link("sys/devices/virtual/dm-0", "sys/dev/block/253:0");
+        link("sys/devices/nvme0n1/nvme0n1p2", "sys/devices/virtual/dm-0/slaves/nvme0n1p2");
+        assert_eq!(disk_serial(path).as_deref(), Some("s4ewnx0r123456"));
+    }
+}
