@@ -173,3 +173,85 @@ fn line_distributor(line: &Line) -> &str {
 fn correction_distributor(correction: &Correction) -> &str {
     correction.distributor.as_deref().unwrap_or(DEFAULT_DISTRIBUTOR)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Scenario;
+
+    fn sold() -> Scenario {
+        let group = |name: &str| {
+            format!(
+                "[sku.{name}]\nprice_group = \"{name}\"\n[price_group.{name}]\ndistributor = \"of-{name}\"\n\
+                 currency = \"USD\"\ntiers = [{{ from = 1, cost = \"1.00\" }}]\n"
+            )
+        };
+        Scenario::new().policy(&group("A")).policy(&group("B")).policy("presume_days = 0")
+    }
+
+    fn parts(scenario: &Scenario) -> Vec<(String, Vec<String>)> {
+        let parts = bodies_by_distributor(&scenario.output().statement).into_iter();
+        let skus = |part: Statement| part.lines.iter().map(|line| line.sku.to_string()).collect();
+        parts.map(|(name, part)| (name, skus(part))).collect()
+    }
+
+    fn part(name: &str, skus: &[&str]) -> (String, Vec<String>) {
+        (name.to_owned(), skus.iter().map(|sku| (*sku).to_owned()).collect())
+    }
+
+    #[test]
+    fn each_distributor_has_its_own_lines_and_those_without_a_group_go_to_default() {
+        let scenario = sold().report("m", "10-05 08:00", "a b c");
+        assert_eq!(parts(&scenario), [part("default", &["C"]), part("of-A", &["A"]), part("of-B", &["B"])]);
+        let statement = &bodies_by_distributor(&scenario.output().statement)["of-A"];
+        assert_eq!(statement.totals.len(), 1);
+    }
+
+    #[test]
+    fn a_month_with_nothing_to_bill_is_still_one_statement() {
+        assert_eq!(parts(&sold()), [part("default", &[])]);
+    }
+
+    #[test]
+    fn a_correction_goes_to_its_distributor_even_without_a_line() {
+        let sealed = sold().period("2026-09").statement_json();
+        let late = sold().report("m", "09-05 08:00", "b").sealed(&format!("[{sealed}]"));
+        let parts = bodies_by_distributor(&late.output().statement);
+        assert_eq!(parts.keys().collect::<Vec<_>>(), ["of-B"]);
+        assert_eq!(parts["of-B"].corrections.len(), 1);
+    }
+
+    #[test]
+    fn a_flag_with_a_sku_goes_to_its_distributor_and_one_of_a_machine_to_all() {
+        let scenario = sold()
+            .reports("m", [1, 5], "a b")
+            .licence("suspended", "10-02 08:00", "acme", "A")
+            .flagged("10-05 08:00", "m", "possible_clone");
+        let parts = bodies_by_distributor(&scenario.output().statement);
+        let flags = |name: &str| parts[name].flags.iter().map(|flag| flag.flag.clone()).collect::<Vec<_>>();
+        let machine = ["possible_clone", "went_silent"];
+        assert_eq!(flags("of-A"), ["possible_clone", "running_on_suspended_licence", "went_silent"]);
+        assert_eq!(flags("of-B"), machine);
+    }
+
+    #[test]
+    fn what_is_sealed_reads_back_with_its_policy() {
+        let statement = sold().report("m", "10-05 08:00", "a").output().statement;
+        let policy = Policy::parse("presume_days = 3\n[price.A]\nreseller = \"9\"").unwrap();
+        let body = StatementBody {
+            statement,
+            distributor: "of-A".to_owned(),
+            revision: 2,
+            policy: policy.public_toml_or_json(),
+            rules_version: crate::RULES_VERSION,
+            zone_data: crate::zone_data_version(),
+            journal: JournalCut { size: 7, root: "abc".to_owned() },
+        };
+        let text = crate::jcs::to_canonical(&body).unwrap();
+        assert!(!text.contains("\"9\""));
+        let read = SealedBody::parse_array(&format!("[{text}]")).unwrap().remove(0);
+        assert_eq!((read.revision, read.rules_version, read.lines.len()), (Some(2), Some(1), 1));
+        assert_eq!(read.policy.unwrap().presume_days, 3);
+        assert_eq!(read.journal.unwrap().size, 7);
+    }
+}

@@ -28,6 +28,8 @@ pub mod record;
 pub mod record_line;
 pub mod record_set;
 pub mod registry;
+#[cfg(test)]
+mod scenario;
 pub mod sealed;
 pub mod seats;
 pub mod sku;

@@ -70,3 +70,58 @@ pub fn join<'a>(usage: &'a Usage, names: &Names) -> Vec<Machine<'a>> {
     };
     groups.into_iter().map(machine).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::scenario::Scenario;
+
+    fn check(steps: &[(&str, &str, &str, &str)], lines: &[&str]) {
+        let mut scenario = Scenario::new().policy("presume_days = 0");
+        for machine in ["k", "m", "n"] {
+            scenario = scenario.assigned("09-01 00:00", machine, "acme").reports(machine, [5], "a");
+        }
+        for (kind, at, kept, absorbed) in steps {
+            scenario = scenario.machines(kind, at, kept, absorbed);
+        }
+        assert_eq!(scenario.lines(), lines, "{steps:?}");
+    }
+
+    #[test]
+    fn merged_machines_are_one_for_all_time() {
+        check(&[], &["acme A 3=3+0 on 5"]);
+        check(&[("merged", "12-01 00:00", "m", "n")], &["acme A 2=2+0 on 5"]);
+        check(&[("merged", "01-01 00:00", "n", "m")], &["acme A 2=2+0 on 5"]);
+        check(
+            &[("merged", "12-01 00:00", "m", "n"), ("merged", "12-01 00:00", "n", "k")],
+            &["acme A 1=1+0 on 5"],
+        );
+    }
+
+    #[test]
+    fn the_latest_decision_on_a_pair_holds_split_winning_a_tie() {
+        let merged = ("merged", "10-02 00:00", "m", "n");
+        check(&[merged, ("split", "10-01 00:00", "m", "n")], &["acme A 2=2+0 on 5"]);
+        check(&[merged, ("split", "10-02 00:00", "n", "m")], &["acme A 3=3+0 on 5"]);
+        check(&[merged, ("split", "10-03 00:00", "m", "n")], &["acme A 3=3+0 on 5"]);
+        check(&[("split", "10-02 00:00", "k", "n"), merged], &["acme A 2=2+0 on 5"]);
+    }
+
+    #[test]
+    fn a_split_pair_may_still_be_one_through_a_third() {
+        let through = [("merged", "10-01 00:00", "m", "k"), ("merged", "10-01 00:00", "n", "k")];
+        check(&[through[0], through[1], ("split", "10-02 00:00", "m", "n")], &["acme A 1=1+0 on 5"]);
+    }
+
+    #[test]
+    fn a_joined_machine_is_known_by_its_smallest_id_even_one_that_never_reported() {
+        let scenario =
+            Scenario::new().report("m", "09-01 08:00", "a").machines("merged", "10-01 00:00", "m", "a");
+        assert_eq!(scenario.flags(), ["went_silent mch_a"]);
+        let chain = Scenario::new()
+            .report("m", "09-01 08:00", "a")
+            .machines("merged", "10-01 00:00", "m", "z")
+            .machines("merged", "10-01 00:00", "z", "y")
+            .machines("merged", "10-01 00:00", "y", "c");
+        assert_eq!(chain.flags(), ["went_silent mch_c"]);
+    }
+}

@@ -12,7 +12,7 @@ use crate::calendar::Zone;
 use crate::currency::minor_digits;
 use crate::money::UnitPrice;
 use crate::record::{QUANTITY_MAX, Sku, check_name};
-use crate::strict::{named_objects, objects, word};
+use crate::strict::{Object, named_objects, objects, word};
 
 /// Longest a silent machine may be presumed to use its licence: ten years, beyond which it is a typing error.
 const PRESUME_DAYS_MAX: u32 = 3653;
@@ -212,7 +212,7 @@ impl Policy {
 
     /// The policy that a sealed body carries.
     pub fn from_public(value: &Value) -> Result<Self, PolicyError> {
-        let policy: Self =
+        let Object(policy): Object<Self> =
             serde_json::from_value(value.clone()).map_err(|error| PolicyError::Parse(error.to_string()))?;
         policy.checked()
     }

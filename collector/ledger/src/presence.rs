@@ -56,3 +56,127 @@ fn is_switched_off(facts: &MachineFacts, product: &ProductId, report: Timestamp,
     let latest = switches.range(..=(first, Switch::On)).next_back();
     latest.is_some_and(|(at, switch)| *at >= report && *switch == Switch::Off)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::scenario::Scenario;
+
+    fn check(scenario: Scenario, days: &str) {
+        assert_eq!(scenario.days("m", "acme", "A"), days);
+    }
+
+    fn three() -> Scenario {
+        Scenario::new().policy("presume_days = 3")
+    }
+
+    #[test]
+    fn a_day_is_confirmed_by_any_active_report_even_if_a_later_one_is_not() {
+        check(three().report("m", "10-05 08:00", "a").report("m", "10-05 09:00", "a-"), "5");
+        check(three().report("m", "10-05 08:00", "a-").report("m", "10-05 09:00", "a"), "5 6p 7p 8p");
+        check(three().report("m", "10-05 08:00", "a- b"), "");
+        check(three().report("m", "10-05 08:00", "a!"), "");
+        check(three().report("m", "10-05 08:00", "a?"), "");
+    }
+
+    #[test]
+    fn a_silent_machine_is_presumed_for_presume_days() {
+        check(three().report("m", "10-05 08:00", "a"), "5 6p 7p 8p");
+        check(three().policy("").report("m", "09-29 23:59", "a"), "1p 2p");
+        check(Scenario::new().report("m", "10-05 08:00", "a"), "5 6p 7p 8p 9p 10p 11p 12p");
+        check(Scenario::new().policy("presume_days = 0").report("m", "10-05 08:00", "a"), "5");
+        check(three().report("m", "10-30 08:00", "a"), "30 31p");
+    }
+
+    #[test]
+    fn a_day_with_a_settling_report_is_not_presumed() {
+        check(three().report("m", "10-05 08:00", "a").report("m", "10-06 08:00", "a-"), "5");
+        check(three().report("m", "10-05 08:00", "a").report("m", "10-06 08:00", ""), "5");
+        check(three().report("m", "10-05 08:00", "a").report("m", "10-07 08:00", "b"), "5 6p");
+    }
+
+    #[test]
+    fn unknown_settles_nothing_but_what_it_leaves_out_is_settled() {
+        check(three().report("m", "10-05 08:00", "a").report("m", "10-06 08:00", "a?"), "5 6p 7p 8p");
+        check(three().report("m", "10-05 08:00", "a").report("m", "10-06 08:00", "b?"), "5");
+        let both = three().report("m", "10-05 08:00", "a").report("m", "10-06 08:00", "a?");
+        check(both.report("m", "10-06 07:00", ""), "5");
+        let same_day = three().report("m", "10-05 08:00", "a").report("m", "10-05 09:00", "a?");
+        check(same_day, "5 6p 7p 8p");
+    }
+
+    #[test]
+    fn of_settling_reports_at_one_instant_any_active_one_will_do() {
+        check(three().report("m", "10-05 08:00", "a").report("m", "10-05 08:00", "a-"), "5 6p 7p 8p");
+        check(three().report("m", "10-05 08:00", "a").report("m", "10-05 08:00:00.000000001", "a-"), "5");
+    }
+
+    #[test]
+    fn the_days_of_silence_run_from_the_settling_report_s_usage_day() {
+        let berlin = Scenario::new().policy("zone = \"Europe/Berlin\"\npresume_days = 1");
+        check(berlin.report("m", "10-05 22:00", "a"), "6 7p");
+        let berlin = Scenario::new().policy("zone = \"Europe/Berlin\"\npresume_days = 1");
+        check(berlin.report("m", "10-05 21:59", "a"), "5 6p");
+    }
+
+    #[test]
+    fn a_retirement_ends_it_after_the_report_and_by_the_day_s_first_instant() {
+        let retired = |at| three().report("m", "10-05 08:00", "a").retired(at, "m");
+        check(retired("10-05 08:00"), "5 6p 7p 8p");
+        check(retired("10-05 08:00:00.000000001"), "5");
+        check(retired("10-06 00:00"), "5");
+        check(retired("10-06 00:00:01"), "5 6p");
+        check(retired("10-07 00:00"), "5 6p");
+        check(retired("10-05 09:00").report("m", "10-07 08:00", "a"), "5 7 8p 9p 10p");
+    }
+
+    #[test]
+    fn the_latest_switch_since_the_report_decides_on_winning_a_tie() {
+        let off = |at| three().report("m", "10-05 08:00", "a").switched("off", at, "m", "a");
+        check(off("10-05 07:59"), "5 6p 7p 8p");
+        check(off("10-05 08:00"), "5");
+        check(off("10-06 00:00"), "5");
+        check(off("10-06 00:01"), "5 6p");
+        check(off("10-05 09:00").switched("on", "10-05 09:00", "m", "a"), "5 6p 7p 8p");
+        check(off("10-05 09:00").switched("on", "10-06 09:00", "m", "a"), "5 7p 8p");
+        check(off("10-05 09:00").switched("on", "10-05 08:30", "m", "a"), "5");
+        check(off("10-05 09:00").switched("on", "10-06 09:00", "m", "b"), "5");
+        check(three().report("m", "10-05 08:00", "a").switched("off", "10-05 09:00", "m", "b"), "5 6p 7p 8p");
+    }
+
+    #[test]
+    fn a_machine_of_a_pool_is_never_presumed_from_then_on() {
+        let pool = |at| three().report("m", "10-05 08:00", "a").flagged(at, "m", "pool");
+        check(pool("09-01 00:00"), "5");
+        check(pool("10-07 00:00"), "5 6p");
+        check(pool("10-07 00:01"), "5 6p 7p");
+        check(three().report("m", "10-05 08:00", "a").flagged("09-01 00:00", "m", "poolish"), "5 6p 7p 8p");
+    }
+
+    #[test]
+    fn joined_machines_answer_for_each_other() {
+        let joined = || three().report("m", "10-05 08:00", "a").machines("merged", "10-30 00:00", "m", "n");
+        check(joined(), "5 6p 7p 8p");
+        check(joined().report("n", "10-06 08:00", ""), "5");
+        check(joined().report("n", "10-05 08:00", ""), "5 6p 7p 8p");
+        check(joined().report("n", "10-07 08:00", "a"), "5 6p 7 8p 9p 10p");
+        check(joined().retired("10-06 12:00", "n"), "5 6p");
+        check(joined().switched("off", "10-06 12:00", "n", "a"), "5 6p");
+        check(joined().flagged("10-06 12:00", "n", "pool"), "5 6p");
+    }
+
+    #[test]
+    fn only_presume_days_in_the_way_is_went_silent() {
+        let silent = |flags: &[&str], scenario: Scenario| assert_eq!(scenario.flags(), flags);
+        silent(&["went_silent mch_m"], three().report("m", "10-05 08:00", "a"));
+        silent(&["went_silent mch_m"], three().report("m", "03-05 08:00", "a"));
+        silent(&[], three().report("m", "10-28 08:00", "a"));
+        silent(&["went_silent mch_m"], three().report("m", "10-27 08:00", "a"));
+        silent(&[], three().report("m", "10-05 08:00", "a").retired("10-06 08:00", "m"));
+        silent(&["went_silent mch_m"], three().report("m", "10-05 08:00", "a").retired("10-09 08:00", "m"));
+        silent(&[], three().report("m", "10-05 08:00", "a").switched("off", "10-06 08:00", "m", "a"));
+        silent(&[], three().report("m", "10-05 08:00", "a").flagged("09-06 08:00", "m", "pool"));
+        silent(&[], three().report("m", "10-05 08:00", "a-"));
+        silent(&[], three().report("m", "10-05 08:00", "a").cut_off("10-08 23:59"));
+        silent(&["went_silent mch_m"], three().report("m", "10-05 08:00", "a").cut_off("10-09 00:00"));
+    }
+}

@@ -82,3 +82,63 @@ impl RecordSet {
         usage
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::scenario::Scenario;
+
+    fn received(pairs: &[(&str, &str)]) -> Scenario {
+        pairs.iter().fold(Scenario::new().policy("presume_days = 0"), |scenario, (observed, received)| {
+            scenario.report_at(("m", "s", 1), observed, received, "a")
+        })
+    }
+
+    fn check(scenario: Scenario, days: &str, rejected: &[&str]) {
+        assert_eq!(scenario.days("m", "acme", "A"), days);
+        let statement = serde_json::to_value(scenario.output().statement).unwrap();
+        let reasons: Vec<&str> = statement["rejected"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|row| row["reason"].as_str().unwrap())
+            .collect();
+        assert_eq!(reasons, rejected);
+    }
+
+    #[test]
+    fn a_report_more_than_ten_minutes_ahead_is_rejected() {
+        check(received(&[("10-05 08:10", "10-05 08:00")]), "5", &[]);
+        check(received(&[("10-05 08:10:00.000000001", "10-05 08:00")]), "", &["clock_ahead"]);
+    }
+
+    #[test]
+    fn a_report_more_than_62_days_old_is_rejected() {
+        check(received(&[("10-05 08:00", "12-06 08:00")]), "5", &[]);
+        check(received(&[("10-05 08:00", "12-06 08:00:00.000000001")]).period("2026-12"), "", &["too_old"]);
+    }
+
+    #[test]
+    fn a_rejected_report_is_listed_in_the_period_in_which_it_was_received() {
+        let late = || received(&[("07-05 08:00", "10-31 23:59")]);
+        check(late(), "", &["too_old"]);
+        check(late().period("2026-07"), "", &[]);
+        check(late().period("2026-11"), "", &[]);
+        let west = late().policy("zone = \"Asia/Tokyo\"").period("2026-11");
+        check(west, "", &["too_old"]);
+    }
+
+    #[test]
+    fn of_a_report_sent_again_the_earliest_arrival_stands() {
+        check(received(&[("10-05 08:00", "10-05 08:00"), ("10-05 08:00", "12-30 08:00")]), "5", &[]);
+        check(
+            received(&[("10-05 08:30", "10-05 08:00"), ("10-05 08:30", "10-05 09:00")]),
+            "",
+            &["clock_ahead"],
+        );
+    }
+
+    #[test]
+    fn both_sides_of_a_fork_count() {
+        check(received(&[("10-05 08:00", "10-05 08:00"), ("10-07 08:00", "10-07 08:00")]), "5 7", &[]);
+    }
+}

@@ -140,3 +140,132 @@ fn was_counted_before(
     }
     false
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::scenario::Scenario;
+
+    fn exact() -> Scenario {
+        Scenario::new().policy("presume_days = 0")
+    }
+
+    fn check(scenario: Scenario, lines: &[&str]) {
+        assert_eq!(scenario.lines(), lines);
+    }
+
+    #[test]
+    fn two_products_of_one_sku_on_one_machine_are_one_seat_confirmed_by_either() {
+        let both = || Scenario::new().policy("presume_days = 1").sku("09-01 00:00", "acme", "b", "A");
+        assert_eq!(both().report("m", "10-05 08:00", "a b").days("m", "acme", "A"), "5 6p");
+        let either = both().report("m", "10-05 08:00", "a b").report("m", "10-06 08:00", "a b?");
+        assert_eq!(either.days("m", "acme", "A"), "5 6 7p");
+        check(both().report("m", "10-31 08:00", "a b"), &["acme A 1=1+0 on 31"]);
+    }
+
+    fn moved(policy: &str) -> Scenario {
+        exact()
+            .policy(policy)
+            .assigned("10-04 00:00", "m", "zeta")
+            .reports("m", [1, 2, 4, 5], "a")
+            .policy("[sku.A]\ncount = \"distinct\"")
+    }
+
+    #[test]
+    fn a_moved_machine_goes_to_who_owned_most_of_its_counted_days() {
+        check(moved("").reports("m", [3], "a"), &["acme A 1=1+0"]);
+        check(moved("").reports("m", [6], "a"), &["zeta A 1=1+0"]);
+        check(moved("moved = \"main_owner\""), &["zeta A 1=1+0"]);
+    }
+
+    #[test]
+    fn of_owners_of_as_many_days_the_one_whose_last_is_later_bears_them() {
+        check(moved(""), &["zeta A 1=1+0"]);
+        let back = exact().assigned("10-02 00:00", "m", "zeta").assigned("10-04 00:00", "m", "acme").reports(
+            "m",
+            [1, 2, 3, 4],
+            "a",
+        );
+        assert_eq!(back.days("m", "acme", "A"), "1 2 3 4");
+    }
+
+    #[test]
+    fn a_moved_machine_may_go_to_its_last_owner_or_to_each() {
+        check(moved("moved = \"last_owner\"").reports("m", [3], "a"), &["zeta A 1=1+0"]);
+        check(moved("moved = \"each_owner\""), &["acme A 1=1+0", "zeta A 1=1+0"]);
+    }
+
+    #[test]
+    fn only_counted_days_of_the_period_decide_where_a_moved_machine_goes() {
+        let before = moved("").report("m", "09-20 08:00", "a").report("m", "09-21 08:00", "a");
+        check(before, &["zeta A 1=1+0"]);
+        let suspended = moved("").licence("suspended", "10-04 12:00", "zeta", "A");
+        check(suspended, &["acme A 1=1+0"]);
+    }
+
+    #[test]
+    fn each_sku_of_a_moved_machine_goes_its_own_way() {
+        check(
+            exact().assigned("10-04 00:00", "m", "zeta").reports("m", [1, 2], "a b").reports(
+                "m",
+                [5, 6, 7],
+                "b",
+            ),
+            &["acme A 1=1+0 on 1", "zeta B 1=1+0 on 1"],
+        );
+    }
+
+    #[test]
+    fn below_min_days_confirmed_a_machine_is_dropped() {
+        let few = |days: i32| exact().policy("[sku.A]\nmin_days = 3").reports("m", 1..=days, "a");
+        check(few(2), &[]);
+        check(few(3), &["acme A 1=1+0 on 1"]);
+        let presumed = Scenario::new().policy("[sku.A]\nmin_days = 3").reports("m", 1..=2, "a");
+        check(presumed, &[]);
+        let moved = few(2).reports("m", [5], "a").assigned("10-04 00:00", "m", "zeta");
+        check(moved, &["acme A 1=1+0 on 1"]);
+        let each = few(2).reports("m", [5], "a").assigned("10-04 00:00", "m", "zeta");
+        check(each.policy("moved = \"each_owner\""), &[]);
+    }
+
+    fn free() -> Scenario {
+        exact().policy(
+            "[sku.A]\nfree_first_month = true\nprice_group = \"g\"\n[sku.B]\nprice_group = \"g\"\n\
+             [sku.C]\nfree_first_month = true\n[sku.D]\nfree_first_month = true\n\
+             [price_group.g]\ndistributor = \"d\"\ncurrency = \"USD\"\ntiers = [{ from = 1, cost = \"1\" }]",
+        )
+    }
+
+    #[test]
+    fn the_month_of_a_machine_s_first_counted_day_is_free() {
+        check(free().report("m", "10-05 08:00", "a"), &[]);
+        check(free().report("m", "09-30 23:59", "a").report("m", "10-05 08:00", "a"), &["acme A 1=1+0 on 5"]);
+        check(free().report("m", "09-30 23:59", "a-").report("m", "10-05 08:00", "a"), &[]);
+        check(free().report("m", "01-05 08:00", "a").report("m", "10-05 08:00", "a"), &["acme A 1=1+0 on 5"]);
+    }
+
+    #[test]
+    fn a_counted_day_of_the_same_price_group_uses_the_free_month_up() {
+        check(free().report("m", "09-05 08:00", "b").report("m", "10-05 08:00", "a"), &["acme A 1=1+0 on 5"]);
+        check(free().report("m", "09-05 08:00", "c").report("m", "10-05 08:00", "a"), &[]);
+        check(free().report("m", "10-05 08:00", "a b"), &["acme B 1=1+0 on 5"]);
+    }
+
+    #[test]
+    fn a_sku_without_a_price_group_has_a_free_month_of_its_own() {
+        check(free().report("m", "09-05 08:00", "c").report("m", "10-05 08:00", "c"), &["acme C 1=1+0 on 5"]);
+        let other = free().sku("09-01 00:00", "acme", "d", "D").report("m", "09-05 08:00", "d");
+        check(other.report("m", "10-05 08:00", "c"), &[]);
+    }
+
+    #[test]
+    fn the_free_month_is_the_machine_s_whoever_owned_it_and_counted_days_only_use_it_up() {
+        let moved = free().assigned("10-01 00:00", "m", "zeta").report("m", "09-05 08:00", "a");
+        check(moved.report("m", "10-05 08:00", "a"), &["zeta A 1=1+0 on 5"]);
+        let suspended =
+            free().licence("suspended", "09-01 12:00", "acme", "A").report("m", "09-05 08:00", "a");
+        let resumed = suspended.licence("resumed", "10-01 12:00", "acme", "A");
+        check(resumed.report("m", "10-05 08:00", "a"), &[]);
+        let joined = free().report("n", "09-05 08:00", "a").machines("merged", "10-09 00:00", "m", "n");
+        check(joined.report("m", "10-05 08:00", "a"), &["acme A 1=1+0 on 5"]);
+    }
+}

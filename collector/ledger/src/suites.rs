@@ -42,3 +42,63 @@ pub fn take_suites(
 fn all_confirmed(products: &BTreeMap<ProductId, bool>, wanted: &BTreeSet<ProductId>) -> Option<bool> {
     wanted.iter().map(|product| products.get(product).copied()).try_fold(true, |all, one| Some(all & one?))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::scenario::Scenario;
+
+    fn suites() -> Scenario {
+        Scenario::new().policy("presume_days = 1").policy(
+            "[suite.ab]\nproducts = [\"a\", \"b\"]\n[suite.bc]\nproducts = [\"b\", \"c\"]\n\
+             [suite.xabc]\nproducts = [\"a\", \"b\", \"c\"]",
+        )
+    }
+
+    fn check(scenario: Scenario, lines: &[&str]) {
+        assert_eq!(scenario.lines(), lines);
+        assert_eq!(scenario.blockers(), [""; 0], "a suite that is not taken blocks nothing");
+    }
+
+    #[test]
+    fn all_products_of_a_suite_on_one_machine_are_billed_as_the_suite() {
+        let ab = || suites().sku("09-01 00:00", "acme", "ab", "AB");
+        check(ab().report("m", "10-05 08:00", "a b"), &["acme AB 1=1+0 on 5"]);
+        check(ab().report("m", "10-05 08:00", "a b-"), &["acme A 1=1+0 on 5"]);
+        check(ab().report("m", "10-05 08:00", "a b c"), &["acme AB 1=1+0 on 5", "acme C 1=1+0 on 5"]);
+    }
+
+    #[test]
+    fn a_suite_without_a_sku_is_not_taken_one_that_is_free_is() {
+        check(suites().report("m", "10-05 08:00", "a b"), &["acme A 1=1+0 on 5", "acme B 1=1+0 on 5"]);
+        check(suites().sku("09-01 00:00", "acme", "ab", "null").report("m", "10-05 08:00", "a b"), &[]);
+        check(suites().policy("uncounted = [\"ab\"]").report("m", "10-05 08:00", "a b"), &[]);
+        let other = suites().sku("09-01 00:00", "zeta", "ab", "AB").report("m", "10-05 08:00", "a b");
+        check(other, &["acme A 1=1+0 on 5", "acme B 1=1+0 on 5"]);
+        let late = suites().sku("10-07 00:00", "acme", "ab", "AB").report("m", "10-05 08:00", "a b");
+        check(late, &["acme A 1=1+0 on 5", "acme B 1=1+0 on 5"]);
+    }
+
+    #[test]
+    fn the_suite_with_most_products_is_taken_first_then_the_smaller_name() {
+        let both = || suites().sku("09-01 00:00", "acme", "ab", "AB").sku("09-01 00:00", "acme", "bc", "BC");
+        check(both().report("m", "10-05 08:00", "a b c"), &["acme AB 1=1+0 on 5", "acme C 1=1+0 on 5"]);
+        let all = both().sku("09-01 00:00", "acme", "xabc", "ABC");
+        check(all.report("m", "10-05 08:00", "a b c"), &["acme ABC 1=1+0 on 5"]);
+    }
+
+    #[test]
+    fn a_suite_is_confirmed_when_all_its_products_are() {
+        let ab = suites().sku("09-01 00:00", "acme", "ab", "AB");
+        let scenario = ab.report("m", "10-04 08:00", "a b").report("m", "10-05 08:00", "a b?");
+        assert_eq!(scenario.days("m", "acme", "AB"), "4 5p");
+        assert_eq!(scenario.days("m", "acme", "A"), "6p");
+    }
+
+    #[test]
+    fn a_mapped_family_is_in_no_suite_of_its_own_but_may_be_part_of_one() {
+        let family = || Scenario::new().policy("[suite.fam]\nproducts = [\"family/x\", \"a\"]");
+        let seen = || family().report("m", "10-31 08:00", "family/x a");
+        assert_eq!(seen().blockers(), ["unmapped_product cus_acme family/x"]);
+        assert_eq!(seen().sku("09-01 00:00", "acme", "fam", "F").lines(), ["acme F 1=1+0 on 31"]);
+    }
+}
