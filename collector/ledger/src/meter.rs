@@ -7,7 +7,6 @@ use crate::body::SealedBody;
 use crate::calendar::{Period, Zone};
 use crate::close::{CloseError, CloseInput, close};
 use crate::policy::{Policy, PolicyError};
-use crate::record::Record;
 use crate::record_line::RecordError;
 use crate::record_set::RecordSet;
 use crate::usage::Usage;
@@ -49,7 +48,7 @@ pub enum MeterError {
 /// The statement and earnings of a period.
 pub fn meter(input: MeterInput<'_>) -> Result<MeterOutput, MeterError> {
     let policy = Policy::parse(input.policy)?;
-    let records = RecordSet::new(Record::parse_jsonl(input.records)?, input.as_of);
+    let records = RecordSet::parse_jsonl(input.records, input.as_of)?;
     let sealed = input.sealed.map_or(Ok(Vec::new()), SealedBody::parse_array).map_err(MeterError::Sealed)?;
     let mut zones: Vec<&Zone> = sealed.iter().filter_map(|body| Some(&body.policy.as_ref()?.zone)).collect();
     zones.retain(|zone| **zone != policy.zone);

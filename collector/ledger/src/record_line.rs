@@ -30,13 +30,14 @@ pub struct RecordError {
 impl Record {
     /// The records of an interchange file; blank lines are allowed.
     pub fn parse_jsonl(text: &str) -> Result<Vec<Self>, RecordError> {
-        let mut records = Vec::new();
-        for (index, line) in text.lines().enumerate() {
-            if !line.trim().is_empty() {
-                records.push(Self::parse_line(line).map_err(|what| RecordError { line: index + 1, what })?);
-            }
-        }
-        Ok(records)
+        Self::each_of_jsonl(text).collect()
+    }
+
+    /// The records of an interchange file, one at a time.
+    pub fn each_of_jsonl(text: &str) -> impl Iterator<Item = Result<Self, RecordError>> + '_ {
+        let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+        lines
+            .map(|(index, line)| Self::parse_line(line).map_err(|what| RecordError { line: index + 1, what }))
     }
 
     /// One record; the error says what is wrong.

@@ -1,48 +1,69 @@
 //! The ledger as the set it is: repeats fall together, resends keep their earliest arrival, forks are found.
 //! Invariant: what comes out depends on the set of records only. The set is settled before anything is accepted
 //! or folded, so `Usage` is told of each report once and of each fork by `Usage::note_fork`.
-//! It holds every report in memory: meant for one run over an interchange file. A collector that takes only the
-//! next report of a chain needs no such set.
+//! It holds every report in memory, equal lists of products once: meant for one run over an interchange file.
+//! A collector that takes only the next report of a chain needs no such set.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use seatbeat_proto::ids::{MachineId, ProductId, SpoolId};
 
 use crate::calendar::Zone;
 use crate::record::{Entry, Record, Report, Sighting};
+use crate::record_line::RecordError;
 use crate::usage::{Usage, judge};
 
 /// A set of records.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RecordSet {
-    /// Content of each report to the instant it was first received at.
-    reports: BTreeMap<Place, BTreeMap<Content, Timestamp>>,
+    /// Sorted by all but the arrival, which is the earliest.
+    reports: Vec<Kept>,
     entries: BTreeSet<Entry>,
 }
 
-type Place = (MachineId, SpoolId, u64);
-type Content = (Timestamp, BTreeMap<ProductId, Sighting>);
+/// A report; the order of its fields puts the same place, then the same content together.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Kept {
+    machine: MachineId,
+    spool: SpoolId,
+    sequence: u64,
+    observed_at: Timestamp,
+    products: Arc<Products>,
+    received_at: Timestamp,
+}
+
+type Products = BTreeMap<ProductId, Sighting>;
 
 impl RecordSet {
     /// The set of these records; with a cut-off, of those that were known by then (rule 12).
     pub fn new(records: impl IntoIterator<Item = Record>, as_of: Option<Timestamp>) -> Self {
-        let mut set = Self::default();
-        for record in records {
-            set.insert(record, as_of);
-        }
-        set
+        let (mut set, mut shared) = (Self::default(), BTreeSet::new());
+        records.into_iter().for_each(|record| set.insert(record, as_of, &mut shared));
+        set.settled()
     }
 
-    fn insert(&mut self, record: Record, as_of: Option<Timestamp>) {
+    /// The set of the records of an interchange file, every line of which must be one, known by then or not.
+    pub fn parse_jsonl(text: &str, as_of: Option<Timestamp>) -> Result<Self, RecordError> {
+        let (mut set, mut shared) = (Self::default(), BTreeSet::new());
+        for record in Record::each_of_jsonl(text) {
+            set.insert(record?, as_of, &mut shared);
+        }
+        Ok(set.settled())
+    }
+
+    fn insert(&mut self, record: Record, as_of: Option<Timestamp>, shared: &mut BTreeSet<Arc<Products>>) {
         let known = |at: Timestamp| as_of.is_none_or(|cut| at <= cut);
         match record {
             Record::Report(report) if known(report.received_at) => {
-                let place = (report.machine, report.spool, report.sequence);
-                let content = (report.observed_at, report.products);
-                let arrivals = self.reports.entry(place).or_default();
-                let first = arrivals.entry(content).or_insert(report.received_at);
-                *first = report.received_at.min(*first);
+                let products = shared.get(&report.products).cloned().unwrap_or_else(|| {
+                    let products = Arc::new(report.products);
+                    shared.insert(Arc::clone(&products));
+                    products
+                });
+                let Report { machine, spool, sequence, observed_at, received_at, .. } = report;
+                self.reports.push(Kept { machine, spool, sequence, observed_at, products, received_at });
             }
             Record::Entry(entry) if known(entry.recorded_at) => {
                 self.entries.insert(entry);
@@ -51,35 +72,54 @@ impl RecordSet {
         }
     }
 
+    /// Of reports that differ only in their arrival the earliest stays.
+    fn settled(mut self) -> Self {
+        self.reports.sort_unstable();
+        self.reports.dedup_by(|later, first| {
+            later.is_at_place_of(first)
+                && later.observed_at == first.observed_at
+                && later.products == first.products
+        });
+        self
+    }
+
     /// What the set amounts to in a billing zone.
     pub fn usage(&self, zone: &Zone) -> Usage {
         let mut usage = Usage::new(zone.clone());
         for entry in &self.entries {
             usage.apply_entry(entry);
         }
-        for ((machine, spool, sequence), contents) in &self.reports {
+        for reports in self.reports.chunk_by(Kept::is_at_place_of) {
             let mut accepted = Vec::new();
-            for ((observed_at, products), received_at) in contents {
-                let report = Report {
-                    machine: machine.clone(),
-                    spool: spool.clone(),
-                    sequence: *sequence,
-                    observed_at: *observed_at,
-                    received_at: *received_at,
-                    products: products.clone(),
-                };
+            for kept in reports {
+                let report = kept.report();
                 usage.apply_report(&report);
                 if judge(&report).is_ok() {
-                    accepted.push(*observed_at);
+                    accepted.push(report.observed_at);
                 }
             }
             if accepted.len() > 1 {
-                for observed_at in accepted {
-                    usage.note_fork(machine, observed_at);
-                }
+                accepted.into_iter().for_each(|at| usage.note_fork(&reports[0].machine, at));
             }
         }
         usage
+    }
+}
+
+impl Kept {
+    fn is_at_place_of(&self, other: &Self) -> bool {
+        (&self.machine, &self.spool, self.sequence) == (&other.machine, &other.spool, other.sequence)
+    }
+
+    fn report(&self) -> Report {
+        Report {
+            machine: self.machine.clone(),
+            spool: self.spool.clone(),
+            sequence: self.sequence,
+            observed_at: self.observed_at,
+            received_at: self.received_at,
+            products: Products::clone(&self.products),
+        }
     }
 }
 
