@@ -1,9 +1,19 @@
 //! The collector: takes the agents' signed reports, keeps them durably, answers what they add up to.
 //! Invariant: nothing is acknowledged before it is durable, and all state is derived from the journal.
 
+pub mod books;
+pub mod clock;
+pub mod config;
+pub mod console;
+mod follower;
+pub mod found;
+pub mod gateway;
+pub mod jobs;
 pub mod journal;
+pub mod keys;
 pub mod lookup;
 mod rows;
+pub mod serve;
 pub mod snapshot;
 pub mod store;
 pub mod vault;

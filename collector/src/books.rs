@@ -1,0 +1,347 @@
+//! The books: journal, fold, vault and lookup rows as one. Invariant: what is written is durable and folded before
+//! the writer hears of it; who asks reads the answer from the fold.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use prost::Message as _;
+use seatbeat_ledger::checkpoint::{Checkpoint, origin};
+use seatbeat_ledger::fold::{Fold, FoldError};
+use seatbeat_ledger::merkle::leaf;
+use seatbeat_proto::wire::JournalRecord;
+use seatbeat_proto::wire::journal_record::Fact;
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::follower;
+use crate::journal::{self, AppendError, Appender, FileJournal, FileReader, JournalError, Position, WriterHandle};
+use crate::keys::{Keys, KeysError};
+use crate::lookup::{Lookup, LookupError};
+use crate::snapshot;
+use crate::store::{Store, StoreError};
+use crate::vault::{Vault, VaultError};
+
+/// How long a read waits for a position of the reader's own write.
+const REACH_WAIT: Duration = Duration::from_secs(2);
+
+/// Records read at once when the tail of the journal is folded at the start.
+const TAIL_BATCH: usize = 4096;
+
+/// Records behind the newest snapshot after which a new one is due: about a second of folding at the start.
+const SNAPSHOT_EVERY: u64 = 200_000;
+
+/// All that a collector keeps.
+#[derive(Clone)]
+pub struct Books {
+    appender: Appender,
+    fold: Arc<RwLock<Fold>>,
+    folded: watch::Receiver<Position>,
+    reader: FileReader,
+    vault: Arc<Vault>,
+    lookup: Arc<Lookup>,
+    keys: Arc<Keys>,
+    clock: Clock,
+    alarms: Alarms,
+}
+
+/// What has to be stopped in order when a collector ends.
+pub struct BooksEnd {
+    folder: PathBuf,
+    books: Books,
+    writer: WriterHandle,
+    follower: follower::Follower,
+    _store: Store,
+}
+
+/// Books that cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum BooksError {
+    /// The folder.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A record in it.
+    #[error(transparent)]
+    Fold(#[from] FoldError),
+    /// The vault.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The lookup rows.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// The keys in the vault.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// Nobody has set the store up.
+    #[error("`{0}` holds no collector's books")]
+    NotFounded(PathBuf),
+    /// The vault belongs to other books.
+    #[error("the keys in the vault of `{0}` are not those that its journal names")]
+    ForeignVault(PathBuf),
+}
+
+/// A record that was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The journal could not take it.
+    #[error("failed to write to the journal")]
+    Append(#[from] AppendError),
+}
+
+/// A position that the fold has not reached in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("position {0} is not known here yet: ask again")]
+pub struct NotReached(pub u64);
+
+/// Conditions that need a person, each named once.
+#[derive(Clone, Default)]
+pub struct Alarms(Arc<Mutex<std::collections::BTreeMap<&'static str, String>>>);
+
+impl Alarms {
+    /// Raises an alarm, or renews its words.
+    pub fn raise(&self, name: &'static str, words: String) {
+        let mut alarms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if alarms.get(name) != Some(&words) {
+            tracing::warn!(alarm = name, detail = %words, "alarm raised");
+            alarms.insert(name, words);
+        }
+    }
+
+    /// Ends an alarm.
+    pub fn clear(&self, name: &'static str) {
+        let mut alarms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if alarms.remove(name).is_some() {
+            tracing::info!(alarm = name, "alarm cleared");
+        }
+    }
+
+    /// All that stand, in words.
+    pub fn standing(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+}
+
+impl Books {
+    /// Opens the books of a store: snapshot, then the journal's tail, then whatever lookup rows lack.
+    ///
+    /// # Errors
+    /// When the store is in use, was never set up, or a part that counts depend on is damaged.
+    pub fn open(folder: &Path, clock: Clock) -> Result<(Self, BooksEnd), BooksError> {
+        let store = Store::open(folder)?;
+        let journal = FileJournal::open(&store.journal())?;
+        let reader = journal.reader();
+        let mut fold = from_snapshot(folder, &reader)?;
+        fold_tail(&mut fold, &reader)?;
+        if fold.founded().is_none() {
+            return Err(BooksError::NotFounded(folder.to_owned()));
+        }
+        let vault = Arc::new(Vault::open(&store.vault())?);
+        let keys = Arc::new(Keys::read(&vault)?);
+        if !fold.founded().is_some_and(|founded| keys.belong_to(founded)) {
+            return Err(BooksError::ForeignVault(folder.to_owned()));
+        }
+        let (lookup, known) = Lookup::open(&store.lookup(), Position(fold.position()))?;
+        let lookup = Arc::new(lookup);
+        let alarms = Alarms::default();
+        let follower = follower::start(reader.clone(), Arc::clone(&lookup), known, alarms.clone());
+
+        let (position, folded) = watch::channel(Position(fold.position()));
+        let fold = Arc::new(RwLock::new(fold));
+        let committed = {
+            let fold = Arc::clone(&fold);
+            let notify = follower.notify();
+            move |_first: Position, batch: &[Vec<u8>]| {
+                let mut fold = fold.write().unwrap_or_else(PoisonError::into_inner);
+                for record in batch {
+                    if let Err(error) = fold.apply(record) {
+                        // Doors only append what folds; going on would answer from a wrong state.
+                        tracing::error!(%error, "a record that was just written does not fold");
+                        std::process::abort();
+                    }
+                }
+                let reached = Position(fold.position());
+                drop(fold);
+                position.send_replace(reached);
+                notify.wake();
+            }
+        };
+        let (appender, writer) = journal::start(Box::new(journal), committed);
+        let books = Self { appender, fold, folded, reader, vault, lookup, keys, clock, alarms };
+        let end = BooksEnd { folder: folder.to_owned(), books: books.clone(), writer, follower, _store: store };
+        Ok((books, end))
+    }
+
+    /// Writes one fact; it is durable and folded when this returns its position (behind it).
+    ///
+    /// # Errors
+    /// When the journal cannot take it: nothing was written then.
+    pub async fn write(&self, actor: &str, reason: &str, fact: Fact) -> Result<Position, WriteError> {
+        let record = self.record(actor, reason, fact);
+        let at = self.appender.append(record.encode_to_vec()).await?;
+        Ok(Position(at.0 + 1))
+    }
+
+    /// Writes several facts side by side, as [`Books::write`] does one.
+    ///
+    /// # Errors
+    /// As [`Books::write`].
+    pub async fn write_all(
+        &self,
+        actor: &str,
+        reason: &str,
+        facts: Vec<Fact>,
+    ) -> Result<Position, WriteError> {
+        let count = facts.len() as u64;
+        let records =
+            facts.into_iter().map(|fact| self.record(actor, reason, fact).encode_to_vec()).collect();
+        let first = self.appender.append_all(records).await?;
+        Ok(Position(first.0 + count))
+    }
+
+    fn record(&self, actor: &str, reason: &str, fact: Fact) -> JournalRecord {
+        JournalRecord {
+            recorded_at_ms: self.clock.now_ms(),
+            actor: actor.to_owned(),
+            reason: reason.to_owned(),
+            fact: Some(fact),
+        }
+    }
+
+    /// Asks the fold. Keep it short: writers wait meanwhile.
+    pub fn read<T>(&self, ask: impl FnOnce(&Fold) -> T) -> T {
+        ask(&self.fold.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits until the fold has reached a position.
+    ///
+    /// # Errors
+    /// When it has not after two seconds.
+    pub async fn reached(&self, position: u64) -> Result<(), NotReached> {
+        let mut folded = self.folded.clone();
+        let waited = tokio::time::timeout(REACH_WAIT, folded.wait_for(|at| at.0 >= position)).await;
+        match waited {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(NotReached(position)),
+        }
+    }
+
+    /// Follows the fold's position.
+    pub fn positions(&self) -> watch::Receiver<Position> {
+        self.folded.clone()
+    }
+
+    /// Reads records of the journal.
+    ///
+    /// # Errors
+    /// When the journal cannot be read there.
+    pub fn records(&self, from: Position, limit: usize) -> Result<Vec<(Position, Vec<u8>)>, JournalError> {
+        self.reader.read_from(from, limit)
+    }
+
+    /// The log's newest checkpoint, signed.
+    pub fn checkpoint(&self) -> String {
+        let (reseller, size, root) = self.read(|fold| {
+            (fold.founded().map(|f| origin(&f.reseller)).unwrap_or_default(), fold.position(), fold.root())
+        });
+        Checkpoint { origin: reseller, size, root }.sign(self.keys.service())
+    }
+
+    /// Names and secrets.
+    pub fn vault(&self) -> &Vault {
+        &self.vault
+    }
+
+    /// Search rows.
+    pub fn lookup(&self) -> &Lookup {
+        &self.lookup
+    }
+
+    /// The collector's keys.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// The collector's clock.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// What needs a person.
+    pub fn alarms(&self) -> &Alarms {
+        &self.alarms
+    }
+}
+
+impl BooksEnd {
+    /// Saves a snapshot when enough was written since the last; called now and then by whoever runs the collector.
+    pub fn snapshot_if_due(&self, last: &mut u64) {
+        let position = self.books.read(Fold::position);
+        if position >= *last + SNAPSHOT_EVERY {
+            *last = position;
+            save_snapshot(&self.folder, &self.books);
+        }
+    }
+
+    /// Waits until the journal has failed for good, and says why.
+    pub async fn failed(&mut self) -> AppendError {
+        self.writer.ended().await
+    }
+
+    /// Ends writing: what was accepted is written, then a snapshot is saved.
+    ///
+    /// # Errors
+    /// When the journal had failed.
+    pub async fn close(self) -> Result<(), AppendError> {
+        let Self { folder, books, writer, follower, _store } = self;
+        let closed = writer.close().await;
+        let rest = move || {
+            follower.stop();
+            save_snapshot(&folder, &books);
+        };
+        if tokio::task::spawn_blocking(rest).await.is_err() {
+            tracing::error!("saving the snapshot ended with a panic");
+        }
+        closed
+    }
+}
+
+fn from_snapshot(folder: &Path, reader: &FileReader) -> Result<Fold, BooksError> {
+    let Some((position, newest_leaf, body)) = snapshot::load(folder).unwrap_or_default() else {
+        return Ok(Fold::default());
+    };
+    let fits = position.0 > 0
+        && reader
+            .read_from(Position(position.0 - 1), 1)?
+            .first()
+            .is_some_and(|(_, record)| leaf(record) == newest_leaf);
+    let fold = postcard::from_bytes::<Fold>(&body).ok().filter(|fold| fits && fold.position() == position.0);
+    if fold.is_none() {
+        tracing::warn!(position = position.0, "the snapshot does not fit the journal: folding from the start");
+    }
+    Ok(fold.unwrap_or_default())
+}
+
+fn fold_tail(fold: &mut Fold, reader: &FileReader) -> Result<(), BooksError> {
+    loop {
+        let batch = reader.read_from(Position(fold.position()), TAIL_BATCH)?;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        for (_, record) in batch {
+            fold.apply(&record)?;
+        }
+    }
+}
+
+fn save_snapshot(folder: &Path, books: &Books) {
+    let (position, body) = books.read(|fold| (fold.position(), postcard::to_allocvec(fold)));
+    let newest = position.checked_sub(1).map(|last| books.records(Position(last), 1));
+    let (Ok(body), Some(Ok(newest))) = (body, newest) else { return };
+    let Some((_, record)) = newest.first() else { return };
+    if let Err(error) = snapshot::save(folder, Position(position), leaf(record), &body) {
+        tracing::warn!(%error, "no snapshot was saved: the next start takes longer");
+    }
+}

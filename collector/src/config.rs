@@ -1,0 +1,162 @@
+//! The collector's configuration, `seatbeat.toml` in the store. Invariant: unknown keys are errors; no secret is in it.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// How a collector runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where agents connect. Default `0.0.0.0:8443`.
+    pub agent_listen: SocketAddr,
+    /// `host:port` under which agents reach this collector: goes into each new token. Default: none, then
+    /// `agent_listen` where that is a single address.
+    pub agent_addresses: Vec<String>,
+    /// Where operators connect. Default `127.0.0.1:8080`, without TLS: another machine's address is refused.
+    pub operator_listen: SocketAddr,
+    /// How long after a period's end its evidence may still arrive, in hours. Default 72: a long weekend.
+    pub grace_hours: u32,
+    /// Whether a statement that nothing blocks is sealed without an operator. Default true.
+    pub unattended_approval: bool,
+    /// Day of the following month from which that happens, in the billing zone. Default 5.
+    pub approve_on_day: i8,
+    /// Folder that sealed statements are dropped in. Default `statements` in the store.
+    pub statements: Option<PathBuf>,
+    /// Seconds between an agent's beats. Default 60.
+    pub beat_interval_s: u32,
+    /// Seconds between an agent's reports when nothing changes. Default 21600 (6 h): every billing zone sees every day.
+    pub report_interval_s: u32,
+    /// Seconds between an agent's looks at its machine. Default 900.
+    pub scan_interval_s: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            agent_listen: SocketAddr::from(([0, 0, 0, 0], 8443)),
+            agent_addresses: Vec::new(),
+            operator_listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            grace_hours: 72,
+            unattended_approval: true,
+            approve_on_day: 5,
+            statements: None,
+            beat_interval_s: 60,
+            report_interval_s: 21_600,
+            scan_interval_s: 900,
+        }
+    }
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("failed to read configuration `{path}`")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not as it has to be.
+    #[error("configuration `{path}` is not valid")]
+    Parse {
+        /// Which file.
+        path: PathBuf,
+        /// Where and why.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+    /// A value cannot be used.
+    #[error("configuration `{path}`: `{key}` {why}")]
+    Value {
+        /// Which file.
+        path: PathBuf,
+        /// Which key.
+        key: &'static str,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+}
+
+impl Config {
+    /// Name of the file in the store.
+    pub const FILE: &'static str = "seatbeat.toml";
+
+    /// Reads and checks the configuration.
+    ///
+    /// # Errors
+    /// When the file is missing, has an unknown key or a value that cannot be used.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let config: Self = toml::from_str(&text)
+            .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })?;
+        match config.fault() {
+            None => Ok(config),
+            Some((key, why)) => Err(ConfigError::Value { path: path.to_owned(), key, why }),
+        }
+    }
+
+    fn fault(&self) -> Option<(&'static str, &'static str)> {
+        if !self.operator_listen.ip().is_loopback() {
+            return Some(("operator_listen", "has to be a loopback address: this door has no TLS"));
+        }
+        if !(1..=28).contains(&self.approve_on_day) {
+            return Some(("approve_on_day", "has to be a day from 1 to 28"));
+        }
+        if self.grace_hours > 24 * 20 {
+            return Some(("grace_hours", "is more than 20 days"));
+        }
+        let intervals =
+            [("beat_interval_s", self.beat_interval_s, 1), ("report_interval_s", self.report_interval_s, 60), ("scan_interval_s", self.scan_interval_s, 1)];
+        intervals
+            .into_iter()
+            .find(|(_, value, least)| value < least || *value > 86_400 / 4)
+            .map(|(key, ..)| (key, "is out of range: at most 21600, so that every billing zone sees every day"))
+    }
+
+    /// What goes into tokens as the collector's address.
+    pub fn addresses(&self) -> Vec<String> {
+        if self.agent_addresses.is_empty() && !self.agent_listen.ip().is_unspecified() {
+            return vec![self.agent_listen.to_string()];
+        }
+        self.agent_addresses.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(Config::FILE);
+        std::fs::write(&path, text).unwrap();
+        Config::read(&path)
+    }
+
+    #[test]
+    fn what_is_left_out_has_its_default() {
+        assert_eq!(read("").unwrap(), Config::default());
+        assert_eq!(read("grace_hours = 0").unwrap().grace_hours, 0);
+    }
+
+    #[test]
+    fn unknown_keys_and_values_out_of_range_are_refused() {
+        assert!(matches!(read("grace = 1"), Err(ConfigError::Parse { .. })));
+        assert!(matches!(read("approve_on_day = 31"), Err(ConfigError::Value { key: "approve_on_day", .. })));
+        assert!(matches!(read("beat_interval_s = 0"), Err(ConfigError::Value { key: "beat_interval_s", .. })));
+        let open = read("operator_listen = \"0.0.0.0:8080\"");
+        assert!(matches!(open, Err(ConfigError::Value { key: "operator_listen", .. })));
+    }
+
+    #[test]
+    fn the_default_configuration_reads_back() {
+        let text = toml::to_string(&Config::default()).unwrap();
+        assert_eq!(read(&text).unwrap(), Config::default());
+    }
+}

@@ -1,0 +1,414 @@
+//! The close: from a month's evidence to its sealed statement. Invariant: what is sealed is byte for byte the draft
+//! whose digest was approved, and it names the cut of the journal that it was closed from.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::{SignedDuration, Timestamp};
+use seatbeat_ledger::body::{JournalCut, SealedBody, StatementBody, bodies_by_distributor};
+use seatbeat_ledger::calendar::{Day, Period};
+use seatbeat_ledger::close::{self as ledger, CloseInput};
+use seatbeat_ledger::fold::{COLLECTOR, Fold};
+use seatbeat_ledger::jcs::JcsError;
+use seatbeat_ledger::policy::{Policy, PolicyError};
+use seatbeat_ledger::sealed::{self, VerifyError, body_bytes, digest, seal};
+use seatbeat_ledger::statement::{Blocker, MeterOutput};
+use seatbeat_ledger::{RULES_VERSION, zone_data_version};
+use seatbeat_proto::wire::journal_record::Fact;
+use seatbeat_proto::wire::{Signed, StatementSealed};
+
+use crate::books::{Books, WriteError};
+use crate::config::Config;
+use crate::store;
+
+/// Drafts that can still be approved; an older one is drafted anew.
+const DRAFTS_MAX: usize = 16;
+
+/// Name of the alarm about a month that waits for a person.
+const WAITING: &str = "statement";
+
+/// Closes months.
+#[derive(Clone)]
+pub struct Closing {
+    books: Books,
+    config: Config,
+    folder: PathBuf,
+    drafts: Arc<Mutex<VecDeque<Draft>>>,
+}
+
+/// Where a period stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// It is not over.
+    Open,
+    /// Its evidence may still arrive.
+    Grace,
+    /// It can be approved.
+    Draft,
+    /// It is sealed.
+    Sealed,
+}
+
+/// What a period's statement would be.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// The month.
+    pub period: Period,
+    /// Where it stands.
+    pub stage: Stage,
+    /// The end of its grace.
+    pub closes_at: Timestamp,
+    /// Of all bodies, in the order of their distributors; what an approval names.
+    pub digest: String,
+    /// Statement and earnings.
+    pub output: MeterOutput,
+    /// What would be signed, by distributor.
+    bodies: Vec<(String, Vec<u8>)>,
+}
+
+/// A sealed statement as it goes out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SealedFile {
+    /// Whose.
+    pub distributor: String,
+    /// From 1.
+    pub revision: u32,
+    /// The file.
+    pub bytes: Vec<u8>,
+}
+
+/// A close that did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum CloseError {
+    /// There is no policy that can be used.
+    #[error("failed to read the policy in force")]
+    Policy(#[from] PolicyError),
+    /// The ledger refuses.
+    #[error(transparent)]
+    Ledger(#[from] ledger::CloseError),
+    /// A body has no canonical form.
+    #[error("failed to write the statement's body")]
+    Body(#[from] JcsError),
+    /// A sealed body cannot be read back.
+    #[error("failed to read the statement sealed for {period}: {why}")]
+    Sealed {
+        /// Which month.
+        period: Period,
+        /// What is wrong.
+        why: String,
+    },
+    /// A sealed file cannot be made.
+    #[error(transparent)]
+    File(#[from] VerifyError),
+    /// Months are not closed before they are over.
+    #[error("period {0} is not over")]
+    NotOver(Period),
+    /// Nor before their grace is.
+    #[error("the evidence of period {period} may still arrive until {until}")]
+    Grace {
+        /// Which month.
+        period: Period,
+        /// The end of its grace.
+        until: Timestamp,
+    },
+    /// It is done.
+    #[error("period {0} is sealed already")]
+    AlreadySealed(Period),
+    /// Somebody has to decide first.
+    #[error("{} thing(s) block the statement of period {period}: {}", blockers.len(), list(blockers))]
+    Blocked {
+        /// Which month.
+        period: Period,
+        /// What blocks it.
+        blockers: Vec<Blocker>,
+    },
+    /// The digest is of no draft that is known here.
+    #[error("no draft of period {period} has the digest `{digest}`: it was drafted anew since")]
+    UnknownDraft {
+        /// Which month.
+        period: Period,
+        /// What was approved.
+        digest: String,
+    },
+    /// The period has no sealed statement.
+    #[error("period {0} is not sealed")]
+    NotSealed(Period),
+    /// The journal did not take it.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+fn list(blockers: &[Blocker]) -> String {
+    let shown: Vec<String> = blockers.iter().take(8).filter_map(|blocker| body_text(blocker).ok()).collect();
+    shown.join(", ")
+}
+
+fn body_text(value: &impl serde::Serialize) -> Result<String, JcsError> {
+    seatbeat_ledger::jcs::to_canonical(value)
+}
+
+impl Closing {
+    /// Closes months of these books; sealed statements are dropped in `folder`.
+    pub fn new(books: Books, config: Config, folder: PathBuf) -> Self {
+        Self { books, config, folder, drafts: Arc::default() }
+    }
+
+    /// The folder that sealed statements are dropped in.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What a period's statement would be now, on any day.
+    ///
+    /// # Errors
+    /// When the policy or an earlier statement cannot be used.
+    pub fn draft(&self, period: Period) -> Result<Draft, CloseError> {
+        let now = self.books.clock().now();
+        let grace = SignedDuration::from_hours(i64::from(self.config.grace_hours));
+        let draft = self.books.read(|fold| draft(fold, period, now, grace))?;
+        let mut drafts = self.drafts.lock().unwrap_or_else(PoisonError::into_inner);
+        drafts.retain(|known| known.digest != draft.digest);
+        drafts.push_back(draft.clone());
+        while drafts.len() > DRAFTS_MAX {
+            drafts.pop_front();
+        }
+        Ok(draft)
+    }
+
+    /// Statement and earnings of a period up to now.
+    ///
+    /// # Errors
+    /// As [`Closing::draft`].
+    pub fn to_date(&self, period: Period) -> Result<MeterOutput, CloseError> {
+        let now = self.books.clock().now();
+        self.books.read(|fold| compute(fold, &policy(fold)?, period, Some(now)))
+    }
+
+    /// Seals exactly the draft of this digest, and drops its files.
+    ///
+    /// # Errors
+    /// When the period is not over, in its grace, sealed already or blocked, or the digest is of no draft.
+    pub async fn seal(
+        &self,
+        period: Period,
+        approved: &str,
+        actor: &str,
+        reason: &str,
+    ) -> Result<Vec<SealedFile>, CloseError> {
+        let draft = self.approved(period, approved)?;
+        match draft.stage {
+            Stage::Open => return Err(CloseError::NotOver(period)),
+            Stage::Grace => return Err(CloseError::Grace { period, until: draft.closes_at }),
+            Stage::Draft | Stage::Sealed => {}
+        }
+        if self.books.read(|fold| fold.sealed(period).next().is_some()) {
+            return Err(CloseError::AlreadySealed(period));
+        }
+        if !draft.output.statement.blockers.is_empty() {
+            return Err(CloseError::Blocked { period, blockers: draft.output.statement.blockers });
+        }
+        let statements: Vec<(String, Signed)> = draft
+            .bodies
+            .into_iter()
+            .map(|(distributor, body)| (distributor, seal(body, self.books.keys().statement())))
+            .collect();
+        let facts = statements.iter().map(|(distributor, statement)| {
+            Fact::StatementSealed(StatementSealed {
+                distributor: distributor.clone(),
+                period: period.to_string(),
+                revision: 1,
+                statement: Some(statement.clone()),
+            })
+        });
+        self.books.write_all(actor, reason, facts.collect()).await?;
+        // Two may have sealed at once: the journal's order decided, and the fold tells which draft it was.
+        let ours = self.books.read(|fold| {
+            statements.iter().all(|(name, statement)| {
+                fold.sealed(period).any(|(other, sealed)| other == name && sealed.body == statement.payload)
+            })
+        });
+        if !ours {
+            return Err(CloseError::AlreadySealed(period));
+        }
+        self.drop_files(period);
+        self.sealed_files(period)
+    }
+
+    fn approved(&self, period: Period, approved: &str) -> Result<Draft, CloseError> {
+        let drafts = self.drafts.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = drafts.iter().find(|draft| draft.digest == approved && draft.period == period);
+        found.cloned().ok_or_else(|| CloseError::UnknownDraft { period, digest: approved.to_owned() })
+    }
+
+    /// The sealed statements of a period, as they go out.
+    ///
+    /// # Errors
+    /// When there are none.
+    pub fn sealed_files(&self, period: Period) -> Result<Vec<SealedFile>, CloseError> {
+        let key = self.books.keys().statement().verifying_key().to_bytes();
+        let sealed: Vec<(String, u32, Signed)> = self.books.read(|fold| {
+            fold.sealed(period)
+                .map(|(distributor, sealed)| {
+                    let statement =
+                        Signed { payload: sealed.body.clone(), signature: sealed.signature.clone() };
+                    (distributor.to_owned(), sealed.revision, statement)
+                })
+                .collect()
+        });
+        if sealed.is_empty() {
+            return Err(CloseError::NotSealed(period));
+        }
+        sealed
+            .into_iter()
+            .map(|(distributor, revision, statement)| {
+                Ok(SealedFile { distributor, revision, bytes: sealed::file(&statement, &key)? })
+            })
+            .collect()
+    }
+
+    /// Runs once: seals what is due where nothing blocks it, and sees that each sealed file is in its folder.
+    pub async fn run(&self) {
+        let periods: Vec<Period> = self.books.read(|fold| fold.sealed_periods().collect());
+        for period in periods {
+            self.drop_files(period);
+        }
+        if let Err(error) = self.seal_what_is_due().await {
+            match error {
+                CloseError::Blocked { .. } => self.books.alarms().raise(WAITING, error.to_string()),
+                error => tracing::warn!(%error, "a month was not closed"),
+            }
+        }
+    }
+
+    async fn seal_what_is_due(&self) -> Result<(), CloseError> {
+        let now = self.books.clock().now();
+        let (zone, sealed) = self.books.read(|fold| {
+            let zone = fold.usage().zone().clone();
+            let last = Period::of_day(zone.usage_day(now)).previous();
+            (zone, (fold.sealed(last).next().is_some(), last))
+        });
+        let (is_sealed, period) = sealed;
+        let nothing_yet = self.books.read(|fold| {
+            let end = zone.first_instant(period.next().first_day());
+            !fold.registry().machines_after(None).any(|(_, machine)| machine.enrolled_at < end)
+        });
+        if is_sealed || nothing_yet {
+            self.books.alarms().clear(WAITING);
+            return Ok(());
+        }
+        let due = period.next().first_day().plus(i32::from(self.config.approve_on_day) - 1);
+        let is_due = now >= zone.first_instant(due);
+        if !self.config.unattended_approval || !is_due {
+            return Ok(());
+        }
+        let draft = self.draft(period)?;
+        if draft.stage == Stage::Draft {
+            let reason = "nothing blocks it on the day of unattended approval";
+            self.seal(period, &draft.digest, COLLECTOR, reason).await?;
+            self.books.alarms().clear(WAITING);
+            tracing::info!(%period, digest = draft.digest, "a month was sealed");
+        }
+        Ok(())
+    }
+
+    /// Drops a period's files where they are missing; what is there stays.
+    fn drop_files(&self, period: Period) {
+        let Ok(files) = self.sealed_files(period) else { return };
+        for file in files {
+            let name = format!("{period}-{}-r{}.json", file_name(&file.distributor), file.revision);
+            let path = self.folder.join(name);
+            if path.exists() {
+                continue;
+            }
+            let written = std::fs::create_dir_all(&self.folder)
+                .map_err(|error| error.to_string())
+                .and_then(|()| store::write_file(&path, &file.bytes).map_err(|error| error.to_string()));
+            match written {
+                Ok(()) => self.books.alarms().clear("statements-folder"),
+                Err(error) => self.books.alarms().raise(
+                    "statements-folder",
+                    format!("a sealed statement could not be dropped in `{}`: {error}", self.folder.display()),
+                ),
+            }
+        }
+    }
+}
+
+/// A distributor's name as part of a file name.
+fn file_name(distributor: &str) -> String {
+    distributor.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '_' }).collect()
+}
+
+fn policy(fold: &Fold) -> Result<Policy, CloseError> {
+    Ok(Policy::parse(fold.policy().unwrap_or_default())?)
+}
+
+fn draft(fold: &Fold, period: Period, now: Timestamp, grace: SignedDuration) -> Result<Draft, CloseError> {
+    let policy = policy(fold)?;
+    let end = policy.zone.first_instant(period.next().first_day());
+    let closes_at = end.checked_add(grace).unwrap_or(Timestamp::MAX);
+    let stage = if fold.sealed(period).next().is_some() {
+        Stage::Sealed
+    } else if now < end {
+        Stage::Open
+    } else if now < closes_at {
+        Stage::Grace
+    } else {
+        Stage::Draft
+    };
+    let output = compute(fold, &policy, period, (now < end).then_some(now))?;
+    let bodies = bodies(fold, &policy, &output)?;
+    let all: Vec<u8> = bodies.iter().flat_map(|(_, body)| seatbeat_proto::signed::hash(body)).collect();
+    Ok(Draft { period, stage, closes_at, digest: digest(&all), output, bodies })
+}
+
+fn compute(
+    fold: &Fold,
+    policy: &Policy,
+    period: Period,
+    as_of: Option<Timestamp>,
+) -> Result<MeterOutput, CloseError> {
+    let sealed = sealed_before(fold, period)?;
+    let (usage, usage_elsewhere) = (fold.usage(), [].as_slice());
+    Ok(ledger::close(CloseInput { usage, usage_elsewhere, policy, period, as_of, sealed: &sealed })?)
+}
+
+/// The sealed bodies of all periods before this one.
+fn sealed_before(fold: &Fold, period: Period) -> Result<Vec<SealedBody>, CloseError> {
+    let earlier = fold.sealed_periods().filter(|sealed| *sealed < period);
+    earlier
+        .flat_map(|sealed| fold.sealed(sealed).map(move |(_, statement)| (sealed, statement)))
+        .map(|(period, statement)| {
+            serde_json::from_slice(&statement.body)
+                .map_err(|error| CloseError::Sealed { period, why: error.to_string() })
+        })
+        .collect()
+}
+
+fn bodies(fold: &Fold, policy: &Policy, output: &MeterOutput) -> Result<Vec<(String, Vec<u8>)>, CloseError> {
+    let journal = JournalCut { size: fold.position(), root: STANDARD.encode(fold.root()) };
+    bodies_by_distributor(&output.statement)
+        .into_iter()
+        .map(|(distributor, statement)| {
+            let body = StatementBody {
+                statement,
+                distributor: distributor.clone(),
+                revision: 1,
+                policy: policy.public_toml_or_json(),
+                rules_version: RULES_VERSION,
+                zone_data: zone_data_version(),
+                journal: journal.clone(),
+            };
+            Ok((distributor, body_bytes(&body)?))
+        })
+        .collect()
+}
+
+/// The running month.
+pub fn running_period(books: &Books) -> Period {
+    let now = books.clock().now();
+    Period::of_day(books.read(|fold| -> Day { fold.usage().zone().usage_day(now) }))
+}

@@ -1,0 +1,59 @@
+//! Puts on record which machines are one: what the facts call for and the journal does not say yet.
+//! Invariant: each decision names the facts it rests on and can be undone by an operator's record.
+
+use jiff::Timestamp;
+use seatbeat_ledger::fold::COLLECTOR;
+use seatbeat_ledger::identity::{Decision, decisions};
+use seatbeat_proto::wire::journal_record::Fact;
+use seatbeat_proto::wire::{MachineFlagged, MachinesMerged, MachinesSplit};
+
+use crate::books::Books;
+
+/// Looks at the machines that were let in since it ran last.
+pub struct Identity {
+    books: Books,
+    seen: Timestamp,
+}
+
+impl Identity {
+    /// A job over these books; its first run looks at all machines.
+    pub fn new(books: Books) -> Self {
+        Self { books, seen: Timestamp::MIN }
+    }
+
+    /// Runs once.
+    pub async fn run(&mut self) {
+        let since = self.seen;
+        let (found, newest) = self.books.read(|fold| {
+            let machines = fold.registry().machines_after(None);
+            let newest = machines.map(|(_, machine)| machine.enrolled_at).max().unwrap_or(since);
+            (decisions(fold.registry(), since), newest)
+        });
+        for decision in found {
+            let (reason, fact) = record(&decision, self.books.clock().now_ms());
+            if let Err(error) = self.books.write(COLLECTOR, &reason, fact).await {
+                tracing::warn!(%error, "a decision about machines was not recorded: tried again later");
+                return;
+            }
+            tracing::info!(%reason, "decided which machines are one");
+        }
+        self.seen = newest;
+    }
+}
+
+fn record(decision: &Decision, at_ms: i64) -> (String, Fact) {
+    match decision {
+        Decision::Merge { kept, absorbed, facts } => (
+            format!("{facts} strong hardware facts are equal and {absorbed} was silent before {kept} enrolled"),
+            Fact::MachinesMerged(MachinesMerged { kept: kept.to_string(), absorbed: absorbed.to_string(), at_ms }),
+        ),
+        Decision::Split { kept, absorbed } => (
+            format!("{absorbed} reports again beside {kept}"),
+            Fact::MachinesSplit(MachinesSplit { kept: kept.to_string(), absorbed: absorbed.to_string(), at_ms }),
+        ),
+        Decision::Flag { machine, flag, like } => (
+            format!("its facts are like those of {like}"),
+            Fact::MachineFlagged(MachineFlagged { machine: machine.to_string(), flag: (*flag).to_owned(), at_ms }),
+        ),
+    }
+}

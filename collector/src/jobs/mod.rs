@@ -1,0 +1,5 @@
+//! Jobs: each compares what should be with what is, woken by a timer. Invariant: a job takes no input, and running it
+//! twice is running it once.
+
+pub mod close;
+pub mod identity;

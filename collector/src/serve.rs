@@ -1,0 +1,180 @@
+//! A running collector: both doors and the jobs over one set of books. Invariant: the first part that fails ends
+//! all; what was accepted before is on disk.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use prost::Message as _;
+use seatbeat_proto::signed::{Domain, sign};
+use seatbeat_proto::wire::{Settings, Signed};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::books::{Books, BooksEnd, BooksError};
+use crate::clock::Clock;
+use crate::config::{Config, ConfigError};
+use crate::console::{self, Console, ConsoleError};
+use crate::gateway::presence::Presence;
+use crate::gateway::{self, GatewayError};
+use crate::jobs::close::Closing;
+use crate::jobs::identity::Identity;
+use crate::journal::AppendError;
+
+/// How often the jobs look whether something is due.
+const JOBS_EVERY: Duration = Duration::from_secs(60);
+
+/// Why a collector did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The books.
+    #[error(transparent)]
+    Books(#[from] BooksError),
+    /// A door's address.
+    #[error("failed to listen on {address} for {door}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// `agents` or `operators`.
+        door: &'static str,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The agent door.
+    #[error(transparent)]
+    Gateway(#[from] GatewayError),
+    /// The operator door.
+    #[error(transparent)]
+    Console(#[from] ConsoleError),
+    /// The journal.
+    #[error("the collector stops: what it is told can no longer be kept")]
+    Journal(#[from] AppendError),
+    /// A part ended with a panic.
+    #[error("a part of the collector ended unexpectedly")]
+    Panicked(#[from] tokio::task::JoinError),
+}
+
+/// A collector that has opened its doors.
+pub struct Running {
+    /// Where agents connect.
+    pub agent_address: SocketAddr,
+    /// Where operators connect.
+    pub operator_address: SocketAddr,
+    /// What it keeps, for who runs it in their own process.
+    pub books: Books,
+    parts: JoinSet<Result<(), ServeError>>,
+    stop: watch::Sender<bool>,
+    end: BooksEnd,
+}
+
+/// Opens the books and both doors.
+///
+/// # Errors
+/// When the configuration, the books or an address cannot be used.
+pub async fn start(folder: &Path, clock: Clock) -> Result<Running, ServeError> {
+    let config = Config::read(&folder.join(Config::FILE))?;
+    let agents = listen(config.agent_listen, "agents").await?;
+    let operators = listen(config.operator_listen, "operators").await?;
+    let (agent_address, operator_address) = (address(&agents, &config), address(&operators, &config));
+    let (books, end) = Books::open(folder, clock)?;
+    let config = Config { agent_listen: agent_address, operator_listen: operator_address, ..config };
+
+    let (stop, stopped) = watch::channel(false);
+    let presence = Presence::default();
+    let settings = watch::Sender::new(settings(&books, &config)).subscribe();
+    let statements = config.statements.clone().unwrap_or_else(|| folder.join("statements"));
+    let closing = Closing::new(books.clone(), config.clone(), statements);
+    let identity = Identity::new(books.clone());
+    let console = Console::new(books.clone(), presence.clone(), config, closing.clone());
+    let mut parts = JoinSet::new();
+    let ended = || ended(stopped.clone());
+    let gateway = gateway::serve(agents, books.clone(), presence, settings, ended());
+    parts.spawn(async move { Ok(gateway.await?) });
+    let console = console::serve(operators, console, ended());
+    parts.spawn(async move { Ok(console.await?) });
+    let stopped = ended();
+    parts.spawn(async move { jobs(closing, identity, stopped).await });
+    Ok(Running { agent_address, operator_address, books, parts, stop, end })
+}
+
+impl Running {
+    /// Runs until `shutdown` is ready or a part fails; then ends everything in order.
+    ///
+    /// # Errors
+    /// The first part's failure.
+    pub async fn until(mut self, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
+        let mut outcome = Ok(());
+        let mut snapshot_at = 0;
+        let mut tick = tokio::time::interval(JOBS_EVERY);
+        tokio::pin!(shutdown);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                ended = self.parts.join_next() => {
+                    outcome = match ended {
+                        Some(Ok(result)) => result,
+                        Some(Err(panic)) => Err(panic.into()),
+                        None => Ok(()),
+                    };
+                    break;
+                }
+                failed = self.end.failed() => {
+                    outcome = Err(failed.into());
+                    break;
+                }
+                _ = tick.tick() => tokio::task::block_in_place(|| self.end.snapshot_if_due(&mut snapshot_at)),
+            }
+        }
+        self.stop.send_replace(true);
+        while let Some(ended) = self.parts.join_next().await {
+            let ended = ended.map_err(ServeError::from).and_then(|result| result);
+            outcome = outcome.and(ended);
+        }
+        let closed = self.end.close().await.map_err(ServeError::from);
+        outcome.and(closed)
+    }
+}
+
+async fn listen(address: SocketAddr, door: &'static str) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, door, source })
+}
+
+fn address(listener: &TcpListener, config: &Config) -> SocketAddr {
+    listener.local_addr().unwrap_or(config.agent_listen)
+}
+
+async fn ended(mut stopped: watch::Receiver<bool>) {
+    // An error means that the collector is gone: that is an end, too.
+    let _ = stopped.wait_for(|stop| *stop).await;
+}
+
+async fn jobs(closing: Closing, mut identity: Identity, stopped: impl Future<Output = ()>) -> Result<(), ServeError> {
+    let mut tick = tokio::time::interval(JOBS_EVERY);
+    tokio::pin!(stopped);
+    loop {
+        tokio::select! {
+            () = &mut stopped => return Ok(()),
+            _ = tick.tick() => {
+                identity.run().await;
+                closing.run().await;
+            }
+        }
+    }
+}
+
+fn settings(books: &Books, config: &Config) -> Signed {
+    let settings = Settings {
+        // Seconds of the start: a restart with another configuration is newer, and costs each agent one message.
+        revision: books.clock().now().as_second().unsigned_abs(),
+        beat_interval_s: config.beat_interval_s,
+        report_interval_s: config.report_interval_s,
+        scan_interval_s: config.scan_interval_s,
+    };
+    sign(books.keys().service(), Domain::Settings, settings.encode_to_vec())
+}
