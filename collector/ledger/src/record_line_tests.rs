@@ -1,3 +1,6 @@
+//! What an interchange line may and may not be, a claim at a time.
+//! Every refusal names its line and its cause; nothing here reads a file.
+
 use super::*;
 
 const PAGE: &str = r#"{"type":"machine_assigned","at":"2026-09-30T12:00:00Z","machine":"mch_a","customer":"cus_acme"}
