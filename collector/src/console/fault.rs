@@ -1,0 +1,258 @@
+//! Why a question or an action came to nothing. Invariant: each fault has a kind from a closed set, which travels
+//! beside its words, so that no skin has to read the words.
+
+use jiff::Timestamp;
+use seatbeat_ledger::calendar::{Period, PeriodError};
+use seatbeat_ledger::fold::FoldError;
+use seatbeat_ledger::money::TooLarge;
+use seatbeat_ledger::policy::PolicyError;
+use seatbeat_proto::ids::{CustomerId, IdError, MachineId, TokenId};
+use seatbeat_proto::tls::TlsError;
+
+use crate::books::{NotReached, WriteError};
+use crate::jobs::close::CloseError;
+use crate::journal::JournalError;
+use crate::lookup::LookupError;
+use crate::vault::VaultError;
+
+/// Name of the gRPC metadata that carries a fault's [`Reason`].
+pub const REASON_KEY: &str = "seatbeat-reason";
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// The kind of a fault.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Reason { $($(#[$doc])* $name,)* }
+
+        impl Reason {
+            /// Its name on the wire.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// The reason of this name.
+            pub fn named(text: &str) -> Option<Self> {
+                match text { $($text => Some(Self::$name),)* _ => None }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// No operator token, or not one of this collector.
+    NotLetIn = "not_let_in",
+    /// A value that cannot be used.
+    Invalid = "invalid",
+    /// Nobody of that id.
+    UnknownCustomer = "unknown_customer",
+    /// No machine of that id.
+    UnknownMachine = "unknown_machine",
+    /// No token of that id.
+    UnknownToken = "unknown_token",
+    /// The id is taken.
+    Exists = "exists",
+    /// Tokens need an address that agents can reach.
+    NoAddress = "no_address",
+    /// The policy is not one.
+    Policy = "policy",
+    /// The billing zone stays once there is evidence.
+    ZoneFixed = "zone_fixed",
+    /// The month is not over.
+    NotOver = "not_over",
+    /// Its evidence may still arrive.
+    InGrace = "in_grace",
+    /// It is sealed.
+    AlreadySealed = "already_sealed",
+    /// It is not sealed.
+    NotSealed = "not_sealed",
+    /// Somebody has to decide first.
+    Blocked = "blocked",
+    /// Another draft was approved.
+    DraftChanged = "draft_changed",
+    /// A write that this collector does not know yet.
+    NotReached = "not_reached",
+    /// The journal takes no records now.
+    NotWritten = "not_written",
+    /// Something is wrong with the collector.
+    Failed = "failed",
+}
+
+/// Why a question or an action came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// No operator token, or not one of this collector.
+    #[error("no operator of this collector has this token")]
+    NotLetIn,
+    /// An id is none.
+    #[error(transparent)]
+    Id(#[from] IdError),
+    /// A period is none.
+    #[error(transparent)]
+    Period(#[from] PeriodError),
+    /// A value that cannot be used.
+    #[error("{field} {why}")]
+    Value {
+        /// Which value.
+        field: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Nobody of that id.
+    #[error("customer `{0}` is not known here")]
+    UnknownCustomer(CustomerId),
+    /// No machine of that id.
+    #[error("machine `{0}` is not known here")]
+    UnknownMachine(MachineId),
+    /// No token of that id.
+    #[error("token `{0}` is not known here")]
+    UnknownToken(TokenId),
+    /// The id is taken.
+    #[error("customer `{0}` is there already")]
+    CustomerExists(CustomerId),
+    /// Tokens need an address that agents can reach.
+    #[error(
+        "no token can be made: the configuration names no address that agents reach this collector under"
+    )]
+    NoAddress,
+    /// The policy is not one.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// The billing zone stays.
+    #[error(
+        "the policy's zone `{asked}` cannot be taken: evidence is counted by the days of `{zone}` already"
+    )]
+    ZoneFixed {
+        /// What it would be.
+        asked: String,
+        /// What it is.
+        zone: String,
+    },
+    /// A month was not closed.
+    #[error(transparent)]
+    Close(#[from] CloseError),
+    /// Amounts beyond what can be added.
+    #[error("failed to compute the earnings")]
+    TooLarge(#[from] TooLarge),
+    /// A write that this collector does not know yet.
+    #[error(transparent)]
+    NotReached(#[from] NotReached),
+    /// The journal does not take it.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// Records cannot be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// Records cannot be folded.
+    #[error(transparent)]
+    Fold(#[from] FoldError),
+    /// Names cannot be read or written.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// Search rows cannot be read.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// The collector's certificate cannot be read.
+    #[error("failed to read the collector's certificate")]
+    Certificate(#[from] TlsError),
+    /// A task of the collector ended with a panic.
+    #[error("the collector failed to answer")]
+    Panicked(#[from] tokio::task::JoinError),
+}
+
+impl Fault {
+    /// A value that cannot be used.
+    pub fn value(field: &'static str, why: impl ToString) -> Self {
+        Self::Value { field, why: why.to_string() }
+    }
+
+    /// Its kind.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::NotLetIn => Reason::NotLetIn,
+            Self::Id(_) | Self::Period(_) | Self::Value { .. } => Reason::Invalid,
+            Self::UnknownCustomer(_) => Reason::UnknownCustomer,
+            Self::UnknownMachine(_) => Reason::UnknownMachine,
+            Self::UnknownToken(_) => Reason::UnknownToken,
+            Self::CustomerExists(_) => Reason::Exists,
+            Self::NoAddress => Reason::NoAddress,
+            Self::Policy(_) => Reason::Policy,
+            Self::ZoneFixed { .. } => Reason::ZoneFixed,
+            Self::Close(error) => close_reason(error),
+            Self::NotReached(_) => Reason::NotReached,
+            Self::Write(_) => Reason::NotWritten,
+            Self::TooLarge(_)
+            | Self::Journal(_)
+            | Self::Fold(_)
+            | Self::Vault(_)
+            | Self::Lookup(_)
+            | Self::Certificate(_)
+            | Self::Panicked(_) => Reason::Failed,
+        }
+    }
+
+    /// Its words, with those of what caused it.
+    pub fn words(&self) -> String {
+        let mut words = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            let deeper = error.to_string();
+            if !words.ends_with(&deeper) {
+                words = format!("{words}: {deeper}");
+            }
+            cause = error.source();
+        }
+        words
+    }
+}
+
+fn close_reason(error: &CloseError) -> Reason {
+    match error {
+        CloseError::NotOver(_) => Reason::NotOver,
+        CloseError::Grace { .. } => Reason::InGrace,
+        CloseError::AlreadySealed(_) => Reason::AlreadySealed,
+        CloseError::NotSealed(_) => Reason::NotSealed,
+        CloseError::Blocked { .. } => Reason::Blocked,
+        CloseError::UnknownDraft { .. } => Reason::DraftChanged,
+        CloseError::Write(_) => Reason::NotWritten,
+        CloseError::Policy(_) => Reason::Policy,
+        CloseError::Ledger(_) | CloseError::Body(_) | CloseError::Sealed { .. } | CloseError::File(_) => {
+            Reason::Failed
+        }
+    }
+}
+
+/// The period that a request names.
+///
+/// # Errors
+/// When the text is none.
+pub fn period(text: &str) -> Result<Period, Fault> {
+    Ok(text.parse()?)
+}
+
+/// The instant of Unix milliseconds in a request.
+///
+/// # Errors
+/// When they are none.
+pub fn instant(field: &'static str, ms: i64) -> Result<Timestamp, Fault> {
+    seatbeat_proto::instant::from_ms(ms)
+        .map_err(|error| Fault::value(field, format!("is not an instant: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_known_by_its_name() {
+        assert_eq!(Reason::named(Reason::InGrace.as_str()), Some(Reason::InGrace));
+        assert_eq!(Reason::named("a newer one"), None);
+    }
+
+    #[test]
+    fn a_fault_is_told_with_its_cause_and_without_repeating_it() {
+        let fault = Fault::Policy(PolicyError::Parse("unknown key `colour`".to_owned()));
+        assert_eq!(fault.words(), "policy does not parse: unknown key `colour`");
+        let fault = Fault::from(CloseError::Policy(PolicyError::Parse("x".to_owned())));
+        assert_eq!(fault.words(), "failed to read the policy in force: policy does not parse: x");
+    }
+}

@@ -1,0 +1,385 @@
+//! Every question, once. Invariant: a question changes nothing, and one that names a position is answered from a
+//! state that includes it, or not at all.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use prost::Message as _;
+use seatbeat_ledger::body::SealedBody;
+use seatbeat_ledger::calendar::Period;
+use seatbeat_ledger::fold::Fold;
+use seatbeat_ledger::fold::evidence::{self, Body};
+use seatbeat_ledger::policy::Policy;
+use seatbeat_ledger::pricing::earnings;
+use seatbeat_ledger::registry;
+use seatbeat_ledger::statement::{EarningsRow, Line, MeterOutput, Statement};
+use seatbeat_proto::ids::{CustomerId, MachineId};
+use seatbeat_proto::instant;
+use seatbeat_proto::wire::JournalRecord;
+use seatbeat_proto::wire::journal_record::Fact;
+
+use super::Console;
+use super::fault::Fault;
+use super::rows::{
+    Customer, CustomerList, Draft, Evidence, Machine, MachineDetail, MachinePage, PeriodState, Product,
+    SealedStatement, SealedStatements, Spool, Status, Token, TokenList, Usage, UsageRow,
+};
+use super::wire_machines::hex;
+use crate::jobs::close::{self, SealedFile, Stage};
+use crate::journal::Position;
+use crate::vault::VaultRow;
+
+/// Machines in a page that asks for no size.
+const PAGE_SIZE: usize = 500;
+
+/// Most machines in a page: a thousand of them with their products are about a megabyte.
+const PAGE_SIZE_MAX: usize = 1000;
+
+/// Evidence that a machine is shown with: about two days of it.
+const RECENT_MAX: usize = 10;
+
+/// Which machines are asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MachineQuery {
+    /// Of this customer only.
+    pub customer: Option<CustomerId>,
+    /// Behind this one.
+    pub page_after: Option<MachineId>,
+    /// How many at once; 0: 500.
+    pub page_size: u32,
+}
+
+impl Console {
+    /// How the collector is.
+    ///
+    /// # Errors
+    /// When the position is not known here in time.
+    pub async fn status(&self, after: u64) -> Result<Status, Fault> {
+        self.books.reached(after).await?;
+        let agent_address = match self.config.addresses() {
+            none if none.is_empty() => self.config.agent_listen.to_string(),
+            addresses => addresses.join(","),
+        };
+        let statement_key = self.books.keys().statement().verifying_key();
+        Ok(self.books.read(|fold| Status {
+            reseller: fold.founded().expect("books that are open are founded").reseller.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            now: self.books.clock().now(),
+            zone: fold.usage().zone().name().to_owned(),
+            agent_address,
+            machines: fold.registry().machine_count() as u64,
+            connected: self.presence.connected_count() as u64,
+            customers: fold.registry().customers().count() as u64,
+            beats: self.presence.beats(),
+            evidence_received: self.presence.evidence(),
+            journal_size: fold.position(),
+            journal_root: STANDARD.encode(fold.root()),
+            folded: fold.position(),
+            statement_key: STANDARD.encode(statement_key.as_bytes()),
+            alarms: self.books.alarms().standing(),
+        }))
+    }
+
+    /// All customers, by id.
+    ///
+    /// # Errors
+    /// When the position is not known here in time, or the vault cannot be read.
+    pub async fn customers(&self, after: u64) -> Result<CustomerList, Fault> {
+        self.books.reached(after).await?;
+        let counts: BTreeMap<CustomerId, u64> = self.books.read(|fold| {
+            let registry = fold.registry();
+            let mut counts: BTreeMap<CustomerId, u64> =
+                registry.customers().map(|customer| (customer.clone(), 0)).collect();
+            for (_, machine) in registry.machines_after(None) {
+                *counts.entry(machine.customer.clone()).or_default() += 1;
+            }
+            counts
+        });
+        let named =
+            |(customer, machines)| Ok(Customer { name: self.customer_name(&customer)?, customer, machines });
+        Ok(CustomerList { customers: counts.into_iter().map(named).collect::<Result<_, Fault>>()? })
+    }
+
+    /// All tokens, by id.
+    ///
+    /// # Errors
+    /// When the position is not known here in time.
+    pub async fn tokens(&self, after: u64) -> Result<TokenList, Fault> {
+        self.books.reached(after).await?;
+        let row = |(id, token): (&_, &registry::Token)| Token {
+            token: Clone::clone(id),
+            customer: token.customer.clone(),
+            uses_max: token.uses_max,
+            used: token.used,
+            expires_at: token.expires_at,
+            revoked: token.revoked,
+        };
+        Ok(TokenList { tokens: self.books.read(|fold| fold.registry().tokens().map(row).collect()) })
+    }
+
+    /// A page of machines, by id.
+    ///
+    /// # Errors
+    /// When the position is not known here in time, the customer is not known, or the vault cannot be read.
+    pub async fn machines(&self, query: MachineQuery, after: u64) -> Result<MachinePage, Fault> {
+        self.books.reached(after).await?;
+        let size = match query.page_size as usize {
+            0 => PAGE_SIZE,
+            size => size.min(PAGE_SIZE_MAX),
+        };
+        let mut found: Vec<(MachineId, registry::Machine)> = self.books.read(|fold| {
+            known_customer(fold, query.customer.as_ref())?;
+            let machines = fold.registry().machines_after(query.page_after.as_ref());
+            let wanted = machines
+                .filter(|(_, machine)| query.customer.as_ref().is_none_or(|of| machine.customer == *of));
+            Ok::<_, Fault>(wanted.take(size + 1).map(|(id, machine)| (id.clone(), machine.clone())).collect())
+        })?;
+        let has_more = found.len() > size;
+        found.truncate(size);
+        let machines = found
+            .into_iter()
+            .map(|(id, machine)| self.machine_row(id, &machine))
+            .collect::<Result<Vec<_>, _>>()?;
+        let next = machines.last().filter(|_| has_more).map(|last| last.machine.clone());
+        Ok(MachinePage { machines, next })
+    }
+
+    /// All that is known of one machine.
+    ///
+    /// # Errors
+    /// When the position is not known here in time, the machine is not known, or a part cannot be read.
+    pub async fn machine(&self, id: MachineId, after: u64) -> Result<MachineDetail, Fault> {
+        self.books.reached(after).await?;
+        let known = self.books.read(|fold| fold.registry().machine(&id).cloned());
+        let machine = known.ok_or_else(|| Fault::UnknownMachine(id.clone()))?;
+        let spools = machine.spools.iter().map(|(spool, tip)| Spool {
+            spool: spool.clone(),
+            sequence: tip.sequence,
+            hash: hex(&tip.hash),
+        });
+        Ok(MachineDetail {
+            enrolled_at: machine.enrolled_at,
+            flags: machine.flags.keys().cloned().collect(),
+            spools: spools.collect(),
+            recent: self.recent(&id)?,
+            machine: self.machine_row(id, &machine)?,
+        })
+    }
+
+    /// What was used in a period up to now; without one, in the running period.
+    ///
+    /// # Errors
+    /// When the position is not known here in time, the customer is not known, or the period cannot be computed.
+    pub async fn usage(
+        &self,
+        period: Option<Period>,
+        customer: Option<CustomerId>,
+        after: u64,
+    ) -> Result<Usage, Fault> {
+        self.books.reached(after).await?;
+        self.books.read(|fold| known_customer(fold, customer.as_ref()))?;
+        let period = period.unwrap_or_else(|| close::running_period(&self.books));
+        let closing = self.closing.clone();
+        let output = tokio::task::spawn_blocking(move || closing.to_date(period)).await??;
+        let MeterOutput { statement, earnings } = output;
+        let earned: BTreeMap<_, _> =
+            earnings.iter().map(|row| ((row.customer.clone(), row.sku.clone()), row)).collect();
+        let is_of = |of: Option<&CustomerId>| {
+            customer.as_ref().is_none_or(|asked| of.is_none_or(|customer| customer == asked))
+        };
+        let mut names = BTreeMap::new();
+        let mut rows = Vec::new();
+        for line in statement.lines.iter().filter(|line| is_of(Some(&line.customer))) {
+            if !names.contains_key(&line.customer) {
+                names.insert(line.customer.clone(), self.customer_name(&line.customer)?);
+            }
+            let earned = earned.get(&(line.customer.clone(), line.sku.clone())).copied();
+            rows.push(usage_row(line, names[&line.customer].clone(), earned));
+        }
+        Ok(Usage {
+            period,
+            zone: statement.zone.name().to_owned(),
+            rows,
+            blockers: statement.blockers.into_iter().filter(|one| is_of(one.customer.as_ref())).collect(),
+            flags: statement.flags.into_iter().filter(|one| is_of(one.customer.as_ref())).collect(),
+        })
+    }
+
+    /// The policy in force, as TOML.
+    ///
+    /// # Errors
+    /// When the position is not known here in time.
+    pub async fn policy(&self, after: u64) -> Result<String, Fault> {
+        self.books.reached(after).await?;
+        Ok(self.books.read(|fold| fold.policy().unwrap_or_default().to_owned()))
+    }
+
+    /// What a period's statement would be now.
+    ///
+    /// # Errors
+    /// When the position is not known here in time, or the period cannot be computed.
+    pub async fn draft(&self, period: Period, after: u64) -> Result<Draft, Fault> {
+        self.books.reached(after).await?;
+        let closing = self.closing.clone();
+        let draft = tokio::task::spawn_blocking(move || closing.draft(period)).await??;
+        Ok(Draft {
+            period,
+            state: draft.stage.into(),
+            digest: draft.digest,
+            closes_at: draft.closes_at,
+            output: draft.output,
+        })
+    }
+
+    /// A period's sealed statements, and what the reseller earns by them at today's sell prices.
+    ///
+    /// # Errors
+    /// When the position is not known here in time, or the period is not sealed.
+    pub async fn sealed(&self, period: Period, after: u64) -> Result<SealedStatements, Fault> {
+        self.books.reached(after).await?;
+        let files = self.closing.sealed_files(period)?;
+        self.sealed_rows(period, files, 0)
+    }
+
+    pub(super) fn sealed_rows(
+        &self,
+        period: Period,
+        files: Vec<SealedFile>,
+        position: u64,
+    ) -> Result<SealedStatements, Fault> {
+        let (policy, bodies): (String, Vec<Vec<u8>>) = self.books.read(|fold| {
+            let bodies = fold.sealed(period).map(|(_, sealed)| sealed.body.clone());
+            (fold.policy().unwrap_or_default().to_owned(), bodies.collect())
+        });
+        let unreadable =
+            |error: serde_json::Error| close::CloseError::Sealed { period, why: error.to_string() };
+        let mut lines: Vec<Line> = Vec::new();
+        for body in bodies {
+            let statement: Statement = serde_json::from_slice(&body).map_err(unreadable)?;
+            lines.extend(statement.lines);
+        }
+        lines.sort_by(|one, other| (&one.customer, &one.sku).cmp(&(&other.customer, &other.sku)));
+        let statements = files.into_iter().map(|file| SealedStatement {
+            distributor: file.distributor,
+            revision: file.revision,
+            file: file.bytes,
+        });
+        Ok(SealedStatements {
+            period,
+            statements: statements.collect(),
+            earnings: earnings(&lines, &Policy::parse(&policy)?)?,
+            position,
+        })
+    }
+
+    /// How many records a period was closed from, when it is sealed.
+    pub(super) fn sealed_cut(&self, period: Period) -> Option<u64> {
+        self.books.read(|fold| {
+            let bodies = fold.sealed(period);
+            let cuts = bodies.filter_map(|(_, sealed)| {
+                serde_json::from_slice::<SealedBody>(&sealed.body).ok()?.journal.map(|cut| cut.size)
+            });
+            cuts.max()
+        })
+    }
+
+    pub(super) fn customer_name(&self, customer: &CustomerId) -> Result<String, Fault> {
+        self.name(VaultRow::CustomerName(customer))
+    }
+
+    fn name(&self, row: VaultRow<'_>) -> Result<String, Fault> {
+        let name = self.books.vault().get(row)?;
+        Ok(name.map(|name| String::from_utf8_lossy(&name).into_owned()).unwrap_or_default())
+    }
+
+    fn machine_row(&self, id: MachineId, machine: &registry::Machine) -> Result<Machine, Fault> {
+        Ok(Machine {
+            host_name: self.name(VaultRow::HostName(&id))?,
+            connected: self.presence.connected(&id),
+            machine: id,
+            customer: machine.customer.clone(),
+            agent_version: machine.agent_version.clone(),
+            last_report: machine.last.as_ref().map(|last| last.observed_at),
+            banned: machine.banned,
+            retired: machine.retired_at.is_some(),
+            products: machine.last.iter().flat_map(|last| last.products.iter().map(product)).collect(),
+        })
+    }
+
+    /// The newest evidence of a machine that the search rows know; a row of something else is passed over.
+    fn recent(&self, machine: &MachineId) -> Result<Vec<Evidence>, Fault> {
+        let mut recent = Vec::new();
+        for at in self.books.lookup().recent(machine, RECENT_MAX)? {
+            let read = self.books.records(at, 1)?;
+            recent.extend(read.iter().filter_map(|(at, record)| evidence_row(*at, record)));
+        }
+        Ok(recent)
+    }
+}
+
+fn known_customer(fold: &Fold, customer: Option<&CustomerId>) -> Result<(), Fault> {
+    match customer {
+        Some(customer) if !fold.registry().has_customer(customer) => {
+            Err(Fault::UnknownCustomer(customer.clone()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn usage_row(line: &Line, customer_name: String, earned: Option<&EarningsRow>) -> UsageRow {
+    let price = line.price.as_ref();
+    UsageRow {
+        customer: line.customer.clone(),
+        customer_name,
+        sku: line.sku.to_string(),
+        quantity: line.quantity.to_string(),
+        confirmed: line.confirmed.to_string(),
+        presumed: line.presumed.to_string(),
+        unit_cost: price.and_then(|price| price.unit_cost.as_ref()).map(ToString::to_string),
+        cost: price.map(|price| price.cost.to_string()),
+        revenue: earned.map(|row| row.revenue.to_string()),
+        profit: earned.and_then(|row| row.profit).map(|profit| profit.to_string()),
+        currency: price.map(|price| price.currency.clone()),
+    }
+}
+
+fn evidence_row(position: Position, record: &[u8]) -> Option<Evidence> {
+    let record = JournalRecord::decode(record).ok()?;
+    let received_at = instant::from_ms(record.recorded_at_ms).ok()?;
+    let Some(Fact::EvidenceReceived(received)) = record.fact else { return None };
+    let evidence = evidence::Evidence::parse(&received.evidence?.payload, received_at).ok()?;
+    let products = match &evidence.body {
+        Body::Report(report) => report.seen.last.products.iter().map(product).collect(),
+        Body::OrderResult { .. } => Vec::new(),
+    };
+    Some(Evidence {
+        position: position.0,
+        spool: evidence.spool,
+        sequence: evidence.sequence,
+        observed_at: evidence.observed_at,
+        received_at,
+        products,
+    })
+}
+
+fn product(found: &registry::Product) -> Product {
+    Product {
+        product: found.product.clone(),
+        state: found.state,
+        version: found.version.clone(),
+        signals: found.signals.clone(),
+        why: found.why.clone(),
+    }
+}
+
+impl From<Stage> for PeriodState {
+    fn from(stage: Stage) -> Self {
+        match stage {
+            Stage::Open => Self::Open,
+            Stage::Grace => Self::Grace,
+            Stage::Draft => Self::Draft,
+            Stage::Sealed => Self::Sealed,
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! gRPC over questions and actions. Invariant: a method reads its request, asks once and answers; it decides nothing.
+
+use std::pin::Pin;
+
+use futures_util::{Stream, StreamExt as _};
+use seatbeat_proto::ids::{CustomerId, IdError};
+use seatbeat_proto::wire::console_server::Console as Service;
+use seatbeat_proto::wire::{self, Done};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::MetadataValue;
+use tonic::{Code, Request, Response, Status};
+
+use super::Console;
+use super::auth::caller;
+use super::command::TokenTerms;
+use super::export::Chunk;
+use super::fault::{Fault, REASON_KEY, Reason, instant, period};
+use super::query::MachineQuery;
+use crate::journal::Position;
+
+type Answer<T> = Result<Response<T>, Status>;
+
+/// A fault as gRPC says it: its words, and its reason beside them.
+pub(super) fn status(fault: &Fault) -> Status {
+    let reason = fault.reason();
+    let code = match reason {
+        Reason::NotLetIn => Code::Unauthenticated,
+        Reason::Invalid | Reason::Policy => Code::InvalidArgument,
+        Reason::UnknownCustomer | Reason::UnknownMachine | Reason::UnknownToken | Reason::NotSealed => {
+            Code::NotFound
+        }
+        Reason::Exists => Code::AlreadyExists,
+        Reason::NoAddress
+        | Reason::ZoneFixed
+        | Reason::NotOver
+        | Reason::InGrace
+        | Reason::AlreadySealed
+        | Reason::Blocked
+        | Reason::DraftChanged => Code::FailedPrecondition,
+        Reason::NotReached | Reason::NotWritten => Code::Unavailable,
+        Reason::Failed => Code::Internal,
+    };
+    if reason == Reason::Failed {
+        tracing::error!(error = %fault.words(), "an operator's request failed");
+    }
+    let mut status = Status::new(code, fault.words());
+    status.metadata_mut().insert(REASON_KEY, MetadataValue::from_static(reason.as_str()));
+    status
+}
+
+fn answer<R, W: From<R>>(row: Result<R, Fault>) -> Answer<W> {
+    row.map(|row| Response::new(row.into())).map_err(|fault| status(&fault))
+}
+
+fn done(position: Result<Position, Fault>) -> Answer<Done> {
+    position.map(|position| Response::new(Done { position: position.0 })).map_err(|fault| status(&fault))
+}
+
+/// The id in a field; the fault says what is wrong with it.
+fn id<T: std::str::FromStr<Err = IdError>>(text: &str) -> Result<T, Status> {
+    text.parse().map_err(|error: IdError| status(&error.into()))
+}
+
+fn optional<T: std::str::FromStr<Err = IdError>>(text: &str) -> Result<Option<T>, Status> {
+    if text.is_empty() { Ok(None) } else { id(text).map(Some) }
+}
+
+#[tonic::async_trait]
+impl Service for Console {
+    async fn status(&self, request: Request<wire::StatusRequest>) -> Answer<wire::StatusReply> {
+        caller(&request)?;
+        answer(Console::status(self, request.into_inner().after_position).await)
+    }
+
+    async fn add_customer(&self, request: Request<wire::AddCustomerRequest>) -> Answer<wire::Customer> {
+        let caller = caller(&request)?;
+        let wire::AddCustomerRequest { customer, name } = request.into_inner();
+        let customer: Option<CustomerId> = optional(&customer)?;
+        let added = Console::add_customer(self, &caller, customer, &name).await;
+        added
+            .map(|(customer, position)| {
+                Response::new(wire::Customer { position: position.0, ..customer.into() })
+            })
+            .map_err(|fault| status(&fault))
+    }
+
+    async fn list_customers(&self, request: Request<wire::ListRequest>) -> Answer<wire::CustomerList> {
+        caller(&request)?;
+        answer(self.customers(request.into_inner().after_position).await)
+    }
+
+    async fn create_token(&self, request: Request<wire::CreateTokenRequest>) -> Answer<wire::CreatedToken> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let terms = TokenTerms {
+            customer: id(&request.customer)?,
+            uses_max: request.uses_max,
+            expires_at: instant("`expires_at_ms`", request.expires_at_ms).map_err(|fault| status(&fault))?,
+            uses_per_hour: request.uses_per_hour,
+        };
+        answer(Console::create_token(self, &caller, terms).await)
+    }
+
+    async fn list_tokens(&self, request: Request<wire::ListRequest>) -> Answer<wire::TokenList> {
+        caller(&request)?;
+        answer(self.tokens(request.into_inner().after_position).await)
+    }
+
+    async fn revoke_token(&self, request: Request<wire::RevokeTokenRequest>) -> Answer<Done> {
+        let caller = caller(&request)?;
+        let wire::RevokeTokenRequest { token, reason } = request.into_inner();
+        done(Console::revoke_token(self, &caller, id(&token)?, &reason).await)
+    }
+
+    async fn list_machines(&self, request: Request<wire::ListMachinesRequest>) -> Answer<wire::MachineList> {
+        caller(&request)?;
+        let request = request.into_inner();
+        let query = MachineQuery {
+            customer: optional(&request.customer)?,
+            page_after: optional(&request.page_after)?,
+            page_size: request.page_size,
+        };
+        answer(self.machines(query, request.after_position).await)
+    }
+
+    async fn show_machine(&self, request: Request<wire::ShowMachineRequest>) -> Answer<wire::MachineDetail> {
+        caller(&request)?;
+        let wire::ShowMachineRequest { machine, after_position } = request.into_inner();
+        answer(self.machine(id(&machine)?, after_position).await)
+    }
+
+    async fn retire_machine(&self, request: Request<wire::RetireMachineRequest>) -> Answer<Done> {
+        let caller = caller(&request)?;
+        let wire::RetireMachineRequest { machine, reason, at_ms } = request.into_inner();
+        let at = match at_ms {
+            0 => None,
+            ms => Some(instant("`at_ms`", ms).map_err(|fault| status(&fault))?),
+        };
+        done(Console::retire_machine(self, &caller, id(&machine)?, at, &reason).await)
+    }
+
+    async fn ban_machine(&self, request: Request<wire::BanMachineRequest>) -> Answer<Done> {
+        let caller = caller(&request)?;
+        let wire::BanMachineRequest { machine, banned, reason } = request.into_inner();
+        done(Console::ban_machine(self, &caller, id(&machine)?, banned, &reason).await)
+    }
+
+    async fn usage(&self, request: Request<wire::UsageRequest>) -> Answer<wire::UsageReply> {
+        caller(&request)?;
+        let request = request.into_inner();
+        let period = match request.period.as_str() {
+            "" => None,
+            text => Some(period(text).map_err(|fault| status(&fault))?),
+        };
+        answer(Console::usage(self, period, optional(&request.customer)?, request.after_position).await)
+    }
+
+    async fn get_policy(&self, request: Request<wire::ListRequest>) -> Answer<wire::Policy> {
+        caller(&request)?;
+        let toml = self.policy(request.into_inner().after_position).await;
+        toml.map(|toml| Response::new(wire::Policy { toml })).map_err(|fault| status(&fault))
+    }
+
+    async fn set_policy(&self, request: Request<wire::SetPolicyRequest>) -> Answer<Done> {
+        let caller = caller(&request)?;
+        let wire::SetPolicyRequest { toml, reason } = request.into_inner();
+        done(Console::set_policy(self, &caller, &toml, &reason).await)
+    }
+
+    async fn draft_statement(&self, request: Request<wire::PeriodRequest>) -> Answer<wire::Draft> {
+        caller(&request)?;
+        let request = request.into_inner();
+        let period = period(&request.period).map_err(|fault| status(&fault))?;
+        answer(self.draft(period, request.after_position).await)
+    }
+
+    async fn seal_statement(&self, request: Request<wire::SealRequest>) -> Answer<wire::SealedStatements> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let period = period(&request.period).map_err(|fault| status(&fault))?;
+        answer(self.seal(&caller, period, &request.digest, &request.reason).await)
+    }
+
+    async fn show_statement(&self, request: Request<wire::PeriodRequest>) -> Answer<wire::SealedStatements> {
+        caller(&request)?;
+        let request = request.into_inner();
+        let period = period(&request.period).map_err(|fault| status(&fault))?;
+        answer(self.sealed(period, request.after_position).await)
+    }
+
+    type ExportRecordsStream = Pin<Box<dyn Stream<Item = Result<wire::ExportChunk, Status>> + Send>>;
+
+    async fn export_records(
+        &self,
+        request: Request<wire::PeriodRequest>,
+    ) -> Answer<Self::ExportRecordsStream> {
+        caller(&request)?;
+        let request = request.into_inner();
+        let period = period(&request.period).map_err(|fault| status(&fault))?;
+        let chunks = self.export(period, request.after_position).await.map_err(|fault| status(&fault))?;
+        let stream = ReceiverStream::new(chunks).map(|chunk| match chunk {
+            Ok(Chunk::Records(records_jsonl)) => {
+                Ok(wire::ExportChunk { records_jsonl, policy_toml: String::new() })
+            }
+            Ok(Chunk::Policy(policy_toml)) => {
+                Ok(wire::ExportChunk { records_jsonl: String::new(), policy_toml })
+            }
+            Err(fault) => Err(status(&fault)),
+        });
+        Ok(Response::new(Box::pin(stream)))
+    }
+}

@@ -1,0 +1,128 @@
+//! Blockers and flags in words: what is in the way, and what to do about it. Invariant: every blocker the ledger can
+//! raise has an advice that names its subject; one that a newer ledger raises is still named.
+
+use seatbeat_ledger::statement::{Blocker, Flag};
+
+/// What stands in the way of sealing, and how it is settled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advice {
+    /// What is wrong.
+    pub what: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+/// A blocker in words.
+pub fn blocker(blocker: &Blocker) -> Advice {
+    let customer = named(blocker.customer.as_ref());
+    let sku = named(blocker.sku.as_ref());
+    let machine = named(blocker.machine.as_ref());
+    let (what, remedy) = match (blocker.blocker.as_str(), &blocker.product) {
+        ("unassigned", _) => (
+            format!("machine {machine} belongs to no customer"),
+            "enrol it with a token of its customer".to_owned(),
+        ),
+        ("clock_trouble", _) => (
+            format!("every report of machine {machine} in this period was rejected: its clock is wrong"),
+            "set the machine's clock right, then declare what it used or approve without it".to_owned(),
+        ),
+        ("unmapped_product", Some(product)) if product.is_family() => (
+            format!("customer {customer} uses a product of {product} that could not be told apart"),
+            "see `seatbeat machines show` for its signals, and set the machine right".to_owned(),
+        ),
+        ("unmapped_product", product) => {
+            let product = named(product.as_ref());
+            (
+                format!("customer {customer} uses product {product}, which has no SKU"),
+                format!("name its SKU under [default_sku] in the policy, or list {product} as uncounted"),
+            )
+        }
+        ("negative_quantity", _) => (
+            format!("adjustments of {sku} for customer {customer} take away more than was used"),
+            "take an adjustment back".to_owned(),
+        ),
+        (other, _) => (
+            format!("{other}{}", subjects(&[customer, sku, machine])),
+            "see the statement's draft".to_owned(),
+        ),
+    };
+    Advice { what, remedy }
+}
+
+/// A flag in words.
+pub fn flag(flag: &Flag) -> String {
+    let customer = named(flag.customer.as_ref());
+    let sku = named(flag.sku.as_ref());
+    let machine = named(flag.machine.as_ref());
+    let product = named(flag.product.as_ref());
+    match flag.flag.as_str() {
+        "forked_spool" => format!("machine {machine} reported two versions of the same: both count"),
+        "went_silent" => {
+            format!("machine {machine} went silent and is no longer presumed to use its licences")
+        }
+        "active_after_retirement" => format!("machine {machine} was retired and is still in use"),
+        "merged_while_both_alive" => {
+            format!("machine {machine} is made of two agents that were both alive in this period")
+        }
+        "active_after_switch_off" => format!("{product} on machine {machine} was switched off and is active"),
+        "running_on_suspended_licence" => {
+            format!("machine {machine} of customer {customer} uses {sku}, whose licence is suspended")
+        }
+        "declared_missing" => {
+            format!("{sku} was declared for customer {customer} in the period before, and not in this one")
+        }
+        "possible_clone" => format!("machine {machine} may be a clone of another"),
+        "possible_same_machine" => format!("machine {machine} may be the same as another"),
+        "key_in_two_places" => format!("the key of machine {machine} is in two places"),
+        other => format!("{other}{}", subjects(&[customer, sku, machine, product])),
+    }
+}
+
+fn named(id: Option<&impl ToString>) -> String {
+    id.map(ToString::to_string).unwrap_or_default()
+}
+
+fn subjects(names: &[String]) -> String {
+    names.iter().filter(|name| !name.is_empty()).map(|name| format!(" {name}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(json: &str, what: &str, remedy: &str) {
+        let advice = blocker(&serde_json::from_str(json).unwrap());
+        assert_eq!((advice.what.as_str(), advice.remedy.as_str()), (what, remedy));
+    }
+
+    #[test]
+    fn each_blocker_names_its_subject_and_a_way_out() {
+        check(
+            r#"{"blocker":"unmapped_product","customer":"cus_acme","product":"spnt"}"#,
+            "customer cus_acme uses product spnt, which has no SKU",
+            "name its SKU under [default_sku] in the policy, or list spnt as uncounted",
+        );
+        check(
+            r#"{"blocker":"unmapped_product","customer":"cus_acme","product":"family/worry-free"}"#,
+            "customer cus_acme uses a product of family/worry-free that could not be told apart",
+            "see `seatbeat machines show` for its signals, and set the machine right",
+        );
+        check(
+            r#"{"blocker":"unassigned","machine":"mch_a"}"#,
+            "machine mch_a belongs to no customer",
+            "enrol it with a token of its customer",
+        );
+        check(
+            r#"{"blocker":"negative_quantity","customer":"cus_acme","sku":"WF-SVC"}"#,
+            "adjustments of WF-SVC for customer cus_acme take away more than was used",
+            "take an adjustment back",
+        );
+    }
+
+    #[test]
+    fn what_a_newer_ledger_raises_is_still_named() {
+        check(r#"{"blocker":"odd","machine":"mch_a"}"#, "odd mch_a", "see the statement's draft");
+        let raised: Flag = serde_json::from_str(r#"{"flag":"by_hand","machine":"mch_a"}"#).unwrap();
+        assert_eq!(flag(&raised), "by_hand mch_a");
+    }
+}
