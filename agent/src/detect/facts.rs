@@ -2,11 +2,14 @@
 //! fact, and no fact leaves this file but as an HMAC under the reseller's salt; so the same value gives the same
 //! bytes on every machine of that reseller, and different ones for different kinds of fact.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use hmac::{Hmac, Mac};
 use seatbeat_proto::wire;
 use sha2::Sha256;
+
+use super::Root;
 
 /// Bytes of each HMAC that are kept: two of a million machines meet with a chance below 2^-88.
 const FACT_LENGTH: usize = 16;
@@ -72,9 +75,32 @@ const JUNK_UUIDS: [&str; 8] = [
     "11111111-2222-3333-4444-555555555555",
 ];
 
-/// The facts of the machine whose file system stands at `root` (`/`), sealed under the salt of the reseller.
-/// What cannot be read, or is junk, is left out. `pool` is set by whoever installed the agent.
+/// The facts of the machine whose file system stands at `root`, sealed under the salt of the reseller (32 bytes).
+/// What cannot be read, or is junk, is left out: of another system than the running one (`/`), all but its own id and
+/// name. Whether the machine is one of a pool is for its installer to say.
 pub fn read(root: &Path, salt: &[u8], pool: bool) -> wire::Facts {
+    let facts = if root == Path::new("/") { of_this_machine(root, salt) } else { of_another(root, salt) };
+    wire::Facts { os: std::env::consts::OS.to_owned(), pool, ..facts }
+}
+
+/// A foreign root has no hardware of its own, and its links are not to be followed out of it.
+fn of_another(root: &Path, salt: &[u8]) -> wire::Facts {
+    let Ok(root) = Root::foreign(root) else { return wire::Facts::default() };
+    let text = |path: &str| {
+        let mut text = String::new();
+        root.open(path).ok()?.take(FILE_LENGTH_MAX).read_to_string(&mut text).ok()?;
+        Some(text)
+    };
+    let seal =
+        |kind: &str, value: Option<String>| value.map(|value| seal(salt, kind, &value)).unwrap_or_default();
+    wire::Facts {
+        os_id: seal("os-id", text("/etc/machine-id").and_then(machine_id)),
+        host_name: seal("host-name", text("/etc/hostname").and_then(host_name)),
+        ..wire::Facts::default()
+    }
+}
+
+fn of_this_machine(root: &Path, salt: &[u8]) -> wire::Facts {
     let dmi = |name: &str| text(&root.join("sys/class/dmi/id").join(name));
     let seal =
         |kind: &str, value: Option<String>| value.map(|value| seal(salt, kind, &value)).unwrap_or_default();
@@ -90,8 +116,7 @@ pub fn read(root: &Path, salt: &[u8], pool: bool) -> wire::Facts {
         macs,
         os_id: seal("os-id", text(&root.join("etc/machine-id")).and_then(machine_id)),
         host_name: seal("host-name", text(&root.join("proc/sys/kernel/hostname")).and_then(host_name)),
-        os: std::env::consts::OS.to_owned(),
-        pool,
+        ..wire::Facts::default()
     }
 }
 
@@ -109,7 +134,6 @@ fn text(path: &Path) -> Option<String> {
 }
 
 fn bytes(path: &Path) -> Option<Vec<u8>> {
-    use std::io::Read;
     let mut bytes = Vec::new();
     std::fs::File::open(path).ok()?.take(FILE_LENGTH_MAX).read_to_end(&mut bytes).ok()?;
     Some(bytes)
@@ -209,7 +233,6 @@ fn disk_serial(root: &Path) -> Option<String> {
 
 /// The mount list can be longer than a fact; `/` is among its first lines.
 fn text_whole(path: &Path) -> Option<String> {
-    use std::io::Read;
     let mut text = Vec::new();
     std::fs::File::open(path).ok()?.take(64 * FILE_LENGTH_MAX).read_to_end(&mut text).ok()?;
     Some(String::from_utf8_lossy(&text).into_owned())
@@ -232,7 +255,7 @@ mod tests {
     }
 
     fn facts(files: &[(&str, &str)]) -> wire::Facts {
-        read(machine(files).path(), &SALT, false)
+        of_this_machine(machine(files).path(), &SALT)
     }
 
     #[test]
@@ -250,9 +273,21 @@ mod tests {
         for fact in [&one.smbios_uuid, &one.system_serial, &one.board_serial, &one.os_id, &one.host_name] {
             assert_eq!(fact.len(), FACT_LENGTH);
         }
-        let other = read(machine(&files).path(), &[8; 32], true);
+        let other = of_this_machine(machine(&files).path(), &[8; 32]);
         assert_ne!(one.smbios_uuid, other.smbios_uuid, "another reseller's salt");
-        assert!(other.pool);
+    }
+
+    #[test]
+    fn of_another_system_only_its_own_id_and_name_are_known() {
+        let folder = machine(&[
+            ("etc/machine-id", "0123456789abcdef0123456789abcdef\n"),
+            ("etc/hostname", "pc-17\n"),
+            ("sys/class/dmi/id/product_serial", "5K2RN72\n"),
+        ]);
+        let facts = read(folder.path(), &SALT, true);
+        assert_eq!((facts.os_id.len(), facts.host_name.len(), facts.pool), (FACT_LENGTH, FACT_LENGTH, true));
+        assert!(facts.system_serial.is_empty() && facts.macs.is_empty());
+        assert_eq!(read(Path::new("/"), &SALT, false).os, std::env::consts::OS);
     }
 
     #[test]
@@ -272,7 +307,7 @@ mod tests {
         }
         assert_eq!(machine_id("uninitialized\n".into()), None);
         assert_eq!(host_name("localhost.localdomain".into()), None);
-        assert_eq!(facts(&[]), wire::Facts { os: std::env::consts::OS.into(), ..wire::Facts::default() });
+        assert_eq!(facts(&[]), wire::Facts::default());
     }
 
     #[test]
@@ -296,7 +331,7 @@ mod tests {
         card(path, "lo", None, "00:00:00:00:00:00\n");
         card(path, "made-up", Some("pci0000:00/0000:00:02.0"), "52:54:00:12:34:56\n");
         assert_eq!(onboard_macs(path), ["00:1a:2b:3c:4d:5e"]);
-        assert_eq!(read(path, &SALT, false).macs.len(), 1);
+        assert_eq!(of_this_machine(path, &SALT).macs.len(), 1);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! identifies it, or by its family and a version, never by recalled signals alone; what is seen of a family whose
 //! product cannot be told is found as `family/…`; what could not be read makes a product unknown, not absent.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
@@ -10,7 +10,7 @@ use super::finding::{Finding, State};
 use super::observations::{Observations, Os};
 use super::rule::{Rule, Verdict};
 use super::signal::{Role, Sight, Signal};
-use super::{Catalogue, Count, Family, Product, ValueSource, value};
+use super::{Catalogue, Family, Product, ValueSource, value};
 use crate::ids::ProductId;
 
 /// Signals of one finding that are kept: all that any product has today, twice over. The first ones stay.
@@ -72,31 +72,31 @@ impl Catalogue {
 }
 
 /// A product of which something was seen.
-struct Weighed<'a> {
-    product: &'a Product,
-    outcome: Outcome,
-    explanation: Explanation,
+pub(super) struct Weighed<'a> {
+    pub product: &'a Product,
+    pub outcome: Outcome,
+    pub explanation: Explanation,
 }
 
 #[derive(Clone, PartialEq)]
-enum Outcome {
+pub(super) enum Outcome {
     Found(State),
     Unread,
     Absent,
 }
 
-struct Matching<'a> {
-    catalogue: &'a Catalogue,
-    seen: &'a Observations,
-    now: Timestamp,
+pub(super) struct Matching<'a> {
+    pub catalogue: &'a Catalogue,
+    pub seen: &'a Observations,
+    pub now: Timestamp,
 }
 
 impl<'a> Matching<'a> {
-    fn os(&self) -> Os {
+    pub(super) fn os(&self) -> Os {
         self.seen.os
     }
 
-    fn look(&self, signals: &[Signal]) -> Vec<Look> {
+    pub(super) fn look(&self, signals: &[Signal]) -> Vec<Look> {
         let here = signals.iter().filter(|signal| signal.os == self.os());
         here.map(|signal| Look {
             role: signal.role,
@@ -108,7 +108,7 @@ impl<'a> Matching<'a> {
     }
 
     /// What speaks for the family; nothing when it was not seen.
-    fn family_evidence(&self, family: &Family) -> Vec<String> {
+    pub(super) fn family_evidence(&self, family: &Family) -> Vec<String> {
         let mut evidence = seen_names(&self.look(&family.signals), |look| !look.recalled);
         if let (Some(range), true) = (&family.by_version, evidence.is_empty())
             && let Some(wider) = family.within.as_deref().and_then(|id| self.catalogue.family(id))
@@ -127,7 +127,7 @@ impl<'a> Matching<'a> {
         self.catalogue.chain(family).flat_map(|family| self.family_evidence(family)).collect()
     }
 
-    fn version(&self, own: &[ValueSource], family: Option<&str>) -> Option<String> {
+    pub(super) fn version(&self, own: &[ValueSource], family: Option<&str>) -> Option<String> {
         value::version(own, self.seen).or_else(|| {
             self.catalogue.chain(family).find_map(|family| value::version(&family.version, self.seen))
         })
@@ -184,7 +184,7 @@ impl<'a> Matching<'a> {
         Some(weighed)
     }
 
-    fn state(&self, rule: Option<&Rule>) -> (State, Option<String>) {
+    pub(super) fn state(&self, rule: Option<&Rule>) -> (State, Option<String>) {
         match rule.map(|rule| rule.judge(self.seen, self.now)) {
             Some(Verdict::Yes) => (State::Active, None),
             Some(Verdict::No(why)) => (State::Inactive, Some(why)),
@@ -239,119 +239,6 @@ impl<'a> Matching<'a> {
             (None, State::Inactive | State::SwitchedOff) => findings.push(finding(product.id.clone(), why)),
         }
     }
-
-    /// Where only one of a family's products can be there and one was found, what could not be read of the others
-    /// does not matter.
-    fn drop_unread_siblings(&self, products: &mut [Weighed<'a>]) {
-        let found: BTreeSet<&str> = products
-            .iter()
-            .filter(|weighed| {
-                matches!(weighed.outcome, Outcome::Found(_)) && weighed.product.count != Count::None
-            })
-            .flat_map(|weighed| self.catalogue.chain(weighed.product.family.as_deref()))
-            .filter(|family| family.exclusive)
-            .map(|family| family.id.as_str())
-            .collect();
-        for weighed in products.iter_mut().filter(|weighed| weighed.outcome == Outcome::Unread) {
-            let mut chain = self.catalogue.chain(weighed.product.family.as_deref());
-            if chain.any(|family| found.contains(family.id.as_str())) {
-                weighed.outcome = Outcome::Absent;
-                weighed.explanation.findings.clear();
-                weighed.explanation.conclusion = "another product of its family is there".into();
-            }
-        }
-    }
-
-    /// Families of which something was seen, the narrowest first; takes back what is ambiguous among products.
-    fn families(&self, products: &mut [Weighed<'a>]) -> Vec<Explanation> {
-        let mut families: Vec<&Family> = self.catalogue.families.iter().collect();
-        families.sort_by_key(|family| std::cmp::Reverse(self.catalogue.chain(Some(&family.id)).count()));
-        let mut explanations = Vec::new();
-        let mut covered: BTreeSet<&str> = BTreeSet::new();
-        for family in families {
-            let evidence = self.family_evidence(family);
-            let mut members: Vec<&mut Weighed<'a>> = products
-                .iter_mut()
-                .filter(|weighed| weighed.product.count != Count::None && weighed.outcome != Outcome::Absent)
-                .filter(|weighed| {
-                    let mut chain = self.catalogue.chain(weighed.product.family.as_deref());
-                    chain.any(|around| around.id == family.id)
-                })
-                .collect();
-            let active =
-                members.iter().filter(|weighed| weighed.outcome == Outcome::Found(State::Active)).count();
-            let finding = if family.exclusive && active > 1 {
-                Some(self.rivals(family, &mut members))
-            } else if members.is_empty() && !evidence.is_empty() && !covered.contains(family.id.as_str()) {
-                Some(self.untold(family, &evidence))
-            } else {
-                None
-            };
-            if finding.is_some() {
-                covered.extend(self.catalogue.chain(Some(&family.id)).map(|around| around.id.as_str()));
-            }
-            let looks = self.look(&family.signals);
-            if let Some(product) = family_id(&family.id).filter(|_| finding.is_some() || !evidence.is_empty())
-            {
-                let conclusion = match finding.as_ref().and_then(|finding| finding.why.clone()) {
-                    Some(why) => why,
-                    None => "told apart, or part of what was found".into(),
-                };
-                let (findings, name) = (finding.into_iter().collect(), family.name.clone());
-                explanations.push(Explanation {
-                    product,
-                    name,
-                    findings,
-                    looks,
-                    conclusion,
-                    notes: Vec::new(),
-                });
-            }
-        }
-        explanations
-    }
-
-    /// Two products that cannot both be there: reported as their family, which no SKU takes.
-    fn rivals(&self, family: &Family, members: &mut [&mut Weighed<'a>]) -> Finding {
-        let active = |weighed: &&mut &mut Weighed<'a>| weighed.outcome == Outcome::Found(State::Active);
-        let (mut names, mut signals, mut version) = (Vec::new(), Vec::new(), None);
-        for weighed in members.iter_mut().filter(active) {
-            names.push(weighed.product.id.to_string());
-            for finding in weighed.explanation.findings.drain(..) {
-                signals.extend(finding.signals);
-                version = version.or(finding.version);
-            }
-            weighed.explanation.conclusion =
-                "another product of its family is there too, and only one can be".into();
-        }
-        let why = format!("{} are both there, and only one can be", names.join(" and "));
-        Finding {
-            product: family_id(&family.id).expect("the parser took this id"),
-            state: State::Active,
-            version,
-            signals: shortened(signals),
-            against: Vec::new(),
-            why: Some(shorten(why)),
-        }
-    }
-
-    fn untold(&self, family: &Family, evidence: &[String]) -> Finding {
-        let rule = self.catalogue.chain(Some(&family.id)).find_map(|around| around.active.get(&self.os()));
-        let (state, reason) = self.state(rule);
-        let mut why = format!("which product of {} it is could not be told", family.name);
-        if let Some(reason) = reason {
-            why.push_str("; ");
-            why.push_str(&reason);
-        }
-        Finding {
-            product: family_id(&family.id).expect("the parser took this id"),
-            state,
-            version: self.version(&[], Some(&family.id)),
-            signals: shortened(evidence.to_vec()),
-            against: shortened(against(&self.look(&family.signals))),
-            why: Some(shorten(why)),
-        }
-    }
 }
 
 /// Whether the product is there, and the sentence that says so. The state comes later.
@@ -399,7 +286,7 @@ fn seen_names(looks: &[Look], wanted: impl Fn(&Look) -> bool) -> Vec<String> {
     seen.collect()
 }
 
-fn against(looks: &[Look]) -> Vec<String> {
+pub(super) fn against(looks: &[Look]) -> Vec<String> {
     let said = looks.iter().filter_map(|look| match &look.sight {
         Sight::Discounted(why) => Some(why.clone()),
         Sight::Unreadable(why) => Some(format!("{} could not be read: {why}", look.signal)),
@@ -409,16 +296,16 @@ fn against(looks: &[Look]) -> Vec<String> {
     said.collect()
 }
 
-fn family_id(family: &str) -> Option<ProductId> {
+pub(super) fn family_id(family: &str) -> Option<ProductId> {
     format!("{}{family}", ProductId::FAMILY_PREFIX).parse().ok()
 }
 
-fn shortened(mut lines: Vec<String>) -> Vec<String> {
+pub(super) fn shortened(mut lines: Vec<String>) -> Vec<String> {
     lines.truncate(SIGNALS_MAX);
     lines.into_iter().map(shorten).collect()
 }
 
-fn shorten(line: String) -> String {
+pub(super) fn shorten(line: String) -> String {
     match line.char_indices().nth(LINE_LENGTH_MAX) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,

@@ -3,6 +3,7 @@
 //! no unknown word in it and every id once. The file is `proto/catalogue/trend-micro.toml`; its head explains it.
 
 mod explain;
+mod families;
 mod finding;
 mod lint;
 mod observations;
