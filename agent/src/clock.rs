@@ -1,8 +1,9 @@
 //! The one place that reads the clock. Invariant: everybody else is told what time it is.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
 
 use crate::moment::Moment;
 
@@ -15,7 +16,6 @@ pub struct Clock {
 
 impl Clock {
     /// The machine's own clock, or as if the process had started at `set_to`.
-    #[expect(clippy::disallowed_methods, reason = "this is where the clock is read")]
     pub fn start(set_to: Option<Timestamp>) -> Self {
         Self { started: Instant::now(), set_to }
     }

@@ -231,7 +231,8 @@ impl Daemon {
                 Woken::Scan(seen) => self.scan_over(seen)?,
             }
         }
-        self.status.link = LinkStatus::Disconnected;
+        self.connection = None;
+        self.tell(Event::Disconnected(Loss::Broken))?;
         self.tell_status();
         tracing::info!("the agent stops");
         Ok(())

@@ -189,3 +189,100 @@ fn refused(status: &Status, looks_expired: bool) -> EnrolError {
     let message = if said.is_empty() { status.code().description().to_owned() } else { said };
     EnrolError::Refused { code: status.code(), message, looks_expired }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::fake::FakeCollector;
+
+    struct Machine(tempfile::TempDir);
+
+    impl Machine {
+        fn new() -> Self {
+            Self(tempfile::tempdir().unwrap())
+        }
+
+        fn state(&self) -> StateFolder {
+            StateFolder::at(self.0.path().join("state"))
+        }
+
+        async fn ask(&self, token: &wire::TokenText, again: bool) -> Result<Enrolment, EnrolError> {
+            let request = Request { token: token::format(token), again, host_name: "host".into() };
+            let facts = |salt: &[u8; 32]| wire::Facts { os_id: salt.to_vec(), ..Default::default() };
+            enrol(&self.state(), &request, facts, Clock::start(None).now()).await
+        }
+    }
+
+    #[tokio::test]
+    async fn the_key_is_kept_before_it_is_claimed_and_asking_again_is_asking_as_the_same_machine() {
+        let fake = FakeCollector::start().await;
+        let machine = Machine::new();
+        fake.memory().no = Some(Status::unavailable("restarting"));
+        assert!(machine.ask(&fake.token("1"), false).await.is_err());
+        let key = machine.state().key().unwrap();
+        fake.memory().no = None;
+        let first = machine.ask(&fake.token("1"), false).await.unwrap();
+        assert!(!first.already);
+        let claims = fake.memory().claims.clone();
+        assert_eq!(claims[0].public_key, claims[1].public_key);
+        assert_eq!(claims[1].public_key, key.verifying_key().to_bytes());
+        assert_eq!(claims[1].facts.as_ref().unwrap().os_id, [3; 32], "under the salt of the token");
+        let second = machine.ask(&fake.token("1"), false).await.unwrap();
+        assert!(second.already && second.identity == first.identity);
+        assert_eq!(fake.memory().claims.len(), 2, "nobody was asked");
+    }
+
+    #[tokio::test]
+    async fn another_token_needs_to_be_meant() {
+        let fake = FakeCollector::start().await;
+        let machine = Machine::new();
+        machine.ask(&fake.token("1"), false).await.unwrap();
+        let refused = machine.ask(&fake.token("2"), false).await.unwrap_err();
+        assert!(matches!(refused, EnrolError::Already { .. }), "{refused}");
+        assert!(refused.hint().unwrap().contains("--again"));
+        let again = machine.ask(&fake.token("2"), true).await.unwrap();
+        assert_eq!(again.identity.token.as_str(), "tok_2");
+        let _running = machine.state().lock().unwrap();
+        let refused = machine.ask(&fake.token("3"), true).await.unwrap_err();
+        assert!(refused.to_string().starts_with("another agent uses"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn each_no_is_told_in_the_collectors_words_with_something_to_do() {
+        let fake = FakeCollector::start().await;
+        for (no, hint) in [
+            (Status::unauthenticated("unknown token"), "tokens list"),
+            (Status::permission_denied("the token was revoked"), "tokens list"),
+            (Status::resource_exhausted("the token is used up"), "more uses"),
+            (Status::invalid_argument("no claim"), "collector's log"),
+        ] {
+            fake.memory().no = Some(no.clone());
+            let error = Machine::new().ask(&fake.token("1"), false).await.unwrap_err();
+            let expected = format!("the collector does not let this machine in: {}", no.message());
+            assert_eq!(error.to_string(), expected);
+            assert!(error.hint().unwrap().contains(hint), "{:?}", error.hint());
+        }
+        let expired = wire::TokenText { expires_at_ms: 1, ..fake.token("1") };
+        fake.memory().no = Some(Status::permission_denied("the token has expired"));
+        let error = Machine::new().ask(&expired, false).await.unwrap_err();
+        assert!(error.hint().unwrap().contains("time is over"));
+    }
+
+    #[tokio::test]
+    async fn a_token_of_another_collector_is_told_by_the_certificate() {
+        let (fake, other) = (FakeCollector::start().await, FakeCollector::start().await);
+        let foreign = wire::TokenText { addresses: vec![fake.address.clone()], ..other.token("1") };
+        let error = Machine::new().ask(&foreign, false).await.unwrap_err();
+        assert!(error.to_string().contains("is not ours, issuer CN="), "{error}");
+        assert!(fake.memory().claims.is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_first_address_that_answers_is_taken() {
+        let fake = FakeCollector::start().await;
+        let addresses = vec!["127.0.0.1:1".to_owned(), fake.address.clone()];
+        let token = wire::TokenText { addresses, ..fake.token("1") };
+        Machine::new().ask(&token, false).await.unwrap();
+    }
+}

@@ -3,11 +3,15 @@
 //! outside; `daemon` feeds them.
 
 pub mod chain;
+pub mod check;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod detect;
 pub mod enrol;
+#[cfg(test)]
+mod fake;
 pub mod hex;
 pub mod identity;
 pub mod jitter;

@@ -1,2 +1,5 @@
-//! to come
-fn main() {}
+//! The agent as a program of its own.
+
+fn main() -> std::process::ExitCode {
+    seatbeat_agent::cli::main_from(std::env::args_os())
+}

@@ -1,1 +1,435 @@
+//! A whole agent against a collector on this machine, and one that is alone with its clock.
 
+use std::path::Path;
+use std::sync::Mutex;
+
+use jiff::SignedDuration;
+use seatbeat_proto::instant;
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::enrol::{self, Request};
+use crate::fake::FakeCollector;
+use crate::spool::disk::RealDisk;
+use seatbeat_proto::token;
+
+/// Longest wait for something that should happen at once.
+const SOON: Duration = Duration::from_secs(20);
+
+/// An enrolled machine, and what its eyes see.
+struct Machine {
+    dir: tempfile::TempDir,
+    products: Arc<Mutex<Result<Vec<wire::FoundProduct>, String>>>,
+}
+
+/// A running agent.
+struct Agent {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Result<(), DaemonError>>,
+}
+
+impl Agent {
+    async fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.task.await.unwrap().unwrap();
+    }
+}
+
+fn product(version: &str) -> wire::FoundProduct {
+    wire::FoundProduct {
+        product: "dsa".into(),
+        state: wire::ProductState::Active.into(),
+        version: version.into(),
+        ..Default::default()
+    }
+}
+
+impl Machine {
+    async fn enrolled(fake: &FakeCollector) -> Self {
+        let machine = Self {
+            dir: tempfile::tempdir().unwrap(),
+            products: Arc::new(Mutex::new(Ok(vec![product("1")]))),
+        };
+        let request =
+            Request { token: token::format(&fake.token("1")), again: false, host_name: "host".into() };
+        let now = Clock::start(None).now();
+        enrol::enrol(&machine.state(), &request, |_| wire::Facts::default(), now).await.unwrap();
+        machine
+    }
+
+    fn state(&self) -> StateFolder {
+        StateFolder::at(self.dir.path().join("state"))
+    }
+
+    fn daemon(&self, clock: Clock, disk: Box<dyn Disk>) -> Result<Daemon, DaemonError> {
+        let products = Arc::clone(&self.products);
+        let sight: Sight = Arc::new(move |_| {
+            let products = products.lock().unwrap().clone()?;
+            Ok(Seen {
+                products,
+                facts: wire::Facts { os: "linux".into(), ..Default::default() },
+                catalogue_version: 1,
+            })
+        });
+        let setting = Setting {
+            state: self.state(),
+            config: Config::default(),
+            clock,
+            disk,
+            jitter: Jitter::from_seed(1),
+            host_name: "host".into(),
+        };
+        Daemon::new(setting, sight)
+    }
+
+    fn start_with(&self, clock: Clock, disk: Box<dyn Disk>) -> Agent {
+        let daemon = self.daemon(clock, disk).unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(daemon.run(async {
+            let _ = stopped.await;
+        }));
+        Agent { stop, task }
+    }
+
+    fn start(&self) -> Agent {
+        self.start_with(Clock::start(None), Box::new(RealDisk))
+    }
+
+    fn status(&self) -> Status {
+        let identity = Identity::load(&self.state()).unwrap();
+        Status::load(&self.state()).unwrap_or_else(|| Status::starting(&identity))
+    }
+
+    fn kept(&self) -> Vec<wire::Evidence> {
+        let identity = Identity::load(&self.state()).unwrap();
+        let key = self.state().key().unwrap();
+        let copy = tempfile::tempdir().unwrap();
+        copy_folder(&self.state().spool(), copy.path());
+        Spool::open(copy.path(), Box::new(RealDisk), &identity.machine, &key).unwrap().kept
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &to.join(entry.file_name()));
+        } else {
+            std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+}
+
+async fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let wait = async {
+        while !so() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(SOON, wait).await.unwrap_or_else(|_| panic!("never came: {what}"));
+}
+
+fn reasons(evidence: &[wire::Evidence]) -> Vec<wire::ReportReason> {
+    let reason = |evidence: &wire::Evidence| match &evidence.body {
+        Some(wire::evidence::Body::Report(report)) => Some(report.reason()),
+        _ => None,
+    };
+    evidence.iter().filter_map(reason).collect()
+}
+
+#[tokio::test]
+async fn the_first_report_arrives_and_the_status_says_so() {
+    let fake = FakeCollector::start().await;
+    let machine = Machine::enrolled(&fake).await;
+    let agent = machine.start();
+    until("report", || !fake.memory().evidence().is_empty()).await;
+    until("ack", || machine.status().waiting == 0 && machine.status().last_report.is_some()).await;
+    let status = machine.status();
+    assert_eq!(status.link, LinkStatus::Connected);
+    assert!(status.last_connected_at.is_some() && status.last_error.is_none());
+    assert_eq!(status.last_report.unwrap().products[0].product, "dsa");
+    let evidence = fake.memory().evidence();
+    assert_eq!(reasons(&evidence), [wire::ReportReason::Start]);
+    assert!(machine.state().is_in_use());
+    agent.stop().await;
+    assert!(!machine.state().is_in_use());
+    assert_eq!(machine.status().link, LinkStatus::Disconnected);
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_not_sent_again_after_a_start() {
+    let fake = FakeCollector::start().await;
+    let machine = Machine::enrolled(&fake).await;
+    for count in 1..=3 {
+        let agent = machine.start();
+        until("report", || fake.memory().evidence().len() == count).await;
+        until("ack", || machine.status().waiting == 0).await;
+        agent.stop().await;
+    }
+    let memory = fake.memory();
+    assert_eq!((memory.spools.len(), memory.refusals.len()), (1, 0), "one chain");
+    let with_facts = memory.evidence().into_iter().filter(|evidence| {
+        matches!(&evidence.body, Some(wire::evidence::Body::Report(report)) if report.facts.is_some())
+    });
+    assert_eq!(with_facts.count(), 1, "facts are said once");
+}
+
+#[tokio::test]
+async fn a_collector_that_lost_its_disk_gets_everything_again() {
+    let fake = FakeCollector::start().await;
+    let machine = Machine::enrolled(&fake).await;
+    let agent = machine.start();
+    until("report", || machine.state().spool().join("acknowledged").exists()).await;
+    agent.stop().await;
+    let before = fake.memory().evidence();
+    fake.memory().spools.clear();
+    let agent = machine.start();
+    until("everything", || fake.memory().evidence().len() == 2).await;
+    agent.stop().await;
+    assert_eq!(fake.memory().evidence()[0], before[0]);
+}
+
+#[tokio::test]
+async fn a_machine_restored_from_a_snapshot_goes_on_in_a_new_spool_and_forks_nothing() {
+    let fake = FakeCollector::start().await;
+    let machine = Machine::enrolled(&fake).await;
+    let run = async |reports: usize| {
+        let agent = machine.start();
+        until("reports", || fake.memory().evidence().len() >= reports).await;
+        until("acks", || machine.status().waiting == 0 && machine.status().link == LinkStatus::Connected)
+            .await;
+        agent.stop().await;
+    };
+    run(1).await;
+    let snapshot = tempfile::tempdir().unwrap();
+    copy_folder(&machine.state().spool(), snapshot.path());
+    run(2).await;
+    std::fs::remove_dir_all(machine.state().spool()).unwrap();
+    copy_folder(snapshot.path(), &machine.state().spool());
+    run(4).await;
+    let memory = fake.memory();
+    assert_eq!(memory.spools.len(), 2, "the old one, and the new one");
+    assert_eq!(memory.refusals, []);
+    let new = memory.spools.values().map(Vec::len).collect::<Vec<_>>();
+    assert!(new.contains(&2), "{new:?}");
+}
+
+#[tokio::test]
+async fn an_ordered_report_is_made_and_the_order_answered_once_whatever_is_pushed_again() {
+    let fake = FakeCollector::start().await;
+    let machine = Machine::enrolled(&fake).await;
+    let id = Identity::load(&machine.state()).unwrap().machine;
+    let now_ms = instant::to_ms(Clock::start(None).now().wall);
+    let order = fake.report_order(5, id.as_str(), now_ms);
+    fake.memory().push = vec![order.clone(), order];
+    let results = || {
+        let evidence = fake.memory().evidence();
+        let result = |evidence: wire::Evidence| match evidence.body {
+            Some(wire::evidence::Body::OrderResult(result)) => Some((result.order, result.outcome)),
+            _ => None,
+        };
+        evidence.into_iter().filter_map(result).collect::<Vec<_>>()
+    };
+    let agent = machine.start();
+    until("answer", || !results().is_empty()).await;
+    agent.stop().await;
+    let agent = machine.start();
+    until("second start", || fake.memory().links == 2 && machine.status().waiting == 0).await;
+    until("second report", || fake.memory().evidence().len() >= 3).await;
+    agent.stop().await;
+    assert_eq!(results(), [("ord_5".to_owned(), i32::from(wire::Outcome::Done))]);
+    let made = reasons(&fake.memory().evidence());
+    assert_eq!(made.iter().filter(|reason| **reason == wire::ReportReason::Requested).count(), 1, "{made:?}");
+}
+
+#[tokio::test]
+async fn a_wrong_clock_is_corrected_and_a_fresh_report_made() {
+    let fake = FakeCollector::start().await;
+    fake.memory().ahead_ms = 3_600_000;
+    let machine = Machine::enrolled(&fake).await;
+    let agent = machine.start();
+    let corrected = || {
+        let evidence = fake.memory().evidence();
+        evidence.into_iter().find(|evidence| evidence.clock_offset_ms != 0)
+    };
+    until("corrected report", || corrected().is_some()).await;
+    let evidence = corrected().unwrap();
+    let now_ms = instant::to_ms(Clock::start(None).now().wall);
+    assert!(evidence.observed_at_ms.abs_diff(now_ms + 3_600_000) < 60_000);
+    assert_eq!(reasons(std::slice::from_ref(&evidence)), [wire::ReportReason::Clock]);
+    assert_eq!(evidence.checkpoint, "checkpoint", "what welcome brought");
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_tls_inspecting_proxy_is_named_and_gets_nothing() {
+    let (fake, proxy) = (FakeCollector::start().await, FakeCollector::start().await);
+    let machine = Machine::enrolled(&fake).await;
+    let identity = Identity::load(&machine.state()).unwrap();
+    Identity { addresses: vec![proxy.address.clone()], ..identity }.store(&machine.state()).unwrap();
+    let agent = machine.start();
+    until("error", || machine.status().last_error.is_some()).await;
+    let trouble = machine.status().last_error.unwrap();
+    let expected = format!("the certificate at `{}` is not ours, issuer CN=seatbeat machine", proxy.address);
+    assert_eq!(trouble.what, expected);
+    assert!(trouble.hint.unwrap().contains("TLS inspection"));
+    agent.stop().await;
+    assert_eq!(proxy.memory().links, 0);
+    assert_eq!(machine.kept().len(), 1, "the report waits");
+}
+
+#[tokio::test]
+async fn a_banned_machine_says_so_and_keeps_its_reports() {
+    let fake = FakeCollector::start().await;
+    let machine = Machine::enrolled(&fake).await;
+    fake.memory().no = Some(tonic::Status::permission_denied("banned"));
+    let agent = machine.start();
+    until("error", || machine.status().last_error.is_some()).await;
+    assert_eq!(machine.status().last_error.unwrap().what, "the collector refuses this machine: banned");
+    until("report", || machine.status().waiting == 1).await;
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn plain_text_on_the_port_is_an_error_in_words() {
+    let fake = FakeCollector::start().await;
+    let machine = Machine::enrolled(&fake).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            let _ = tcp.try_write(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        }
+    });
+    let identity = Identity::load(&machine.state()).unwrap();
+    Identity { addresses: vec![address.clone()], ..identity }.store(&machine.state()).unwrap();
+    let agent = machine.start();
+    until("error", || machine.status().last_error.is_some()).await;
+    let what = machine.status().last_error.unwrap().what;
+    assert!(what.starts_with(&format!("failed to agree on TLS with `{address}`: ")), "{what}");
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_second_agent_on_the_same_folder_is_refused() {
+    let fake = FakeCollector::start().await;
+    let machine = Machine::enrolled(&fake).await;
+    let agent = machine.start();
+    let second = machine.daemon(Clock::start(None), Box::new(RealDisk)).err().unwrap();
+    assert!(second.to_string().starts_with("another agent uses the state folder"), "{second}");
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_machine_that_is_not_enrolled_does_not_run() {
+    let machine = Machine { dir: tempfile::tempdir().unwrap(), products: Arc::new(Mutex::new(Ok(vec![]))) };
+    let error = machine.daemon(Clock::start(None), Box::new(RealDisk)).err().unwrap();
+    assert_eq!(error.to_string(), "this machine is not enrolled");
+    assert!(error.hint().unwrap().contains("enrol --token"));
+}
+
+/// A machine whose collector cannot be reached, on a clock that the test lets run.
+async fn alone() -> Machine {
+    let fake = FakeCollector::start().await;
+    let machine = Machine::enrolled(&fake).await;
+    let identity = Identity::load(&machine.state()).unwrap();
+    // Nobody listens on port 1, and being refused takes no time.
+    Identity { addresses: vec!["127.0.0.1:1".into()], ..identity }.store(&machine.state()).unwrap();
+    machine
+}
+
+fn demonstration() -> Clock {
+    Clock::start(Some("2026-03-01T12:00:00Z".parse().unwrap()))
+}
+
+#[tokio::test]
+async fn days_without_a_collector_leave_a_report_at_least_every_six_hours() {
+    let machine = alone().await;
+    tokio::time::pause();
+    let agent = machine.start_with(demonstration(), Box::new(RealDisk));
+    tokio::time::sleep(Duration::from_secs(5 * 86_400)).await;
+    assert!(machine.status().last_error.unwrap().what.starts_with("failed to reach the collector"));
+    agent.stop().await;
+    let kept = machine.kept();
+    let instants: Vec<_> =
+        kept.iter().map(|evidence| Timestamp::from_millisecond(evidence.observed_at_ms).unwrap()).collect();
+    assert!(kept.len() >= 20 && kept.len() <= 24, "{}", kept.len());
+    for pair in instants.windows(2) {
+        let apart = pair[1].duration_since(pair[0]);
+        assert!(apart <= SignedDuration::from_hours(6) + SignedDuration::from_secs(5), "{apart:?}");
+        assert!(apart >= SignedDuration::from_mins(5 * 60), "{apart:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_change_is_reported_with_the_next_scan() {
+    let machine = alone().await;
+    tokio::time::pause();
+    let agent = machine.start_with(demonstration(), Box::new(RealDisk));
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    *machine.products.lock().unwrap() = Ok(vec![product("2")]);
+    tokio::time::sleep(Duration::from_secs(16 * 60)).await;
+    agent.stop().await;
+    assert_eq!(reasons(&machine.kept()), [wire::ReportReason::Start, wire::ReportReason::Change]);
+}
+
+#[tokio::test]
+async fn eyes_that_fail_stop_reporting_in_words_and_it_comes_back_by_itself() {
+    let machine = alone().await;
+    *machine.products.lock().unwrap() = Err("the snapshot is gone".into());
+    tokio::time::pause();
+    let agent = machine.start_with(demonstration(), Box::new(RealDisk));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let stopped = machine.status().reporting_stopped.unwrap();
+    assert_eq!(stopped.what, "failed to look for products: the snapshot is gone");
+    assert!(machine.kept().is_empty(), "nothing is reported when nothing could be seen");
+    *machine.products.lock().unwrap() = Ok(vec![product("1")]);
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert_eq!(machine.status().reporting_stopped, None);
+    agent.stop().await;
+    assert_eq!(machine.kept().len(), 1);
+}
+
+/// A disk that is full while the flag stands.
+#[derive(Debug, Clone, Default)]
+struct FullDisk(Arc<std::sync::atomic::AtomicBool>);
+
+impl Disk for FullDisk {
+    fn create_folder(&self, path: &Path) -> std::io::Result<()> {
+        RealDisk.create_folder(path)
+    }
+
+    fn create(&self, path: &Path) -> std::io::Result<Box<dyn crate::spool::disk::Tape>> {
+        if self.0.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(std::io::ErrorKind::StorageFull.into());
+        }
+        RealDisk.create(path)
+    }
+
+    fn open(&self, path: &Path) -> std::io::Result<Box<dyn crate::spool::disk::Tape>> {
+        RealDisk.open(path)
+    }
+
+    fn sync_folder(&self, path: &Path) -> std::io::Result<()> {
+        RealDisk.sync_folder(path)
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_stops_reporting_in_words_and_room_brings_it_back() {
+    let machine = alone().await;
+    let disk = FullDisk::default();
+    disk.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    tokio::time::pause();
+    let agent = machine.start_with(demonstration(), Box::new(disk.clone()));
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let stopped = machine.status().reporting_stopped.unwrap();
+    assert!(stopped.what.starts_with("the disk is full"), "{}", stopped.what);
+    assert_eq!(stopped.hint.as_deref(), Some("make room on the disk; reporting goes on by itself"));
+    disk.0.store(false, std::sync::atomic::Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    assert_eq!(machine.status().reporting_stopped, None);
+    agent.stop().await;
+    assert_eq!(reasons(&machine.kept()), [wire::ReportReason::Start]);
+}

@@ -133,7 +133,12 @@ fn every_cut_of_the_file_opens_with_all_whole_evidence_and_goes_on() {
             torn.resize(cut + zeros, 0);
             std::fs::write(&path, torn).unwrap();
             let Opened { mut spool, kept, damage } = fixture.open();
-            let whole = ends.iter().filter(|end| **end <= cut as u64).count();
+            // A byte that was to become zero is there either way.
+            let is_there = |end: u64| {
+                let end = usize::try_from(end).unwrap();
+                end <= cut || end <= cut + zeros && bytes[cut..end].iter().all(|byte| *byte == 0)
+            };
+            let whole = ends.iter().filter(|end| is_there(**end)).count();
             assert_eq!((kept.len(), damage), (whole, None), "cut at {cut}, {zeros} zeros");
             spool.append(report(START_MS), &fixture.key).unwrap();
             drop(spool);

@@ -1,0 +1,268 @@
+//! The commands, one function each.
+
+use std::io::{self, IsTerminal as _, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use seatbeat_proto::catalogue::Catalogue;
+use seatbeat_proto::wire;
+use serde::Serialize;
+use tokio::runtime::Runtime;
+
+use super::{CliError, EnrolArgs};
+use crate::check;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::daemon::{Daemon, DaemonError, Seen, Setting, Sight};
+use crate::detect::{self, Scope};
+use crate::enrol::{self, Enrolment, Request};
+use crate::identity::{Identity, IdentityError};
+use crate::jitter::Jitter;
+use crate::plain::chain;
+use crate::scan::{self, ScanArgs, ScanError};
+use crate::spool::disk::RealDisk;
+use crate::state::StateFolder;
+use crate::status::{LinkStatus, Status, Trouble};
+
+/// How long a scan that hangs may hold up the end of the process.
+const STOP_MAX: Duration = Duration::from_secs(2);
+
+pub(super) fn enrol(
+    state: &StateFolder,
+    config: &Config,
+    args: EnrolArgs,
+    clock: &Clock,
+) -> Result<ExitCode, CliError> {
+    let token = match (args.token, args.token_file) {
+        (Some(token), _) => token,
+        (None, Some(path)) => {
+            std::fs::read_to_string(&path).map_err(|source| CliError::TokenFile { path, source })?
+        }
+        (None, None) => return Err(CliError::NoToken),
+    };
+    let scope = Scope::from(args.scope);
+    let facts = |salt: &[u8; 32]| facts(&scope, salt, config.pool);
+    let request = Request { token, again: args.again, host_name: host_name() };
+    let Enrolment { identity, already } =
+        runtime()?.block_on(enrol::enrol(state, &request, facts, clock.now()))?;
+    let mut out = io::stdout().lock();
+    if args.json {
+        let answer = serde_json::json!({
+            "machine": identity.machine.as_str(),
+            "customer": identity.customer.as_str(),
+            "already": already,
+        });
+        writeln!(out, "{answer}")?;
+    } else if already {
+        writeln!(out, "already enrolled as {} of {}", identity.machine, identity.customer)?;
+    } else {
+        writeln!(out, "enrolled as {} of {}", identity.machine, identity.customer)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn run(
+    state: StateFolder,
+    config: Config,
+    scope: Scope,
+    clock: Clock,
+) -> Result<ExitCode, CliError> {
+    let identity = Identity::load(&state).map_err(DaemonError::from)?;
+    start_log();
+    let sight = sight(scope, identity.salt, config.pool);
+    let setting = Setting {
+        state,
+        config,
+        clock,
+        disk: Box::new(RealDisk),
+        jitter: Jitter::random(),
+        host_name: host_name(),
+    };
+    let runtime = runtime()?;
+    let done = runtime.block_on(async {
+        let stop = stop_signal().map_err(DaemonError::Runtime)?;
+        Daemon::new(setting, sight)?.run(stop).await
+    });
+    runtime.shutdown_timeout(STOP_MAX);
+    done?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn scan(args: &ScanArgs, now: Timestamp) -> Result<ExitCode, CliError> {
+    match scan::run(args, now, &mut io::stdout().lock()) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(ScanError::Print(error)) => Err(error.into()),
+        Err(error) => Err(CliError::Scan(error)),
+    }
+}
+
+pub(super) fn check(state: &StateFolder, clock: &Clock, json: bool) -> Result<ExitCode, CliError> {
+    let findings = runtime()?.block_on(check::check(state, clock, &host_name()));
+    let ok = findings.iter().all(|finding| finding.ok);
+    let mut out = io::stdout().lock();
+    if json {
+        print_json(&mut out, &serde_json::json!({ "ok": ok, "checks": findings }))?;
+    } else {
+        for finding in &findings {
+            let mark = if finding.ok { "ok" } else { "FAILED" };
+            writeln!(out, "{:<13} {mark:<7} {}", finding.check, finding.detail)?;
+            if let Some(hint) = &finding.hint {
+                writeln!(out, "{:<21} hint: {hint}", "")?;
+            }
+        }
+    }
+    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What `status` prints.
+#[derive(Debug, Serialize)]
+struct Shown {
+    enrolled: bool,
+    running: bool,
+    machine: Option<String>,
+    customer: Option<String>,
+    #[serde(flatten)]
+    status: Option<Status>,
+}
+
+pub(super) fn status(state: &StateFolder, json: bool) -> Result<ExitCode, CliError> {
+    let identity = match Identity::load(state) {
+        Ok(identity) => Some(identity),
+        Err(IdentityError::NotEnrolled) => None,
+        Err(error) => return Err(DaemonError::from(error).into()),
+    };
+    let running = state.is_in_use();
+    let mut status = Status::load(state);
+    if let Some(status) = status.as_mut().filter(|_| !running) {
+        status.link = LinkStatus::Disconnected;
+    }
+    let mut out = io::stdout().lock();
+    if json {
+        let shown = Shown {
+            enrolled: identity.is_some(),
+            running,
+            machine: identity.as_ref().map(|identity| identity.machine.to_string()),
+            customer: identity.as_ref().map(|identity| identity.customer.to_string()),
+            status,
+        };
+        print_json(&mut out, &shown)?;
+    } else {
+        print_status(&mut out, identity.as_ref(), running, status.as_ref())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_status(
+    out: &mut impl Write,
+    identity: Option<&Identity>,
+    running: bool,
+    status: Option<&Status>,
+) -> io::Result<()> {
+    let Some(identity) = identity else { return writeln!(out, "not enrolled") };
+    writeln!(out, "machine       {}", identity.machine)?;
+    writeln!(out, "customer      {}", identity.customer)?;
+    writeln!(out, "agent         {}", if running { "running" } else { "not running" })?;
+    let Some(status) = status else { return Ok(()) };
+    let link = match status.link {
+        LinkStatus::Connected => "connected",
+        LinkStatus::Disconnected => "not connected",
+    };
+    writeln!(out, "collector     {link}")?;
+    if let Some(at) = status.last_connected_at {
+        writeln!(out, "last welcome  {}", to_seconds(at))?;
+    }
+    print_trouble(out, "last error", status.last_error.as_ref())?;
+    print_trouble(out, "reporting", status.reporting_stopped.as_ref())?;
+    writeln!(out, "waiting       {} not acknowledged", status.waiting)?;
+    writeln!(out, "clock         {} ms from the collector's", status.clock_offset_ms)?;
+    match &status.last_report {
+        None => writeln!(out, "last report   none")?,
+        Some(report) => {
+            writeln!(out, "last report   {} ({})", to_seconds(report.observed_at), report.reason)?;
+            for found in &report.products {
+                let why = if found.why.is_empty() { String::new() } else { format!("  {}", found.why) };
+                writeln!(out, "  {:<20} {:<12} {}{why}", found.product, found.state, found.version)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn print_trouble(out: &mut impl Write, name: &str, trouble: Option<&Trouble>) -> io::Result<()> {
+    let Some(trouble) = trouble else { return Ok(()) };
+    writeln!(out, "{name:<13} {} (since {})", trouble.what, to_seconds(trouble.at))?;
+    match &trouble.hint {
+        Some(hint) => writeln!(out, "{:<13} hint: {hint}", ""),
+        None => Ok(()),
+    }
+}
+
+fn to_seconds(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second()).unwrap_or(at)
+}
+
+fn print_json(out: &mut impl Write, value: &impl Serialize) -> Result<(), CliError> {
+    serde_json::to_writer_pretty(&mut *out, value).map_err(io::Error::from)?;
+    Ok(writeln!(out)?)
+}
+
+/// The agent's eyes: detection, and the catalogue that knows what it sees.
+fn sight(scope: Scope, salt: [u8; 32], pool: bool) -> Sight {
+    Arc::new(move |now: Timestamp| {
+        let catalogue = Catalogue::embedded();
+        let observations = detect::observe(&scope, catalogue).map_err(|error| chain(&error))?;
+        let products = catalogue.find(&observations, now).into_iter().map(|finding| wire::FoundProduct {
+            product: finding.product.to_string(),
+            state: wire::ProductState::from(finding.state).into(),
+            version: finding.version.unwrap_or_default(),
+            signals: finding.signals,
+            why: finding.why.unwrap_or_default(),
+        });
+        Ok(Seen {
+            products: products.collect(),
+            facts: facts(&scope, &salt, pool),
+            catalogue_version: catalogue.version,
+        })
+    })
+}
+
+fn facts(scope: &Scope, salt: &[u8; 32], pool: bool) -> wire::Facts {
+    detect::facts::read(scope.root.as_deref().unwrap_or(Path::new("/")), salt, pool)
+}
+
+fn host_name() -> String {
+    sysinfo::System::host_name().unwrap_or_default()
+}
+
+fn runtime() -> Result<Runtime, CliError> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Runtime)
+}
+
+#[cfg(unix)]
+fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+#[cfg(not(unix))]
+fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    Ok(async {
+        let _ = tokio::signal::ctrl_c().await;
+    })
+}
+
+fn start_log() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let _ = log.with_ansi(io::stderr().is_terminal()).try_init();
+}
