@@ -222,10 +222,10 @@ impl Dialler {
             Err(_) => Err(silent(address, HANDSHAKE_MAX)),
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(source)) => Err(match self.verifier.refused() {
-                Some(foreign) => {
+                Some(foreign) if is_refusal(&source) => {
                     LinkError::Foreign { address: address.to_owned(), issuer: plain(&foreign.issuer) }
                 }
-                None => LinkError::Handshake { address: address.to_owned(), source },
+                _ => LinkError::Handshake { address: address.to_owned(), source },
             }),
         }
     }
@@ -319,6 +319,12 @@ pub async fn enrol(
         Ok(Ok(response)) => Ok(Ok(response.into_inner())),
         Ok(Err(status)) => Ok(Err(status)),
     }
+}
+
+/// Whether a handshake failed because of the certificate that was presented in it.
+fn is_refusal(error: &io::Error) -> bool {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    matches!(cause, Some(rustls::Error::InvalidCertificate(_)))
 }
 
 fn client(channel: Channel) -> AgentLinkClient<Channel> {
