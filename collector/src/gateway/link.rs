@@ -1,0 +1,320 @@
+//! The conversation with one agent. Invariant: the machine is whoever holds the key of the connection, and it is
+//! asked for at the start and with each message whether it is still let in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ed25519_dalek::VerifyingKey;
+use futures_util::FutureExt as _;
+use prost::Message as _;
+use seatbeat_ledger::registry::Tip;
+use seatbeat_proto::ids::{MachineId, SpoolId};
+use seatbeat_proto::wire::agent_message::Body as Up;
+use seatbeat_proto::wire::collector_message::Body as Down;
+use seatbeat_proto::wire::{
+    AgentMessage, CollectorMessage, Hello, MESSAGE_LENGTH_MAX, PROTOCOL_VERSION, Settings, Signed, Welcome,
+};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, timeout};
+use tonic::{Code, Status, Streaming};
+
+use super::connection::Peer;
+use super::door::Door;
+use super::intake::{Intake, Outcome};
+use super::limits::{GROUP_BYTES_MAX, GROUP_RECORDS_MAX, HELLO_TIMEOUT, SEND_TIMEOUT};
+use super::presence::Open;
+use super::streams::{Ending, Place};
+
+/// How often an open stream is given a new checkpoint: so that each report, made every 6 h, carries a recent one.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(3600);
+
+/// What a stream sends down.
+pub type Sender = mpsc::Sender<Result<CollectorMessage, Status>>;
+
+/// The machine on the other side of a connection.
+///
+/// # Errors
+/// When it presented no key, or one that is not let in.
+pub fn machine_of(door: &Door, peer: Option<&Peer>) -> Result<(MachineId, VerifyingKey), Status> {
+    let key = peer
+        .and_then(|peer| peer.key)
+        .and_then(|key| VerifyingKey::from_bytes(&key).ok())
+        .ok_or_else(|| Status::unauthenticated("no machine's certificate was presented: enrol first"))?;
+    let machine = MachineId::derived_from(key.as_bytes());
+    let known = door.books.read(|fold| {
+        fold.registry().machine(&machine).map(|machine| (machine.banned, machine.key == *key.as_bytes()))
+    });
+    match known {
+        Some((false, true)) => Ok((machine, key)),
+        Some((true, _)) => Err(Ending::Banned.status()),
+        _ => Err(Status::unauthenticated("unknown machine: it was never enrolled here, enrol it again")),
+    }
+}
+
+/// Talks with a machine until one side ends it.
+pub async fn talk(
+    door: Arc<Door>,
+    machine: MachineId,
+    key: VerifyingKey,
+    up: Streaming<AgentMessage>,
+    down: Sender,
+) {
+    let ended = Conversation::begin(&door, machine, key, up, &down).await;
+    let ended = match ended {
+        Ok(conversation) => conversation.go_on().await,
+        Err(status) => Err(status),
+    };
+    if let Err(status) = ended {
+        tracing::debug!(code = ?status.code(), why = status.message(), "stream ended");
+        // An agent that does not read is gone.
+        let _ = timeout(SEND_TIMEOUT, down.send(Err(status))).await;
+    }
+}
+
+struct Conversation<'a> {
+    door: &'a Arc<Door>,
+    machine: MachineId,
+    intake: Intake,
+    presence: Open,
+    place: Place,
+    settings: watch::Receiver<Signed>,
+    settings_revision: u64,
+    checkpoint_at: Instant,
+    up: Streaming<AgentMessage>,
+    down: &'a Sender,
+}
+
+impl<'a> Conversation<'a> {
+    async fn begin(
+        door: &'a Arc<Door>,
+        machine: MachineId,
+        key: VerifyingKey,
+        mut up: Streaming<AgentMessage>,
+        down: &'a Sender,
+    ) -> Result<Self, Status> {
+        let hello = hello(&mut up).await?;
+        let spool = checked(&hello)?;
+        let place = door.streams.open(&machine);
+        // Asked behind the place: a ban from here on ends the stream through it.
+        let (banned, tip) = door.books.read(|fold| {
+            let machine = fold.registry().machine(&machine);
+            let tip =
+                machine.zip(spool.as_ref()).and_then(|(machine, spool)| machine.spools.get(spool).copied());
+            (machine.is_none_or(|machine| machine.banned), tip)
+        });
+        if banned {
+            return Err(Ending::Banned.status());
+        }
+        let now = door.books.clock().now();
+        let now_ms = door.books.clock().now_ms();
+        let offset_ms = hello.sent_at_ms.saturating_sub(now_ms);
+        door.note_clock(&machine, offset_ms);
+        let presence = door.presence.open(&machine, offset_ms, now);
+        let host_name = hello.host_name.clone();
+        let conversation = Self {
+            door,
+            intake: Intake::new(Arc::clone(door), machine.clone(), key),
+            machine,
+            presence,
+            place,
+            settings: door.settings.clone(),
+            settings_revision: hello.settings_revision,
+            checkpoint_at: Instant::now(),
+            up,
+            down,
+        };
+        conversation.send(Down::Welcome(welcome(hello, tip, now_ms, door.checkpoint()))).await?;
+        // Behind the welcome: a slow disk would make its clock late.
+        door.keep_host_name(&conversation.machine, &host_name).await;
+        Ok(conversation)
+    }
+
+    async fn go_on(mut self) -> Result<(), Status> {
+        self.send_newer_settings().await?;
+        let mut held = None;
+        loop {
+            let message = match held.take() {
+                Some(message) => message,
+                None => tokio::select! {
+                    biased;
+                    ending = self.place.ended() => return Err(ending.status()),
+                    () = changed(&mut self.settings) => {
+                        self.send_newer_settings().await?;
+                        continue;
+                    }
+                    message = self.up.message() => message,
+                },
+            };
+            let Some(message) = message.map_err(unreadable)? else { return Ok(()) };
+            self.still_let_in()?;
+            match message.body {
+                Some(Up::Evidence(first)) => {
+                    self.presence.message(self.door.books.clock().now());
+                    let (group, next) = self.gather(first);
+                    held = next;
+                    let outcome = self.intake.take(group).await;
+                    self.tell(outcome).await?;
+                }
+                Some(Up::Beat(beat)) => {
+                    let clock = self.door.books.clock();
+                    let offset_ms = beat.sent_at_ms.saturating_sub(clock.now_ms());
+                    self.door.note_clock(&self.machine, offset_ms);
+                    self.presence.beat(offset_ms, beat.waiting, clock.now());
+                }
+                Some(Up::Hello(_)) => {
+                    return Err(Status::invalid_argument("Hello comes once, as the first message"));
+                }
+                // What a newer agent may say beside: a beat all the same.
+                None => self.presence.message(self.door.books.clock().now()),
+            }
+        }
+    }
+
+    /// Evidence that has arrived already, up to a group; and the message behind it, if another kind was there.
+    fn gather(&mut self, first: Signed) -> (Vec<Signed>, Option<Result<Option<AgentMessage>, Status>>) {
+        let mut bytes = first.payload.len();
+        let mut group = vec![first];
+        while group.len() < GROUP_RECORDS_MAX && bytes < GROUP_BYTES_MAX {
+            match self.up.message().now_or_never() {
+                Some(Ok(Some(AgentMessage { body: Some(Up::Evidence(next)) }))) => {
+                    bytes += next.payload.len();
+                    group.push(next);
+                }
+                other => return (group, other),
+            }
+        }
+        (group, None)
+    }
+
+    async fn tell(&mut self, outcome: Outcome) -> Result<(), Status> {
+        self.presence.evidence(outcome.written);
+        for body in outcome.down {
+            self.send(body).await?;
+        }
+        if let Some(status) = outcome.end {
+            return Err(status);
+        }
+        if self.checkpoint_at.elapsed() >= CHECKPOINT_EVERY {
+            self.checkpoint_at = Instant::now();
+            self.send(Down::Checkpoint(self.door.checkpoint())).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_newer_settings(&mut self) -> Result<(), Status> {
+        let settings = self.settings.borrow_and_update().clone();
+        let revision = Settings::decode(settings.payload.as_slice()).map_or(0, |settings| settings.revision);
+        if revision > self.settings_revision {
+            self.settings_revision = revision;
+            self.send(Down::Settings(settings)).await?;
+        }
+        Ok(())
+    }
+
+    fn still_let_in(&self) -> Result<(), Status> {
+        let banned = self
+            .door
+            .books
+            .read(|fold| fold.registry().machine(&self.machine).is_none_or(|machine| machine.banned));
+        if banned { Err(Ending::Banned.status()) } else { Ok(()) }
+    }
+
+    async fn send(&self, body: Down) -> Result<(), Status> {
+        let sent = timeout(SEND_TIMEOUT, self.down.send(Ok(CollectorMessage { body: Some(body) }))).await;
+        match sent {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Status::cancelled("the agent is gone")),
+            Err(_) => Err(Status::deadline_exceeded("the agent does not read what it is sent")),
+        }
+    }
+}
+
+async fn hello(up: &mut Streaming<AgentMessage>) -> Result<Hello, Status> {
+    let first = timeout(HELLO_TIMEOUT, up.message())
+        .await
+        .map_err(|_| Status::deadline_exceeded("no Hello came in time"))?
+        .map_err(unreadable)?;
+    match first.and_then(|message| message.body) {
+        Some(Up::Hello(hello)) => Ok(hello),
+        _ => Err(Status::invalid_argument("the first message has to be Hello")),
+    }
+}
+
+/// The spool that Hello names, when the agent has one already.
+fn checked(hello: &Hello) -> Result<Option<SpoolId>, Status> {
+    match hello.protocol {
+        0 => return Err(Status::invalid_argument("Hello names no protocol version")),
+        newer if newer > PROTOCOL_VERSION => {
+            return Err(Status::failed_precondition(format!(
+                "the agent speaks protocol {newer}, this collector up to {PROTOCOL_VERSION}: update the collector"
+            )));
+        }
+        _ => {}
+    }
+    if hello.spool.is_empty() {
+        return Ok(None);
+    }
+    hello.spool.parse().map(Some).map_err(|error| Status::invalid_argument(format!("Hello: {error}")))
+}
+
+fn welcome(hello: Hello, tip: Option<Tip>, now_ms: i64, checkpoint: String) -> Welcome {
+    Welcome {
+        hello_sent_at_ms: hello.sent_at_ms,
+        now_ms,
+        spool: hello.spool,
+        sequence: tip.map_or(0, |tip| tip.sequence),
+        hash: tip.map_or_else(Vec::new, |tip| tip.hash.to_vec()),
+        checkpoint,
+    }
+}
+
+/// Why a message could not be read, in words; a connection that broke is told to nobody.
+fn unreadable(status: Status) -> Status {
+    match status.code() {
+        Code::OutOfRange => {
+            Status::invalid_argument(format!("a message is larger than {MESSAGE_LENGTH_MAX} bytes"))
+        }
+        Code::Internal => Status::invalid_argument("a message cannot be decoded"),
+        _ => status,
+    }
+}
+
+/// Waits for other settings; for ever, when there will be none.
+async fn changed(settings: &mut watch::Receiver<Signed>) {
+    if settings.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn says(protocol: u32, spool: &str) -> Result<Option<SpoolId>, Code> {
+        let hello = Hello { protocol, spool: spool.into(), ..Hello::default() };
+        checked(&hello).map_err(|status| status.code())
+    }
+
+    #[test]
+    fn an_agent_may_be_older_but_not_newer() {
+        assert_eq!(says(PROTOCOL_VERSION, ""), Ok(None));
+        assert_eq!(says(PROTOCOL_VERSION + 1, ""), Err(Code::FailedPrecondition));
+        assert_eq!(says(0, ""), Err(Code::InvalidArgument));
+    }
+
+    #[test]
+    fn a_spool_is_a_spool_id_or_not_there_yet() {
+        assert_eq!(says(1, "spl_a"), Ok(Some("spl_a".parse().unwrap())));
+        assert_eq!(says(1, "mch_a"), Err(Code::InvalidArgument));
+    }
+
+    #[test]
+    fn welcome_tells_the_tip_and_gives_the_clock_back() {
+        let hello = || Hello { sent_at_ms: 5, spool: "spl_a".into(), ..Hello::default() };
+        let none = welcome(hello(), None, 9, String::new());
+        assert_eq!((none.sequence, none.hash, none.hello_sent_at_ms, none.now_ms), (0, vec![], 5, 9));
+        let tip = Tip { sequence: 3, hash: [1; 32] };
+        let some = welcome(hello(), Some(tip), 9, String::new());
+        assert_eq!((some.sequence, some.hash), (3, vec![1; 32]));
+    }
+}

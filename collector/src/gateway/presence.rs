@@ -1,0 +1,173 @@
+//! Which machines are there, as far as their beats tell. Invariant: nothing of it is written or billed; after a
+//! restart it fills again within a beat.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use seatbeat_proto::ids::MachineId;
+
+/// The machines seen since the start; clones show the same.
+#[derive(Clone, Default)]
+pub struct Presence(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    machines: Mutex<Machines>,
+    beats: AtomicU64,
+    evidence: AtomicU64,
+}
+
+/// As many as were ever let in, at most: strangers are not noted.
+#[derive(Default)]
+struct Machines {
+    seen: BTreeMap<MachineId, Seen>,
+    connected: usize,
+}
+
+/// A machine as it was seen last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// Open streams; two for the moment in which a newer one takes over.
+    pub streams: u32,
+    /// When its last message came, by the collector's clock.
+    pub last_beat: Timestamp,
+    /// How far its clock is ahead of the collector's, in milliseconds.
+    pub clock_offset_ms: i64,
+    /// Evidence that it says is not yet acknowledged.
+    pub waiting: u32,
+}
+
+impl Presence {
+    /// Whether the machine has an open stream.
+    pub fn connected(&self, machine: &MachineId) -> bool {
+        self.machines().seen.get(machine).is_some_and(|seen| seen.streams > 0)
+    }
+
+    /// The machine as it was seen last; none when it was not since the start.
+    pub fn seen(&self, machine: &MachineId) -> Option<Seen> {
+        self.machines().seen.get(machine).copied()
+    }
+
+    /// How many machines have an open stream.
+    pub fn connected_count(&self) -> usize {
+        self.machines().connected
+    }
+
+    /// Messages of agents since the start: each one is a beat.
+    pub fn beats(&self) -> u64 {
+        self.0.beats.load(Ordering::Relaxed)
+    }
+
+    /// Evidence made durable since the start.
+    pub fn evidence(&self) -> u64 {
+        self.0.evidence.load(Ordering::Relaxed)
+    }
+
+    /// Notes an open stream, until what this returns is dropped.
+    pub(super) fn open(&self, machine: &MachineId, clock_offset_ms: i64, now: Timestamp) -> Open {
+        let mut machines = self.machines();
+        let seen = machines.seen.entry(machine.clone()).or_insert(Seen {
+            streams: 0,
+            last_beat: now,
+            clock_offset_ms,
+            waiting: 0,
+        });
+        *seen = Seen { streams: seen.streams + 1, last_beat: now, clock_offset_ms, ..*seen };
+        if seen.streams == 1 {
+            machines.connected += 1;
+        }
+        drop(machines);
+        self.0.beats.fetch_add(1, Ordering::Relaxed);
+        Open { presence: self.clone(), machine: machine.clone() }
+    }
+
+    fn machines(&self) -> MutexGuard<'_, Machines> {
+        self.0.machines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An open stream of a machine.
+pub(super) struct Open {
+    presence: Presence,
+    machine: MachineId,
+}
+
+impl Open {
+    /// Notes that a message came.
+    pub fn message(&self, now: Timestamp) {
+        self.update(|seen| seen.last_beat = now);
+    }
+
+    /// Notes what a beat says.
+    pub fn beat(&self, clock_offset_ms: i64, waiting: u32, now: Timestamp) {
+        self.update(|seen| *seen = Seen { last_beat: now, clock_offset_ms, waiting, ..*seen });
+    }
+
+    /// Counts evidence that became durable.
+    pub fn evidence(&self, count: usize) {
+        self.presence.0.evidence.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Seen)) {
+        self.presence.0.beats.fetch_add(1, Ordering::Relaxed);
+        if let Some(seen) = self.presence.machines().seen.get_mut(&self.machine) {
+            change(seen);
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let mut machines = self.presence.machines();
+        let Some(seen) = machines.seen.get_mut(&self.machine) else { return };
+        seen.streams -= 1;
+        if seen.streams == 0 {
+            machines.connected -= 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn a_machine_is_connected_as_long_as_one_stream_is_open() {
+        let (presence, machine) = (Presence::default(), MachineId::random());
+        assert!(!presence.connected(&machine));
+        let older = presence.open(&machine, 0, at(1));
+        let newer = presence.open(&machine, 0, at(2));
+        assert_eq!(presence.connected_count(), 1);
+        drop(older);
+        assert!(presence.connected(&machine));
+        drop(newer);
+        assert!(!presence.connected(&machine));
+        assert_eq!(presence.connected_count(), 0);
+        assert_eq!(presence.seen(&machine).unwrap().last_beat, at(2), "it is still known when it was here");
+    }
+
+    #[test]
+    fn any_message_is_a_beat_and_a_beat_tells_more() {
+        let (presence, machine) = (Presence::default(), MachineId::random());
+        let open = presence.open(&machine, -5, at(1));
+        open.beat(700, 3, at(2));
+        open.message(at(3));
+        open.evidence(2);
+        let expected = Seen { streams: 1, last_beat: at(3), clock_offset_ms: 700, waiting: 3 };
+        assert_eq!(presence.seen(&machine), Some(expected));
+        assert_eq!((presence.beats(), presence.evidence()), (3, 2));
+    }
+
+    #[test]
+    fn a_machine_that_was_never_here_is_not_known() {
+        let presence = Presence::default();
+        drop(presence.open(&MachineId::random(), 0, at(1)));
+        assert_eq!(presence.seen(&MachineId::random()), None);
+    }
+}

@@ -1,0 +1,130 @@
+//! The open streams, one a machine. Invariant: of two streams of a machine the newer one lives: the older is most
+//! often a connection that broke without anyone noticing.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use seatbeat_proto::ids::MachineId;
+use tokio::sync::oneshot;
+use tonic::Status;
+
+/// Why a stream is ended from this side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// A newer stream of the machine was opened.
+    Superseded,
+    /// The machine was banned.
+    Banned,
+    /// The collector ends.
+    Closing,
+}
+
+impl Ending {
+    /// What the agent is told.
+    pub fn status(self) -> Status {
+        match self {
+            Self::Superseded => Status::aborted(
+                "another connection of this machine took over: if this repeats, two machines hold one key (a clone?)",
+            ),
+            Self::Banned => Status::permission_denied("this machine is banned"),
+            Self::Closing => Status::unavailable("the collector is shutting down"),
+        }
+    }
+}
+
+/// Who has an open stream.
+#[derive(Default)]
+pub struct Streams(Mutex<Places>);
+
+#[derive(Default)]
+struct Places {
+    open: HashMap<MachineId, (u64, oneshot::Sender<Ending>)>,
+    opened: u64,
+    closing: bool,
+}
+
+/// A stream's place among the open ones, given back when dropped.
+pub struct Place {
+    streams: Arc<Streams>,
+    machine: MachineId,
+    number: u64,
+    ending: oneshot::Receiver<Ending>,
+}
+
+impl Streams {
+    /// Opens a stream of a machine and ends the one it had.
+    pub fn open(self: &Arc<Self>, machine: &MachineId) -> Place {
+        let (end, ending) = oneshot::channel();
+        let mut places = self.places();
+        places.opened += 1;
+        let number = places.opened;
+        if places.closing {
+            let _ = end.send(Ending::Closing);
+        } else if let Some((_, older)) = places.open.insert(machine.clone(), (number, end)) {
+            let _ = older.send(Ending::Superseded);
+        }
+        Place { streams: Arc::clone(self), machine: machine.clone(), number, ending }
+    }
+
+    /// Ends the stream of a machine, when it has one.
+    pub fn end(&self, machine: &MachineId, why: Ending) {
+        if let Some((_, end)) = self.places().open.remove(machine) {
+            let _ = end.send(why);
+        }
+    }
+
+    /// Ends all streams, and those that are opened from now on.
+    pub fn close(&self) {
+        let mut places = self.places();
+        places.closing = true;
+        for (_, (_, end)) in places.open.drain() {
+            let _ = end.send(Ending::Closing);
+        }
+    }
+
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// Waits until the stream is to end.
+    pub async fn ended(&mut self) -> Ending {
+        // The other half is only ever dropped by the stream that takes the place.
+        (&mut self.ending).await.unwrap_or(Ending::Superseded)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut places = self.streams.places();
+        if places.open.get(&self.machine).is_some_and(|(number, _)| *number == self.number) {
+            places.open.remove(&self.machine);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_newer_stream_of_a_machine_lives() {
+        let (streams, machine) = (Arc::new(Streams::default()), MachineId::random());
+        let mut older = streams.open(&machine);
+        let mut newer = streams.open(&machine);
+        assert_eq!(older.ended().await, Ending::Superseded);
+        drop(older);
+        streams.end(&machine, Ending::Banned);
+        assert_eq!(newer.ended().await, Ending::Banned, "the older one did not take the newer's place along");
+    }
+
+    #[tokio::test]
+    async fn a_door_that_closes_ends_all_and_lets_nobody_stay() {
+        let streams = Arc::new(Streams::default());
+        let mut before = streams.open(&MachineId::random());
+        streams.close();
+        let mut after = streams.open(&MachineId::random());
+        assert_eq!((before.ended().await, after.ended().await), (Ending::Closing, Ending::Closing));
+    }
+}
