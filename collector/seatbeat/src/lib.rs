@@ -1,1 +1,29 @@
-//! to come
+//! The collector's server and the operator's command line. Invariant: leaf of the program: nothing depends on it,
+//! and it decides nothing that a count or a bill rests on.
+
+mod cli;
+mod config;
+mod connect;
+mod customers;
+#[cfg(feature = "demo")]
+mod demo;
+mod export;
+mod files;
+mod hints;
+mod init;
+mod machines;
+mod meter;
+mod moment;
+mod out;
+mod policy;
+mod profile;
+mod serve;
+mod shown;
+mod statement;
+mod status;
+mod store;
+mod tokens;
+mod usage;
+mod verify;
+
+pub use cli::main_from;

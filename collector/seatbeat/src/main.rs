@@ -1,1 +1,4 @@
-fn main() {}
+//! The program `seatbeat`.
+fn main() -> std::process::ExitCode {
+    seatbeat::main_from(std::env::args_os())
+}

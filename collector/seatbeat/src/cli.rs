@@ -1,0 +1,189 @@
+//! The command line: its words, and which verb answers to them. Invariant: what a verb does is in the verb's file;
+//! here it is only named.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use jiff::Timestamp;
+
+use crate::connect::Collector;
+#[cfg(feature = "demo")]
+use crate::demo;
+use crate::out::{self, Out};
+use crate::profile::{self, Profile};
+use crate::{
+    config, customers, export, hints, init, machines, meter, moment, policy, serve, statement, status,
+    tokens, usage, verify,
+};
+
+/// Pay for the licences that were used, and prove it.
+#[derive(Debug, Parser)]
+#[command(name = "seatbeat", version, max_term_width = 110)]
+pub struct Cli {
+    /// Print data as one JSON document
+    #[arg(long, global = true)]
+    json: bool,
+    /// Operator profile [default: $SEATBEAT_OPERATOR, else operator.toml in the configuration folder]
+    #[arg(long, global = true, value_name = "FILE")]
+    profile: Option<PathBuf>,
+    /// Ask the collector at this operator address, not at the profile's
+    #[arg(long, global = true, value_name = "HOST:PORT")]
+    address: Option<String>,
+    /// Run as of another time (RFC 3339)
+    #[arg(long, global = true, hide = true, value_name = "TIME", value_parser = moment::instant)]
+    clock: Option<Timestamp>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Set up a new collector: store, keys, first operator
+    Init(init::Args),
+    /// Run the collector
+    Serve(serve::Args),
+    /// How the collector is
+    Status,
+    /// End customers
+    #[command(subcommand)]
+    Customers(customers::Verb),
+    /// Enrolment tokens
+    #[command(subcommand)]
+    Tokens(tokens::Verb),
+    /// Machines with an agent
+    #[command(subcommand)]
+    Machines(machines::Verb),
+    /// What was used, by customer and SKU, with what it costs and earns
+    Usage(usage::Args),
+    /// Rules, prices and the billing zone
+    #[command(subcommand)]
+    Policy(policy::Verb),
+    /// Monthly statements
+    #[command(subcommand)]
+    Statement(statement::Verb),
+    /// Write what a period's statement is computed from, for anyone to recompute it
+    Export(export::Args),
+    /// Compute a statement from files, without a collector
+    Meter(meter::Args),
+    /// Check a sealed statement, without a collector
+    Verify(verify::Args),
+    /// The collector's configuration
+    #[command(subcommand)]
+    Config(config::Verb),
+    /// A reseller's month on this machine, end to end
+    #[cfg(feature = "demo")]
+    Demo(demo::Args),
+}
+
+/// What every verb is told.
+pub struct Context {
+    /// How data is written.
+    pub out: Out,
+    /// The operator profile, when one was named.
+    pub profile: Option<PathBuf>,
+    /// The collector's address, when it is not the profile's.
+    pub address: Option<String>,
+    /// The time to run as of.
+    pub clock: Option<Timestamp>,
+}
+
+/// The agent in this same binary, as the demonstration starts it. Its command line is its own: it is not parsed here.
+#[cfg(feature = "demo")]
+const AGENT: &str = "__agent";
+
+/// Runs the program: 0 done, 1 failed, 2 wrong usage.
+pub fn main_from(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    #[cfg(feature = "demo")]
+    if let [program, agent, rest @ ..] = args.as_slice()
+        && agent == AGENT
+    {
+        return seatbeat_agent::cli::main_from(std::iter::once(program.clone()).chain(rest.iter().cloned()));
+    }
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = if error.use_stderr() { 2 } else { 0 };
+            // Help that nobody can read is not worth another failure.
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let out = if cli.json { Out::Json } else { Out::Text };
+    let context = Context { out, profile: cli.profile, address: cli.address, clock: cli.clock };
+    match run(cli.verb, &context) {
+        Ok(code) => code,
+        Err(error) => {
+            out::failure(&hints::chain(&error), hints::of(&error).as_deref());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
+    let done = match verb {
+        Verb::Init(args) => init::run(args, context),
+        Verb::Serve(args) => serve::run(&args, context),
+        Verb::Config(verb) => config::run(verb, context),
+        Verb::Meter(args) => meter::run(&args, context),
+        Verb::Verify(args) => return verify::run(&args, context),
+        #[cfg(feature = "demo")]
+        Verb::Demo(args) => return demo::run(&args, context),
+        Verb::Status => context.ask(async |collector| status::run(collector, context.out).await),
+        Verb::Customers(verb) => {
+            context.ask(async |collector| customers::run(verb, collector, context.out).await)
+        }
+        Verb::Tokens(verb) => context.ask(async |collector| tokens::run(verb, collector, context.out).await),
+        Verb::Machines(verb) => {
+            context.ask(async |collector| machines::run(verb, collector, context.out).await)
+        }
+        Verb::Usage(args) => context.ask(async |collector| usage::run(args, collector, context.out).await),
+        Verb::Policy(verb) => context.ask(async |collector| policy::run(verb, collector, context.out).await),
+        Verb::Statement(verb) => {
+            context.ask(async |collector| statement::run(verb, collector, context.out).await)
+        }
+        Verb::Export(args) => context.ask(async |collector| export::run(args, collector, context.out).await),
+    };
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+impl Context {
+    /// Runs a verb that speaks to the collector.
+    fn ask(&self, verb: impl AsyncFnOnce(&mut Collector) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let path = profile::path(self.profile.as_deref())?;
+        let profile = Profile::read(&path)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let mut collector = Collector::connect(profile, path, self.address.clone()).await?;
+            verb(&mut collector).await
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_not_understood_is_wrong_usage() {
+        for args in [
+            vec!["seatbeat"],
+            vec!["seatbeat", "frobnicate"],
+            vec!["seatbeat", "usage", "--period", "2026-13"],
+            vec!["seatbeat", "statement", "close"],
+            vec!["seatbeat", "machines", "show", "cus_a"],
+            vec!["seatbeat", "tokens", "create", "--customer", "cus_a", "--expires", "soon"],
+        ] {
+            let error = Cli::try_parse_from(&args).unwrap_err();
+            assert!(error.use_stderr() && error.exit_code() == 2, "{args:?}");
+        }
+    }
+}

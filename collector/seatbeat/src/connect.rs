@@ -1,0 +1,178 @@
+//! The connection to a collector's operator door. Invariant: each answer is checked into rows before a verb sees it,
+//! and each failure says whether nobody was there, nobody let us in, or somebody refused.
+
+use std::error::Error as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use seatbeat_collector::console::fault::{REASON_KEY, Reason};
+use seatbeat_collector::console::wire_rows::RowError;
+use seatbeat_proto::wire::console_client::ConsoleClient;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Response, Status};
+
+use crate::profile::Profile;
+
+/// How long a collector may take to accept a connection: it is near, or it is not there.
+const CONNECT_WAIT: Duration = Duration::from_secs(5);
+
+/// Largest answer in bytes: a draft of 100,000 machines with a blocker each is a third of it.
+const ANSWER_LENGTH_MAX: usize = 64 * 1024 * 1024;
+
+type Console = ConsoleClient<InterceptedService<Channel, Bearer>>;
+
+/// A collector that answers.
+pub struct Collector {
+    console: Console,
+    address: String,
+    profile: PathBuf,
+}
+
+/// A question or an action that came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoteError {
+    /// The address is none.
+    #[error("`{address}` in the operator profile `{profile}` is not an address")]
+    Address {
+        /// What stands there.
+        address: String,
+        /// Where it stands.
+        profile: PathBuf,
+    },
+    /// The token cannot be sent.
+    #[error("the token in the operator profile `{0}` is not an operator token")]
+    Token(PathBuf),
+    /// Nobody is there.
+    #[error("failed to reach the collector at {address}: {why}")]
+    NotRunning {
+        /// Where it should be.
+        address: String,
+        /// Why not.
+        why: String,
+    },
+    /// The token opens nothing there.
+    #[error("the collector at {address} does not accept the operator token of `{profile}`")]
+    NotLetIn {
+        /// Which collector.
+        address: String,
+        /// Whose token.
+        profile: PathBuf,
+    },
+    /// The collector refused, and said why.
+    #[error("{message}")]
+    Refused {
+        /// In words.
+        message: String,
+        /// In kind.
+        reason: Reason,
+    },
+    /// Something else answered, or a newer collector.
+    #[error("the answer from {address} is not one of a collector: {message}")]
+    Foreign {
+        /// Who answered.
+        address: String,
+        /// What.
+        message: String,
+    },
+    /// The answer is not valid.
+    #[error(transparent)]
+    Row(#[from] RowError),
+}
+
+/// Sends the operator token along.
+#[derive(Clone)]
+pub struct Bearer(MetadataValue<Ascii>);
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request.metadata_mut().insert("authorization", self.0.clone());
+        Ok(request)
+    }
+}
+
+impl Collector {
+    /// Connects to the collector of a profile, or to `address` with the profile's token.
+    ///
+    /// # Errors
+    /// When nobody listens there.
+    pub async fn connect(
+        profile: Profile,
+        from: PathBuf,
+        address: Option<String>,
+    ) -> Result<Self, RemoteError> {
+        let address = address.unwrap_or(profile.address);
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))
+            .map_err(|_| RemoteError::Address { address: address.clone(), profile: from.clone() })?
+            .connect_timeout(CONNECT_WAIT);
+        let mut bearer: MetadataValue<Ascii> =
+            format!("Bearer {}", profile.token).parse().map_err(|_| RemoteError::Token(from.clone()))?;
+        bearer.set_sensitive(true);
+        let channel = endpoint
+            .connect()
+            .await
+            .map_err(|error| RemoteError::NotRunning { address: address.clone(), why: root_cause(&error) })?;
+        let console = ConsoleClient::with_interceptor(channel, Bearer(bearer))
+            .max_decoding_message_size(ANSWER_LENGTH_MAX);
+        Ok(Self { console, address, profile: from })
+    }
+
+    /// Asks, and turns the answer into a row.
+    ///
+    /// # Errors
+    /// When the collector refuses or its answer is not valid.
+    pub async fn ask<W, R>(
+        &mut self,
+        question: impl AsyncFnOnce(&mut Console) -> Result<Response<W>, Status>,
+    ) -> Result<R, RemoteError>
+    where
+        R: TryFrom<W, Error = RowError>,
+    {
+        Ok(R::try_from(self.call(question).await?)?)
+    }
+
+    /// Asks, and gives the answer as it came.
+    ///
+    /// # Errors
+    /// When the collector refuses.
+    pub async fn call<W>(
+        &mut self,
+        question: impl AsyncFnOnce(&mut Console) -> Result<Response<W>, Status>,
+    ) -> Result<W, RemoteError> {
+        match question(&mut self.console).await {
+            Ok(answer) => Ok(answer.into_inner()),
+            Err(status) => Err(self.failed(&status)),
+        }
+    }
+
+    /// What a status means to the person who asked.
+    pub fn failed(&self, status: &Status) -> RemoteError {
+        let reason = status.metadata().get(REASON_KEY).and_then(|value| value.to_str().ok());
+        if let Some(reason) = reason.and_then(Reason::named) {
+            return match reason {
+                Reason::NotLetIn => {
+                    RemoteError::NotLetIn { address: self.address.clone(), profile: self.profile.clone() }
+                }
+                reason => RemoteError::Refused { message: status.message().to_owned(), reason },
+            };
+        }
+        let address = self.address.clone();
+        match status.code() {
+            Code::Unavailable | Code::Cancelled => {
+                let why = status.source().map_or_else(|| status.message().to_owned(), root_cause);
+                RemoteError::NotRunning { address, why }
+            }
+            _ => RemoteError::Foreign { address, message: status.message().to_owned() },
+        }
+    }
+}
+
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}

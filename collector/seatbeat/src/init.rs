@@ -1,0 +1,168 @@
+//! `seatbeat init`: a new collector. Invariant: nothing that is there is touched, and the operator's token is in a file
+//! of the operator's own, or was never made.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use seatbeat_collector::clock::Clock;
+use seatbeat_collector::config::Config;
+use seatbeat_collector::found::{FoundError, found};
+use seatbeat_ledger::calendar::Zone;
+use serde::Serialize;
+
+use crate::cli::Context;
+use crate::profile::{self, Place, Profile};
+use crate::{out, store};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The collector's store [default: the user's data folder, /var/lib/seatbeat for root]
+    #[arg(long, value_name = "DIR")]
+    store: Option<PathBuf>,
+    /// Where agents reach this collector, goes into each token; can be given more than once
+    #[arg(long = "agent-address", value_name = "HOST:PORT", value_parser = address)]
+    agent_addresses: Vec<String>,
+    /// Where it listens for agents
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:8443")]
+    agent_listen: SocketAddr,
+    /// Where it listens for operators: a loopback address, as this door has no TLS
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080", value_parser = loopback)]
+    operator_listen: SocketAddr,
+    /// Billing zone (IANA name): it stays once there is evidence
+    #[arg(long, default_value = "UTC", value_parser = zone)]
+    zone: String,
+}
+
+#[derive(Serialize)]
+struct Founded {
+    store: PathBuf,
+    reseller: String,
+    operator: String,
+    profile: PathBuf,
+    statement_key: String,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// When a store or a profile is there already, or a folder cannot be written.
+pub fn run(args: Args, context: &Context) -> anyhow::Result<()> {
+    let folder = store::folder(args.store.as_deref())?;
+    let config = Config {
+        agent_listen: args.agent_listen,
+        agent_addresses: args.agent_addresses,
+        operator_listen: args.operator_listen,
+        ..Config::default()
+    };
+    if folder.join(Config::FILE).exists() {
+        return Err(FoundError::Founded(folder).into());
+    }
+    let place = Place::take(&profile::path(context.profile.as_deref())?)?;
+    let clock = context.clock.map_or_else(Clock::real, Clock::as_of);
+    let founded = found(&folder, &config, &first_policy(&args.zone), clock)?;
+    let profile = place.write(&Profile {
+        address: config.operator_listen.to_string(),
+        token: founded.operator_token.to_string(),
+    })?;
+    let founded = Founded {
+        store: folder,
+        reseller: founded.reseller.to_string(),
+        operator: founded.operator.to_string(),
+        profile,
+        statement_key: STANDARD.encode(founded.statement_key),
+    };
+    context.out.value(&founded, || page(&founded))?;
+    if config.addresses().is_empty() {
+        out::note(&format!(
+            "agents need an address of this machine: set `agent_addresses` in `{}` before making tokens",
+            founded.store.join(Config::FILE).display()
+        ));
+    }
+    Ok(())
+}
+
+fn page(founded: &Founded) -> String {
+    out::fields(&[
+        ("store", founded.store.display().to_string()),
+        ("reseller", founded.reseller.clone()),
+        ("operator", founded.operator.clone()),
+        ("profile", founded.profile.display().to_string()),
+        ("statement key", founded.statement_key.clone()),
+    ])
+}
+
+/// What a collector counts by until its operator sets prices and SKUs.
+fn first_policy(zone: &str) -> String {
+    format!(
+        "# Rules, SKUs and prices. Change a copy, then `seatbeat policy set FILE`.\n\
+         zone = \"{zone}\"\n\
+         presume_days = 7\n"
+    )
+}
+
+fn zone(text: &str) -> Result<String, String> {
+    Zone::named(text).map(|zone| zone.name().to_owned()).map_err(|error| error.to_string())
+}
+
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text.parse().map_err(|_| "expected an address and a port".to_owned())?;
+    if address.ip().is_loopback() {
+        Ok(address)
+    } else {
+        Err("this door has no TLS: name a loopback address".into())
+    }
+}
+
+fn address(text: &str) -> Result<String, String> {
+    let refused = || "expected HOST:PORT, as in `collector.example.com:8443`".to_owned();
+    let (host, port) = text.rsplit_once(':').ok_or_else(refused)?;
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let is_host = !bare.is_empty()
+        && (bare == host
+            && bare.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
+            || bare != host && bare.parse::<std::net::Ipv6Addr>().is_ok());
+    match port.parse::<u16>() {
+        Ok(1..) if is_host => Ok(text.to_owned()),
+        _ => Err(refused()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_policy_is_one() {
+        let policy = seatbeat_ledger::policy::Policy::parse(&first_policy("Europe/Berlin")).unwrap();
+        assert_eq!((policy.zone.name(), policy.presume_days), ("Europe/Berlin", 7));
+    }
+
+    #[test]
+    fn an_address_is_a_host_and_a_port() {
+        for right in ["collector.example.com:8443", "10.0.0.1:1", "[::1]:8443", "box:65535"] {
+            assert_eq!(address(right).unwrap(), right);
+        }
+        for wrong in [
+            "",
+            "host",
+            "host:",
+            "host:0",
+            "host:65536",
+            "https://host:1",
+            ":1",
+            "a b:1",
+            "::1:8443",
+            "[x]:1",
+        ] {
+            assert!(address(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn operators_come_by_loopback_only() {
+        assert!(loopback("127.0.0.1:8080").is_ok() && loopback("[::1]:0").is_ok());
+        assert!(loopback("0.0.0.0:8080").is_err() && loopback("x").is_err());
+    }
+}

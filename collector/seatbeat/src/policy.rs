@@ -1,0 +1,61 @@
+//! `seatbeat policy`. Invariant: a policy is shown byte for byte as it was set.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Subcommand;
+use seatbeat_proto::wire;
+
+use crate::connect::Collector;
+use crate::out::{self, Out};
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Print the policy in force (TOML)
+    Show,
+    /// Put a policy in force
+    Set {
+        /// The policy (TOML); `-` reads it from stdin
+        file: PathBuf,
+        /// Why
+        #[arg(long, default_value = "", hide_default_value = true)]
+        reason: String,
+    },
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// When the file cannot be read or the collector refuses.
+pub async fn run(verb: Verb, collector: &mut Collector, out: Out) -> anyhow::Result<()> {
+    match verb {
+        Verb::Show => {
+            let request = wire::ListRequest::default();
+            let policy = collector.call(async |console| console.get_policy(request).await).await?;
+            match out {
+                Out::Json => out::data(&out::json(&serde_json::json!({ "toml": policy.toml })))?,
+                Out::Text => out::data(&policy.toml)?,
+            }
+        }
+        Verb::Set { file, reason } => {
+            let toml = read(&file)?;
+            let request = wire::SetPolicyRequest { toml, reason };
+            let done = collector
+                .call(async |console| console.set_policy(request).await)
+                .await
+                .with_context(|| format!("`{}` was not put in force", file.display()))?;
+            out::done(out, done.position, "the policy is in force")?;
+        }
+    }
+    Ok(())
+}
+
+fn read(file: &Path) -> anyhow::Result<String> {
+    if file == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).context("failed to read the policy from stdin")?;
+        return Ok(text);
+    }
+    std::fs::read_to_string(file).with_context(|| format!("failed to read `{}`", file.display()))
+}

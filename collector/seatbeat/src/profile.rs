@@ -1,0 +1,188 @@
+//! The operator's profile: where the collector is and the token that opens its operator door. Invariant: the file is
+//! its owner's alone from the moment it exists, and one that is there is never overwritten.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use directories::ProjectDirs;
+use serde::{Deserialize, Serialize};
+
+/// Names a profile in place of the default one.
+pub const VARIABLE: &str = "SEATBEAT_OPERATOR";
+
+const FILE: &str = "operator.toml";
+
+/// How an operator reaches a collector.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// `host:port` of the operator door.
+    pub address: String,
+    /// Opens it.
+    pub token: String,
+}
+
+/// A profile that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ProfileError {
+    /// The system names no folder for it.
+    #[error("failed to find the operator's configuration folder: no home folder is known")]
+    NoFolder,
+    /// Not there.
+    #[error("there is no operator profile `{0}`")]
+    Missing(PathBuf),
+    /// Another collector's token would be lost.
+    #[error("the operator profile `{0}` exists already and is not overwritten")]
+    Exists(PathBuf),
+    /// The file cannot be read.
+    #[error("failed to read the operator profile `{path}`")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not as it has to be. The parser's text is left out: it quotes the line, and the line is a secret.
+    #[error("the operator profile `{path}` is not valid: {what}")]
+    Parse {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong, without the text itself.
+        what: String,
+    },
+    /// The file cannot be written.
+    #[error("failed to write the operator profile `{path}`")]
+    Write {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// The profile's file: as asked for, as the environment says, or in the operator's configuration folder.
+///
+/// # Errors
+/// When nothing names it and no home folder is known.
+pub fn path(asked: Option<&Path>) -> Result<PathBuf, ProfileError> {
+    if let Some(path) = asked {
+        return Ok(path.to_owned());
+    }
+    if let Some(path) = std::env::var_os(VARIABLE).filter(|path| !path.is_empty()) {
+        return Ok(path.into());
+    }
+    let folders = ProjectDirs::from("", "", "seatbeat").ok_or(ProfileError::NoFolder)?;
+    Ok(folders.config_dir().join(FILE))
+}
+
+impl Profile {
+    /// Reads a profile.
+    ///
+    /// # Errors
+    /// When it is missing or not one.
+    pub fn read(path: &Path) -> Result<Self, ProfileError> {
+        let text = std::fs::read_to_string(path).map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => ProfileError::Missing(path.to_owned()),
+            _ => ProfileError::Read { path: path.to_owned(), source },
+        })?;
+        toml::from_str(&text)
+            .map_err(|error| ProfileError::Parse { path: path.to_owned(), what: error.message().to_owned() })
+    }
+}
+
+/// A place for a profile that is not written yet: the file is there, empty, and the operator's alone.
+pub struct Place {
+    path: PathBuf,
+    file: Option<std::fs::File>,
+}
+
+impl Place {
+    /// Takes the place.
+    ///
+    /// # Errors
+    /// When a profile is there already, or its folder cannot be written.
+    pub fn take(path: &Path) -> Result<Self, ProfileError> {
+        let failed = |source: std::io::Error| match source.kind() {
+            std::io::ErrorKind::AlreadyExists => ProfileError::Exists(path.to_owned()),
+            _ => ProfileError::Write { path: path.to_owned(), source },
+        };
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(failed)?;
+        }
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(path).map_err(failed)?;
+        Ok(Self { path: path.to_owned(), file: Some(file) })
+    }
+
+    /// Writes the profile.
+    ///
+    /// # Errors
+    /// When the disk does not take it; the place stays taken then.
+    pub fn write(mut self, profile: &Profile) -> Result<PathBuf, ProfileError> {
+        let path = self.path.clone();
+        let text = toml::to_string(profile).expect("a profile is two texts");
+        let mut file = self.file.take().expect("a place is written once");
+        file.write_all(text.as_bytes())
+            .and_then(|()| file.sync_all())
+            .map_err(|source| ProfileError::Write { path: path.clone(), source })?;
+        Ok(path)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.file.take().is_some() {
+            // Nothing was founded: an empty profile would only be in the way of the next attempt.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn profile() -> Profile {
+        Profile { address: "127.0.0.1:8080".to_owned(), token: "sbo1.secret".to_owned() }
+    }
+
+    #[test]
+    fn a_profile_reads_back_and_is_its_owners_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/operator.toml");
+        Place::take(&path).unwrap().write(&profile()).unwrap();
+        assert!(Profile::read(&path).unwrap() == profile());
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+    }
+
+    #[test]
+    fn a_profile_is_never_overwritten_and_a_place_given_up_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("operator.toml");
+        drop(Place::take(&path).unwrap());
+        assert!(!path.exists());
+        Place::take(&path).unwrap().write(&profile()).unwrap();
+        assert!(matches!(Place::take(&path), Err(ProfileError::Exists(_))));
+        assert!(Profile::read(&path).unwrap() == profile());
+    }
+
+    #[test]
+    fn a_missing_profile_and_a_damaged_one_are_told_apart_without_the_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("operator.toml");
+        assert!(matches!(Profile::read(&path), Err(ProfileError::Missing(_))));
+        std::fs::write(&path, "address = \"a\"\ntoken = \"sbo1.secret").unwrap();
+        let error = Profile::read(&path).err().unwrap().to_string();
+        assert!(error.contains("is not valid") && !error.contains("secret"), "{error}");
+    }
+}

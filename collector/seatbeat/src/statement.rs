@@ -1,0 +1,254 @@
+//! `seatbeat statement`. Invariant: what is sealed is the draft whose digest was named; nothing here computes one.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use seatbeat_collector::console::fault::Reason;
+use seatbeat_collector::console::rows::{Draft, PeriodState, SealedStatement, SealedStatements};
+use seatbeat_ledger::calendar::Period;
+use seatbeat_ledger::statement::Statement;
+use seatbeat_proto::wire;
+use serde_json::{Value, json};
+
+use crate::connect::{Collector, RemoteError};
+use crate::hints::Hinted;
+use crate::out::{self, Out};
+use crate::{files, moment, shown};
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Seal a month's statement: the draft of now, or the approved one
+    Close {
+        /// Which month, as `2026-10`
+        period: Period,
+        /// Show the draft, and seal nothing
+        #[arg(long, conflicts_with_all = ["approve", "reason"])]
+        dry_run: bool,
+        /// Seal only the draft of this digest, as --dry-run showed it
+        #[arg(long, value_name = "DIGEST")]
+        approve: Option<String>,
+        /// Why
+        #[arg(long, default_value = "", hide_default_value = true)]
+        reason: String,
+    },
+    /// Show a sealed statement and what it earns
+    Show {
+        /// Which month, as `2026-10`
+        period: Period,
+    },
+    /// Write a month's sealed statements as they go out
+    Export {
+        /// Which month, as `2026-10`
+        period: Period,
+        /// The folder that the files go to
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+    },
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// When the collector refuses or a file cannot be written.
+pub async fn run(verb: Verb, collector: &mut Collector, out: Out) -> anyhow::Result<()> {
+    match verb {
+        Verb::Close { period, dry_run: true, .. } => {
+            let draft = draft(collector, period).await?;
+            out.value(&draft, || draft_page(&draft))?;
+        }
+        Verb::Close { period, approve, reason, .. } => {
+            let sealed = close(collector, period, approve, reason).await?;
+            show(&sealed, out)?;
+        }
+        Verb::Show { period } => show(&sealed(collector, period).await?, out)?,
+        Verb::Export { period, to } => export(&sealed(collector, period).await?, to, out)?,
+    }
+    Ok(())
+}
+
+async fn draft(collector: &mut Collector, period: Period) -> Result<Draft, RemoteError> {
+    let request = wire::PeriodRequest { period: period.to_string(), after_position: 0 };
+    let progress = out::progress("drafting");
+    let draft = collector.ask(async |console| console.draft_statement(request).await).await;
+    progress.finish_and_clear();
+    draft
+}
+
+async fn sealed(collector: &mut Collector, period: Period) -> Result<SealedStatements, RemoteError> {
+    let request = wire::PeriodRequest { period: period.to_string(), after_position: 0 };
+    collector.ask(async |console| console.show_statement(request).await).await
+}
+
+async fn close(
+    collector: &mut Collector,
+    period: Period,
+    approve: Option<String>,
+    reason: String,
+) -> anyhow::Result<SealedStatements> {
+    let digest = match approve {
+        Some(digest) => digest,
+        None => draft(collector, period).await?.digest,
+    };
+    let request = wire::SealRequest { period: period.to_string(), digest, reason };
+    let sealed = collector.ask(async |console| console.seal_statement(request).await).await;
+    match sealed {
+        Err(RemoteError::Refused { reason: Reason::Blocked, .. }) => {
+            Err(blocked(&draft(collector, period).await?).into())
+        }
+        other => Ok(other?),
+    }
+}
+
+/// What stands in the way, in words.
+fn blocked(draft: &Draft) -> Hinted {
+    let blockers = &draft.output.statement.blockers;
+    let things = out::count(blockers.len() as u64, "thing stands", "things stand");
+    Hinted {
+        message: format!(
+            "{things} in the way of the statement of {}:\n{}",
+            draft.period,
+            shown::blockers(blockers)
+        ),
+        hint: format!("settle them, then see `seatbeat statement close {} --dry-run`", draft.period),
+    }
+}
+
+fn draft_page(draft: &Draft) -> String {
+    let standing = match draft.state {
+        PeriodState::Open => "the month is not over".to_owned(),
+        PeriodState::Grace => {
+            format!("its evidence may still arrive until {}", moment::shown(draft.closes_at))
+        }
+        PeriodState::Draft if draft.output.statement.blockers.is_empty() => {
+            format!(
+                "seal exactly this: `seatbeat statement close {} --approve {}`",
+                draft.period, draft.digest
+            )
+        }
+        PeriodState::Draft => "it cannot be sealed yet: see what is in the way".to_owned(),
+        PeriodState::Sealed => {
+            format!(
+                "sealed already: `seatbeat statement show {}`; this is what it would be now",
+                draft.period
+            )
+        }
+    };
+    let fields = out::fields(&[
+        ("state", draft.state.as_str().to_owned()),
+        ("digest", draft.digest.clone()),
+        ("next", standing),
+    ]);
+    out::page([
+        Some(shown::statement(&draft.output.statement)),
+        Some(shown::earnings(&draft.output.earnings)),
+        Some(fields),
+    ])
+}
+
+fn show(sealed: &SealedStatements, out: Out) -> anyhow::Result<()> {
+    match out {
+        Out::Json => out::data(&out::json(&as_json(sealed)?))?,
+        Out::Text => out::data(&sealed_page(sealed)?)?,
+    }
+    Ok(())
+}
+
+fn as_json(sealed: &SealedStatements) -> anyhow::Result<Value> {
+    let mut statements = Vec::new();
+    for one in &sealed.statements {
+        let file: Value = serde_json::from_slice(&one.file)?;
+        statements.push(json!({ "distributor": one.distributor, "revision": one.revision, "file": file }));
+    }
+    Ok(json!({ "period": sealed.period, "statements": statements, "earnings": sealed.earnings }))
+}
+
+fn sealed_page(sealed: &SealedStatements) -> anyhow::Result<String> {
+    let mut blocks = Vec::new();
+    for one in &sealed.statements {
+        let mut file: Value = serde_json::from_slice(&one.file)?;
+        let body = file["body"].take();
+        let digest = seatbeat_ledger::sealed::digest(&seatbeat_ledger::sealed::body_bytes(&body)?);
+        let statement: Statement = serde_json::from_value(body)?;
+        blocks.push(Some(out::fields(&[
+            ("distributor", one.distributor.clone()),
+            ("revision", one.revision.to_string()),
+            ("digest", digest),
+        ])));
+        blocks.push(Some(shown::statement(&statement)));
+    }
+    blocks.push(Some(shown::earnings(&sealed.earnings)));
+    Ok(out::page(blocks))
+}
+
+fn export(sealed: &SealedStatements, to: PathBuf, out: Out) -> anyhow::Result<()> {
+    files::folder(&to)?;
+    let mut written = Vec::new();
+    for one in &sealed.statements {
+        written.push(files::write(to.join(file_name(sealed.period, one)), &one.file)?);
+    }
+    out.value(&json!({ "period": sealed.period, "files": written }), || {
+        written.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join("\n")
+    })?;
+    Ok(())
+}
+
+/// As the collector itself names the files that it drops.
+fn file_name(period: Period, statement: &SealedStatement) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '_' };
+    let distributor: String = statement.distributor.chars().map(plain).collect();
+    format!("{period}-{distributor}-r{}.json", statement.revision)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draft(state: PeriodState, blockers: &str) -> Draft {
+        let statement = format!(
+            r#"{{"period":"2026-10","zone":"UTC","lines":[],"corrections":[],"totals":[],"flags":[],
+                "blockers":{blockers},"rejected":[]}}"#
+        );
+        Draft {
+            period: "2026-10".parse().unwrap(),
+            state,
+            digest: "sha256:00".to_owned(),
+            closes_at: "2026-11-04T00:00:00Z".parse().unwrap(),
+            output: seatbeat_ledger::statement::MeterOutput {
+                statement: serde_json::from_str(&statement).unwrap(),
+                earnings: Vec::new(),
+            },
+        }
+    }
+
+    #[test]
+    fn a_draft_says_what_comes_next() {
+        let check = |state, blockers, expected: &str| {
+            let shown = draft_page(&draft(state, blockers));
+            assert!(shown.lines().next_back().unwrap().ends_with(expected), "{shown}");
+        };
+        let blocker = r#"[{"blocker":"unassigned","machine":"mch_a"}]"#;
+        check(PeriodState::Open, "[]", "the month is not over");
+        check(PeriodState::Grace, "[]", "until 2026-11-04 00:00:00Z");
+        check(PeriodState::Draft, "[]", "`seatbeat statement close 2026-10 --approve sha256:00`");
+        check(PeriodState::Draft, blocker, "see what is in the way");
+    }
+
+    #[test]
+    fn blockers_are_told_one_by_one_with_what_to_do() {
+        let blockers = r#"[{"blocker":"unassigned","machine":"mch_a"},
+            {"blocker":"unmapped_product","customer":"cus_acme","product":"spnt"}]"#;
+        assert_eq!(
+            blocked(&draft(PeriodState::Draft, blockers)).message,
+            "2 things stand in the way of the statement of 2026-10:\n\
+             - machine mch_a belongs to no customer: enrol it with a token of its customer\n\
+             - customer cus_acme uses product spnt, which has no SKU: name its SKU under [default_sku] in the \
+             policy, or list spnt as uncounted"
+        );
+    }
+
+    #[test]
+    fn a_distributor_cannot_name_a_path() {
+        let statement = SealedStatement { distributor: "../a b".to_owned(), revision: 2, file: Vec::new() };
+        assert_eq!(file_name("2026-10".parse().unwrap(), &statement), "2026-10-___a_b-r2.json");
+    }
+}
