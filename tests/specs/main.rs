@@ -1,9 +1,11 @@
 //! One test binary: what Seatbeat promises.
 
 mod desk;
+mod full_disk;
 mod golden;
 mod kill;
 mod metering;
 mod package;
 mod refusals;
+mod reporters;
 mod tidy;

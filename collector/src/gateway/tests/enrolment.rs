@@ -1,3 +1,5 @@
+//! Who is let in, and what each who is not is told.
+
 use std::sync::Arc;
 
 use prost::Message as _;

@@ -1,3 +1,5 @@
+//! What becomes of evidence: appended once, acknowledged when durable, refused in words.
+
 use seatbeat_ledger::registry::Tip;
 use seatbeat_proto::signed::hash;
 use seatbeat_proto::wire::collector_message::Body as Down;

@@ -1,3 +1,5 @@
+//! Streams: welcome, beats, settings, bans, and the newer of two.
+
 use std::time::Duration;
 
 use ed25519_dalek::VerifyingKey;

@@ -24,8 +24,9 @@ use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
+use super::limits::Patience;
 use super::presence::Presence;
-use super::{GatewayError, serve};
+use super::{GatewayError, serve_with};
 use crate::books::{Books, BooksEnd};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -59,14 +60,18 @@ struct Collector {
 
 impl Collector {
     async fn start() -> Self {
+        Self::start_with(Patience::default()).await
+    }
+
+    async fn start_with(patience: Patience) -> Self {
         let folder = tempfile::tempdir().unwrap();
         found(folder.path(), &Config::default(), POLICY, Clock::real()).unwrap();
-        let collector = Self::open(folder).await;
+        let collector = Self::open(folder, patience).await;
         collector.write(Fact::CustomerAdded(CustomerAdded { customer: CUSTOMER.into() })).await;
         collector
     }
 
-    async fn open(folder: TempDir) -> Self {
+    async fn open(folder: TempDir, patience: Patience) -> Self {
         let (books, end) = Books::open(folder.path(), Clock::real()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -74,7 +79,8 @@ impl Collector {
         let settings = watch::Sender::new(settings(&books, 5));
         let (stop, stopped) = oneshot::channel::<()>();
         let until = async move { drop(stopped.await) };
-        let door = serve(listener, books.clone(), presence.clone(), settings.subscribe(), until);
+        let settings_seen = settings.subscribe();
+        let door = serve_with(listener, books.clone(), presence.clone(), settings_seen, patience, until);
         let serving = tokio::spawn(door);
         let pin = pin(books.keys().tls_certificate()).unwrap();
         Self { folder, address, pin, books, presence, settings, stop, serving, end }
@@ -89,7 +95,7 @@ impl Collector {
     }
 
     async fn restart(self) -> Self {
-        Self::open(self.stop().await).await
+        Self::open(self.stop().await, Patience::default()).await
     }
 
     async fn write(&self, fact: Fact) -> Position {

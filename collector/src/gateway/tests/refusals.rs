@@ -1,3 +1,5 @@
+//! Evidence that is not what it has to be: what is refused, and what was good before it.
+
 use prost::Message as _;
 use seatbeat_proto::signed::{Domain, sign};
 use seatbeat_proto::wire::{MESSAGE_LENGTH_MAX, RefusalReason, Signed};

@@ -1,8 +1,11 @@
+//! What is not the protocol on the agent door, and that it disturbs nobody.
+
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::ResolvesClientCert;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, SignatureScheme};
 use seatbeat_proto::signed::new_key;
@@ -10,11 +13,13 @@ use seatbeat_proto::tls::{PinVerifier, client_config, machine_certificate, provi
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
+use super::super::limits::Patience;
 use super::Collector;
 use super::client::{Agent, PATIENCE, channel};
 
@@ -143,5 +148,36 @@ async fn only_http_2_is_spoken_over_tls_1_3_or_1_2() {
     let mut tls12 = tls12.with_client_auth_cert(vec![certificate], key).unwrap();
     tls12.alpn_protocols = vec![b"h2".to_vec()];
     assert!(reaches(&collector, tls12).await, "TLS 1.2 is, for boxes between that know no 1.3");
+    collector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_says_nothing_is_not_waited_for() {
+    let second = Duration::from_secs(1);
+    let patience = Patience { handshake: second, stranger: second, hello: second };
+    let collector = Collector::start_with(patience).await;
+    let machine = collector.agent().await;
+    let (mut welcomed, _) = machine.link(&collector).await;
+
+    assert_eq!(answer_to(collector.address, b"").await, b"", "no handshake");
+    assert_eq!(answer_to(collector.address, b"\x16\x03\x01\x02\0\x01").await, b"", "half of one");
+
+    let config = client_config(PinVerifier::new(vec![collector.pin]), Some(&new_key())).unwrap();
+    let tcp = TcpStream::connect(collector.address).await.unwrap();
+    let name = ServerName::try_from("collector").unwrap();
+    let mut stranger = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
+    let mut heard = Vec::new();
+    let closed = timeout(PATIENCE, stranger.read_to_end(&mut heard)).await;
+    assert!(closed.is_ok(), "a key that nobody knows may not stay");
+
+    let other = collector.agent().await;
+    let mut silent = other.open(&collector).await.unwrap();
+    let (code, message) = silent.ended().await;
+    assert_eq!((code, message.as_str()), (Code::DeadlineExceeded, "no Hello came in time"));
+
+    let mut machine = machine;
+    let report = machine.reports(1);
+    welcomed.send(report).await;
+    welcomed.acked(1).await;
     collector.stop().await;
 }

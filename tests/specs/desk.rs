@@ -1,0 +1,270 @@
+//! A reseller's desk for a test: a store in a temporary folder, the collector as a real process, the operator's
+//! command line and agents beside it. Invariant: loopback only, and what was started is stopped with the desk.
+
+use std::io::Read as _;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+/// Both programs in one.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_seatbeat-spec");
+
+/// How long a process has to get ready: builds of the whole suite share two cores.
+const READY_TRIES: u32 = 600;
+const READY_PAUSE: Duration = Duration::from_millis(100);
+
+/// A store, and what runs on it.
+pub struct Desk {
+    folder: TempDir,
+    pub agents: SocketAddr,
+    pub operators: SocketAddr,
+    collector: Option<Child>,
+    clock: Option<String>,
+}
+
+/// A process that is killed when the test ends.
+pub struct Running(Child);
+
+impl Running {
+    /// Ends it as a power cut would.
+    pub fn kill(mut self) {
+        kill(&mut self.0);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        kill(&mut self.0);
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl Desk {
+    /// A founded store; nothing runs yet.
+    pub fn founded() -> Self {
+        Self::founded_at(None)
+    }
+
+    /// A founded store whose processes all run as of a time.
+    pub fn founded_at(clock: Option<&str>) -> Self {
+        let desk = Self {
+            folder: tempfile::tempdir().expect("a temporary folder can be made"),
+            agents: free_address(),
+            operators: free_address(),
+            collector: None,
+            clock: clock.map(str::to_owned),
+        };
+        let (agents, operators) = (desk.agents.to_string(), desk.operators.to_string());
+        let store = desk.store();
+        let init =
+            ["init", "--store", text(&store), "--agent-listen", &agents, "--operator-listen", &operators];
+        desk.operator_ok(&init);
+        desk
+    }
+
+    /// Lets processes that are started from now on run as of another time.
+    pub fn set_clock(&mut self, clock: &str) {
+        self.clock = Some(clock.to_owned());
+    }
+
+    /// A founded store with a running collector.
+    pub fn open() -> Self {
+        let mut desk = Self::founded();
+        desk.start();
+        desk
+    }
+
+    /// The temporary folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The collector's store.
+    pub fn store(&self) -> PathBuf {
+        self.path("store")
+    }
+
+    /// A command of either program; the operator's credentials stay in the desk.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(PROGRAM);
+        if let Some(clock) = &self.clock {
+            if arguments.first() == Some(&"__agent") {
+                command.args(["__agent", "--clock", clock]).args(&arguments[1..]);
+            } else {
+                command.args(["--clock", clock]).args(arguments);
+            }
+        } else {
+            command.args(arguments);
+        }
+        command
+            .env("SEATBEAT_OPERATOR", self.path("operator.toml"))
+            .env("HOME", self.folder.path())
+            .env_remove("XDG_CONFIG_HOME")
+            .env_remove("XDG_DATA_HOME")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn operator(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("the program runs")
+    }
+
+    /// Runs a command that has to succeed; answers what it wrote.
+    pub fn operator_ok(&self, arguments: &[&str]) -> String {
+        let output = self.operator(arguments);
+        let (out, err) = (lossy(&output.stdout), lossy(&output.stderr));
+        assert!(output.status.success(), "{arguments:?} failed ({}):\n{out}\n{err}", output.status);
+        out
+    }
+
+    /// Runs a command with `--json` that has to succeed; answers the document.
+    pub fn operator_json(&self, arguments: &[&str]) -> serde_json::Value {
+        let out = self.operator_ok(&[arguments, &["--json"]].concat());
+        serde_json::from_str(&out)
+            .unwrap_or_else(|error| panic!("{arguments:?} wrote no JSON ({error}):\n{out}"))
+    }
+
+    /// Runs a command that has to fail with exit code 1; answers what it said.
+    pub fn operator_fails(&self, arguments: &[&str]) -> String {
+        let output = self.operator(arguments);
+        let err = lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}:\n{}\n{err}", lossy(&output.stdout));
+        err
+    }
+
+    /// Starts the collector and waits until it answers.
+    pub fn start(&mut self) {
+        let store = self.store();
+        let serve = self.command(&["serve", "--store", text(&store)]);
+        self.start_as(serve);
+    }
+
+    /// Starts the collector on a copy of its store, on a disk of its own that holds so many bytes. Answers where that
+    /// disk can be seen, or nothing where the system does not let tests make one.
+    pub fn start_on_small_disk(&mut self, bytes: u64) -> Option<PathBuf> {
+        let probe = Command::new("unshare").args(["--map-root-user", "--mount", "true"]).output();
+        if !probe.is_ok_and(|probe| probe.status.success()) {
+            return None;
+        }
+        let disk = self.path("disk");
+        std::fs::create_dir(&disk).expect("a folder can be made");
+        let script =
+            r#"mount -t tmpfs -o "size=$1" tmpfs "$2" && cp -a "$3/." "$2" && exec "$4" serve --store "$2""#;
+        let mut serve = Command::new("unshare");
+        serve.args(["--map-root-user", "--mount", "sh", "-c", script, "sh"]);
+        serve.args([&bytes.to_string(), text(&disk), text(&self.store()), PROGRAM]);
+        serve.env("HOME", self.folder.path()).stdin(Stdio::null());
+        self.start_as(serve);
+        let id = self.collector.as_ref().expect("it runs").id();
+        Some(
+            PathBuf::from(format!("/proc/{id}/root")).join(disk.strip_prefix("/").expect("an absolute path")),
+        )
+    }
+
+    fn start_as(&mut self, mut serve: Command) {
+        let log = std::fs::File::options().append(true).create(true).open(self.path("collector.log"));
+        serve.stdout(Stdio::null()).stderr(log.expect("a log can be written"));
+        let mut child = serve.spawn().expect("the program starts");
+        for _ in 0..READY_TRIES {
+            if let Some(status) = child.try_wait().expect("a child can be asked") {
+                panic!("the collector ended ({status}):\n{}", self.log());
+            }
+            if TcpStream::connect(self.operators).is_ok() && self.operator(&["status"]).status.success() {
+                self.collector = Some(child);
+                return;
+            }
+            std::thread::sleep(READY_PAUSE);
+        }
+        kill(&mut child);
+        panic!("the collector did not get ready:\n{}", self.log());
+    }
+
+    /// Kills the collector as a power cut would.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.collector.take() {
+            kill(&mut child);
+        }
+    }
+
+    /// Stops the collector in order; answers whether it ended well.
+    pub fn stop(&mut self) -> bool {
+        let Some(mut child) = self.collector.take() else { return true };
+        terminate(&child);
+        child.wait().expect("a child can be waited for").success()
+    }
+
+    /// What the collector logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.path("collector.log")).unwrap_or_default()
+    }
+
+    /// Adds a customer and makes a token for its machines; answers the token's text.
+    pub fn customer_with_token(&self, customer: &str, uses: &str) -> String {
+        self.operator_ok(&["customers", "add", "A customer", "--id", customer]);
+        self.token(customer, uses)
+    }
+
+    /// Makes a token.
+    pub fn token(&self, customer: &str, uses: &str) -> String {
+        let made = self.operator_json(&["tokens", "create", "--customer", customer, "--uses", uses]);
+        made["text"].as_str().expect("a token has a text").to_owned()
+    }
+
+    /// Starts an agent that goes on until it is dropped.
+    pub fn run_agent(&self, state: &Path, scope: &[&str]) -> Running {
+        let mut run = self.command(&[&["__agent", "--state", text(state), "run"], scope].concat());
+        let log = std::fs::File::options().append(true).create(true).open(self.path("agent.log"));
+        run.stdout(Stdio::null()).stderr(log.expect("a log can be written"));
+        Running(run.spawn().expect("the program starts"))
+    }
+}
+
+/// Asks again until there is an answer, for a minute.
+pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..READY_TRIES {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        std::thread::sleep(READY_PAUSE);
+    }
+    panic!("it never came to pass: {what}");
+}
+
+/// A path as an argument.
+pub fn text(path: &Path) -> &str {
+    path.to_str().expect("temporary paths are text")
+}
+
+/// Sends SIGTERM.
+pub fn terminate(child: &Child) {
+    let id =
+        i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a child has an id");
+    rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("a child can be signalled");
+}
+
+fn kill(child: &mut Child) {
+    // Both fail only where the process has ended by itself.
+    let _ = child.kill();
+    let _ = child.wait();
+    if let Some(mut err) = child.stderr.take() {
+        let _ = err.read_to_end(&mut Vec::new());
+    }
+}
+
+fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    listener.local_addr().expect("a listener has an address")
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

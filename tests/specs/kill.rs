@@ -1,0 +1,133 @@
+//! Kill -9 under load: what was acknowledged is there, and nothing is there twice.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use seatbeat_fleet::client::{Connection, Door};
+use seatbeat_fleet::machine::{Link, Machine};
+use seatbeat_fleet::seed::Seed;
+
+use crate::desk::{Desk, eventually, text};
+use crate::reporters::{exported, now, reporter};
+
+const MACHINES: usize = 8;
+const KILLS: u32 = 20;
+/// Longest time between two kills.
+const UPTIME_MS_MAX: u64 = 400;
+/// Reports a machine makes while the collector is killed; the chain goes on until the kills are over.
+const LINKS_MAX: i64 = 20_000;
+
+/// What one machine did: its whole chain, and how much of it was acknowledged.
+struct Told {
+    machine: Machine,
+    links: Vec<Link>,
+    acked: u64,
+}
+
+/// Sends a growing chain, and connects again whenever the collector is gone, until told to stop.
+async fn report_on(door: Door, mut machine: Machine, began: Timestamp, stop: Arc<AtomicBool>) -> Told {
+    let (mut links, mut acked) = (Vec::<Link>::new(), 0);
+    let mut made = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let Ok(mut connection) = Connection::open(&door, &machine, now()).await else {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            continue;
+        };
+        let held = connection.welcomed_at().map_or(0, |tip| tip.sequence);
+        assert!(held >= acked, "acknowledged up to {acked}, but the collector holds {held}");
+        let mut alive = connection.send_all(&links).await.is_ok();
+        while alive && !stop.load(Ordering::Relaxed) && made < LINKS_MAX {
+            made += 1;
+            let at = began.saturating_add(SignedDuration::from_millis(made)).expect("a day has room");
+            links.extend(machine.link_at(at));
+            alive = match links.last() {
+                Some(link) => connection.send(link).await.is_ok(),
+                None => true,
+            };
+            acked = acked.max(connection.acked());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        acked = acked.max(connection.acked());
+    }
+    Told { machine, links, acked }
+}
+
+async fn drain(door: &Door, told: &Told) {
+    let mut connection = Connection::open(door, &told.machine, now()).await.expect("the collector runs");
+    let held = connection.welcomed_at().map_or(0, |tip| tip.sequence);
+    assert!(held >= told.acked, "acknowledged up to {}, but the collector holds {held}", told.acked);
+    connection.send_all(&told.links).await.expect("what is left is taken");
+    connection.close().await;
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_and_nothing_counted_twice_when_the_collector_is_killed() {
+    let seed_number = std::env::var("SEATBEAT_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    println!("SEATBEAT_SEED={seed_number}");
+    let mut seed = Seed::new(seed_number);
+    let mut desk = Desk::open();
+    let door = Door::of(&desk.customer_with_token("cus_a", "8")).expect("a token opens a door");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("a runtime starts");
+    let stop = Arc::new(AtomicBool::new(false));
+    let began = now().saturating_sub(SignedDuration::from_mins(1)).expect("the clock is past its start");
+    let tasks: Vec<_> = (0..MACHINES)
+        .map(|number| {
+            let machine = reporter(&format!("pc-{number}"), &seed);
+            let (door, stop) = (door.clone(), Arc::clone(&stop));
+            runtime.block_on(door.enrol(&machine, now())).expect("the token lets it in");
+            runtime.spawn(report_on(door, machine, began, stop))
+        })
+        .collect();
+    for _ in 0..KILLS {
+        std::thread::sleep(Duration::from_millis(20 + seed.below(UPTIME_MS_MAX)));
+        desk.kill();
+        desk.start();
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    stop.store(true, Ordering::Relaxed);
+    let mut expected = BTreeMap::new();
+    for task in tasks {
+        let told = runtime.block_on(task).expect("a machine's task ends well");
+        runtime.block_on(drain(&door, &told));
+        assert!(told.acked > 0, "a machine was never acknowledged");
+        for link in &told.links {
+            expected.insert((told.machine.id().to_string(), link.tip.sequence), 1);
+        }
+    }
+    println!("{} reports, {KILLS} kills", expected.len());
+    let period = desk.operator_json(&["usage"])["period"].as_str().expect("a period").to_owned();
+    assert_eq!(exported(&desk, &period), expected);
+    desk.kill();
+    desk.start();
+    assert_eq!(exported(&desk, &period), expected, "after another start");
+}
+
+#[test]
+fn an_agent_that_is_killed_goes_on_with_its_chain() {
+    let desk = Desk::open();
+    let token = desk.customer_with_token("cus_a", "1");
+    let state = desk.path("agent");
+    desk.operator_ok(&["__agent", "--state", text(&state), "enrol", "--token", &token]);
+    let machine = desk.operator_json(&["machines", "list"])["machines"][0]["machine"]
+        .as_str()
+        .expect("the agent is enrolled")
+        .to_owned();
+    let sequence = |desk: &Desk| {
+        let detail = desk.operator_json(&["machines", "show", &machine]);
+        let spools = detail["spools"].as_array().expect("chains").clone();
+        assert!(spools.len() <= 1, "the chain was broken: {spools:?}");
+        spools.first().and_then(|spool| spool["sequence"].as_u64()).unwrap_or(0)
+    };
+    for run in 1..=u64::from(KILLS) {
+        let agent = desk.run_agent(&state, &[]);
+        // Each start makes a report.
+        eventually("the agent's report arrives", || (sequence(&desk) >= run).then_some(()));
+        agent.kill();
+    }
+    let flags = desk.operator_json(&["machines", "show", &machine])["flags"].clone();
+    assert_eq!(flags, serde_json::json!([]));
+}

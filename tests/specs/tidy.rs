@@ -1,0 +1,191 @@
+//! What the tree itself has to keep: who may depend on whom, which rooms are pure, what stands at the top.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the specs stand below the root").to_owned()
+}
+
+/// Manifest folder of each crate, and which crates of ours it may build on.
+const ARROWS: &[(&str, &str, &[&str])] = &[
+    ("seatbeat-proto", "proto", &[]),
+    ("seatbeat-agent", "agent", &["seatbeat-proto"]),
+    ("seatbeat-ledger", "collector/ledger", &["seatbeat-proto"]),
+    ("seatbeat-collector", "collector", &["seatbeat-ledger", "seatbeat-proto"]),
+    ("seatbeat-fleet", "tests/fleet", &["seatbeat-proto"]),
+    (
+        "seatbeat",
+        "collector/seatbeat",
+        &["seatbeat-agent", "seatbeat-collector", "seatbeat-fleet", "seatbeat-ledger", "seatbeat-proto"],
+    ),
+    (
+        "seatbeat-specs",
+        "tests",
+        &[
+            "seatbeat",
+            "seatbeat-agent",
+            "seatbeat-collector",
+            "seatbeat-fleet",
+            "seatbeat-ledger",
+            "seatbeat-proto",
+        ],
+    ),
+];
+
+/// Files and folders that know no runtime, no files, no network and no clock.
+const PURE: &[&str] = &[
+    "proto/src",
+    "collector/ledger/src",
+    "agent/src/meter.rs",
+    "agent/src/session.rs",
+    "collector/src/gateway/decide.rs",
+    "collector/src/gateway/clocks.rs",
+    "tests/fleet/src/machine.rs",
+    "tests/fleet/src/plan.rs",
+];
+
+/// What a pure room does not say.
+const IMPURE: &[&str] = &[
+    "tokio",
+    "std::fs",
+    "std::net",
+    "std::process",
+    "std::env",
+    "std::thread",
+    "SystemTime",
+    "Instant::now",
+    "Timestamp::now",
+    "Zoned::now",
+];
+
+const TOP: &[&str] = &[
+    "Cargo.toml",
+    "Cargo.lock",
+    "LICENSE",
+    "README.md",
+    "agent",
+    "collector",
+    "proto",
+    "installer",
+    "tests",
+];
+
+fn sources(below: &Path) -> Vec<PathBuf> {
+    if below.is_file() {
+        return vec![below.to_owned()];
+    }
+    let Ok(entries) = fs::read_dir(below) else { return Vec::new() };
+    let mut found: Vec<PathBuf> = entries.flatten().flat_map(|entry| sources(&entry.path())).collect();
+    found.retain(|path| path.extension().is_some_and(|ending| ending == "rs"));
+    found.sort();
+    found
+}
+
+fn our_crates(manifest: &toml::Table, table: &str) -> BTreeSet<String> {
+    let dependencies = manifest.get(table).and_then(toml::Value::as_table);
+    dependencies
+        .into_iter()
+        .flat_map(toml::Table::keys)
+        .filter(|name| name.starts_with("seatbeat"))
+        .cloned()
+        .collect()
+}
+
+fn arrows_broken(manifests: &BTreeMap<&str, toml::Table>) -> Vec<String> {
+    let allowed: BTreeMap<&str, &[&str]> = ARROWS.iter().map(|(name, _, may)| (*name, *may)).collect();
+    let mut broken = Vec::new();
+    for (name, manifest) in manifests {
+        for table in ["dependencies", "dev-dependencies", "build-dependencies"] {
+            for used in our_crates(manifest, table) {
+                if !allowed[name].contains(&used.as_str()) {
+                    broken.push(format!("{name} -> {used}"));
+                }
+            }
+        }
+    }
+    broken
+}
+
+fn manifests() -> BTreeMap<&'static str, toml::Table> {
+    let read = |folder: &str| {
+        let text =
+            fs::read_to_string(root().join(folder).join("Cargo.toml")).expect("each crate has a manifest");
+        text.parse().expect("a manifest is TOML")
+    };
+    ARROWS.iter().map(|(name, folder, _)| (*name, read(folder))).collect()
+}
+
+#[test]
+fn every_arrow_between_crates_is_an_agreed_one() {
+    assert_eq!(arrows_broken(&manifests()), Vec::<String>::new());
+}
+
+#[test]
+fn an_arrow_that_was_not_agreed_is_noticed() {
+    let mut manifests = manifests();
+    let agent = manifests.get_mut("seatbeat-agent").expect("the agent has a manifest");
+    agent["dependencies"]
+        .as_table_mut()
+        .expect("a table")
+        .insert("seatbeat-collector".to_owned(), toml::Value::String("*".to_owned()));
+    assert_eq!(arrows_broken(&manifests), ["seatbeat-agent -> seatbeat-collector"]);
+}
+
+#[test]
+fn every_crate_of_the_workspace_has_its_arrows_named() {
+    let text = fs::read_to_string(root().join("Cargo.toml")).expect("the workspace has a manifest");
+    let workspace: toml::Table = text.parse().expect("a manifest is TOML");
+    let members: BTreeSet<&str> = workspace["workspace"]["members"]
+        .as_array()
+        .expect("members are a list")
+        .iter()
+        .filter_map(toml::Value::as_str)
+        .collect();
+    let named: BTreeSet<&str> = ARROWS.iter().map(|(_, folder, _)| *folder).collect();
+    assert_eq!(members, named);
+}
+
+fn impure_words(text: &str) -> Vec<&'static str> {
+    let code: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    IMPURE.iter().copied().filter(|word| code.iter().any(|line| line.contains(word))).collect()
+}
+
+#[test]
+fn pure_rooms_know_no_runtime_files_network_or_clock() {
+    for room in PURE {
+        let files = sources(&root().join(room));
+        assert!(!files.is_empty(), "the pure room `{room}` is gone");
+        for file in files {
+            let text = fs::read_to_string(&file).expect("a source can be read");
+            assert_eq!(impure_words(&text), Vec::<&str>::new(), "{}", file.display());
+        }
+    }
+    assert_eq!(impure_words("use tokio::net;\n// std::fs is fine here"), ["tokio"]);
+}
+
+#[test]
+fn the_top_level_holds_what_was_agreed_and_dotfiles() {
+    for entry in fs::read_dir(root()).expect("the root can be listed").flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        assert!(
+            name.starts_with('.') || name == "target" || TOP.contains(&name.as_str()),
+            "`{name}` at the top level"
+        );
+    }
+}
+
+#[test]
+fn every_source_opens_with_what_it_is_and_leaves_nothing_undone() {
+    for folder in ["proto", "agent", "collector", "installer", "tests"] {
+        for file in sources(&root().join(folder)) {
+            let text = fs::read_to_string(&file).expect("a source can be read");
+            let shown = file.display();
+            assert!(text.starts_with("//!"), "{shown} does not say what it is");
+            for undone in [concat!("todo", "!("), concat!("unimplemented", "!("), concat!("#[", "ignore")] {
+                assert!(!text.contains(undone), "{shown} has `{undone}`");
+            }
+        }
+    }
+}
