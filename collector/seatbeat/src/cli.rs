@@ -18,18 +18,21 @@ use crate::{
     tokens, usage, verify,
 };
 
+/// Heading of the options that every verb takes.
+const EVERYWHERE: &str = "Everywhere";
+
 /// Pay for the licences that were used, and prove it.
 #[derive(Debug, Parser)]
 #[command(name = "seatbeat", version, max_term_width = 110)]
 pub struct Cli {
     /// Print data as one JSON document
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     json: bool,
     /// Operator profile [default: $SEATBEAT_OPERATOR, else operator.toml in the configuration folder]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = EVERYWHERE)]
     profile: Option<PathBuf>,
     /// Ask the collector at this operator address, not at the profile's
-    #[arg(long, global = true, value_name = "HOST:PORT")]
+    #[arg(long, global = true, value_name = "HOST:PORT", value_parser = init::address, help_heading = EVERYWHERE)]
     address: Option<String>,
     /// Run as of another time (RFC 3339)
     #[arg(long, global = true, hide = true, value_name = "TIME", value_parser = moment::instant)]

@@ -19,6 +19,10 @@ use crate::profile::Profile;
 /// How long a collector may take to accept a connection: it is near, or it is not there.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
 
+/// Silence after which a collector is asked whether it is still there, and how long it may take to say so: a draft
+/// or an export may take minutes, a connection that leads nowhere must not.
+const SILENCE: Duration = Duration::from_secs(15);
+
 /// Largest answer in bytes: a draft of 100,000 machines with a blocker each is a third of it.
 const ANSWER_LENGTH_MAX: usize = 64 * 1024 * 1024;
 
@@ -106,7 +110,9 @@ impl Collector {
         let address = address.unwrap_or(profile.address);
         let endpoint = Endpoint::from_shared(format!("http://{address}"))
             .map_err(|_| RemoteError::Address { address: address.clone(), profile: from.clone() })?
-            .connect_timeout(CONNECT_WAIT);
+            .connect_timeout(CONNECT_WAIT)
+            .http2_keep_alive_interval(SILENCE)
+            .keep_alive_timeout(SILENCE);
         let mut bearer: MetadataValue<Ascii> =
             format!("Bearer {}", profile.token).parse().map_err(|_| RemoteError::Token(from.clone()))?;
         bearer.set_sensitive(true);

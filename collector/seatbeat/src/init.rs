@@ -115,7 +115,11 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
     }
 }
 
-fn address(text: &str) -> Result<String, String> {
+/// A host and a port, as they go into tokens and profiles.
+///
+/// # Errors
+/// What is expected instead.
+pub fn address(text: &str) -> Result<String, String> {
     let refused = || "expected HOST:PORT, as in `collector.example.com:8443`".to_owned();
     let (host, port) = text.rsplit_once(':').ok_or_else(refused)?;
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);

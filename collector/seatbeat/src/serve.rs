@@ -11,7 +11,8 @@ use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::Context;
-use crate::{out, store};
+use crate::out::{self, Out};
+use crate::store;
 
 /// Says which log lines are written.
 const LOG_VARIABLE: &str = "SEATBEAT_LOG";
@@ -56,7 +57,11 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
         let end = told_to_end()?;
         let running = serve::start(&folder, clock).await?;
         let ready = Ready { agents: running.agent_address, operators: running.operator_address };
-        context.out.value(&ready, || page(&ready))?;
+        match context.out {
+            // On one line: whoever waits for it reads lines while this goes on.
+            Out::Json => out::data(&serde_json::to_string(&ready)?)?,
+            Out::Text => out::data(&page(&ready))?,
+        }
         running.until(end).await?;
         Ok(())
     })

@@ -24,7 +24,7 @@ pub fn blocker(blocker: &Blocker) -> Advice {
         ),
         ("clock_trouble", _) => (
             format!("every report of machine {machine} in this period was rejected: its clock is wrong"),
-            "set the machine's clock right, then declare what it used or approve without it".to_owned(),
+            "set the machine's clock right, so that a report of it is accepted".to_owned(),
         ),
         ("unmapped_product", Some(product)) if product.is_family() => (
             format!("customer {customer} uses a product of {product} that could not be told apart"),
