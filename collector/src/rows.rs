@@ -15,6 +15,10 @@ pub const BATCH_ROWS_MAX: usize = 512;
 /// Memory for sled's page cache; its own default is a gigabyte.
 const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 
+/// Free space below which nothing is written: sled that once met a full disk takes no more until it is opened again,
+/// and its file grows by half a MiB at a time.
+const ROOM_BYTES_MIN: u64 = 8 * 1024 * 1024;
+
 /// Sorts before every other key.
 const TALLY_KEY: &[u8] = b"\0tally";
 
@@ -40,6 +44,14 @@ pub enum RowsError {
     TooMany {
         /// How many came.
         rows: usize,
+    },
+    /// The disk is about to be full; nothing was written.
+    #[error("no room to write to `{folder}`: {free} bytes are free")]
+    Full {
+        /// The folder.
+        folder: PathBuf,
+        /// Bytes that are free on its disk.
+        free: u64,
     },
     /// The system failed an act.
     #[error("failed to {act} `{folder}`")]
@@ -78,6 +90,7 @@ struct State {
     tally: Tally,
     stamp: Vec<u8>,
     failed: bool,
+    room_bytes_min: u64,
 }
 
 impl Rows {
@@ -138,6 +151,10 @@ impl Rows {
         let mut state = self.state();
         if state.failed {
             return Err(RowsError::Failed { folder: self.folder.clone() });
+        }
+        let free = self.free_bytes()?;
+        if free < state.room_bytes_min {
+            return Err(RowsError::Full { folder: self.folder.clone(), free });
         }
         let written = guarded(&self.folder, || {
             let mut tally = state.tally;
@@ -204,6 +221,15 @@ impl Rows {
         sync().map_err(|source| RowsError::Io { act: "sync", folder: self.folder.clone(), source })
     }
 
+    fn free_bytes(&self) -> Result<u64, RowsError> {
+        let disk = rustix::fs::statvfs(&self.folder).map_err(|errno| RowsError::Io {
+            act: "ask for the free space of",
+            folder: self.folder.clone(),
+            source: errno.into(),
+        })?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -232,7 +258,7 @@ impl State {
         if counted != tally {
             return Ok(Err("a row is not what was written".into()));
         }
-        Ok(Ok(Self { tally, stamp, failed: false }))
+        Ok(Ok(Self { tally, stamp, failed: false, room_bytes_min: ROOM_BYTES_MIN }))
     }
 }
 
@@ -296,6 +322,11 @@ fn guarded<T>(folder: &Path, act: impl FnOnce() -> sled::Result<T>) -> Result<T,
 #[cfg(test)]
 pub(crate) mod damage {
     use super::*;
+
+    /// Makes the disk seem to lack room, or to have it again.
+    pub fn fill(rows: &Rows, full: bool) {
+        rows.state().room_bytes_min = if full { u64::MAX } else { 0 };
+    }
 
     /// Every file below a folder, with its bytes.
     pub fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {

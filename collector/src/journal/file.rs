@@ -9,12 +9,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use rustix::fs::{FlockOperation, flock};
 use seatbeat_proto::frame;
-use sha2::{Digest, Sha256};
 
 use super::disk::{Disk, LocalDisk};
 use super::reader::{FileReader, Segment, Segments};
 use super::recovery::{create, recover, write_all_at};
-use super::segment::{Header, path_of};
+use super::segment::{Header, Link, path_of};
 use super::{Journal, JournalError, Position};
 
 /// Largest segment: small enough to copy and to look through by hand, large enough that a year of a large fleet is
@@ -32,7 +31,7 @@ pub struct FileJournal {
     segment_bytes_max: u64,
     segments: Segments,
     file: File,
-    hasher: Sha256,
+    link: Link,
     failed: bool,
     /// The batch as frames; kept for its capacity.
     frames: Vec<u8>,
@@ -76,7 +75,7 @@ impl FileJournal {
             segment_bytes_max,
             segments: Arc::new(RwLock::new(found.segments)),
             file: found.file,
-            hasher: found.hasher,
+            link: found.link,
             failed: false,
             frames: Vec::new(),
             _lock: lock,
@@ -100,9 +99,8 @@ impl FileJournal {
         if records == 0 || bytes + self.frames.len() as u64 <= self.segment_bytes_max {
             return Ok(());
         }
-        let header = Header { first: self.size(), link: self.hasher.clone().finalize().into() };
-        let (file, hasher) = create(&self.folder, header, self.disk.as_ref())?;
-        (self.file, self.hasher) = (file, hasher);
+        let header = Header { first: self.size(), link: self.link.finish() };
+        (self.file, self.link) = create(&self.folder, header, self.disk.as_ref())?;
         let segment = Segment::empty(path_of(&self.folder, header.first), header.first);
         self.segments.write().unwrap_or_else(PoisonError::into_inner).push(segment);
         Ok(())
@@ -163,10 +161,15 @@ impl Journal for FileJournal {
             self.failed = !error.is_full();
             return Err(error);
         }
-        self.hasher.update(&self.frames);
         let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(last) = segments.last_mut() {
-            batch.iter().for_each(|record| last.grow((frame::HEADER_LENGTH + record.len()) as u64));
+        let mut frames = self.frames.as_slice();
+        for record in batch {
+            let (frame, rest) = frames.split_at(frame::HEADER_LENGTH + record.len());
+            self.link.add(frame);
+            if let Some(last) = segments.last_mut() {
+                last.grow(frame.len() as u64);
+            }
+            frames = rest;
         }
         Ok(first)
     }

@@ -7,12 +7,11 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use seatbeat_proto::frame::{self, HEADER_LENGTH, Tail};
-use sha2::{Digest, Sha256};
 
 use super::disk::Disk;
 use super::file::BATCH_BYTES_MAX;
 use super::reader::Segment;
-use super::segment::{Frames, Header, HeaderError, NO_LINK, Next, path_of, position_in};
+use super::segment::{Frames, Header, HeaderError, Link, NO_LINK, Next, path_of, position_in};
 use super::{JournalError, Position};
 
 /// A journal as it was found.
@@ -20,8 +19,8 @@ pub struct Recovered {
     pub segments: Vec<Segment>,
     /// The last segment's file, to be written on.
     pub file: File,
-    /// The hash over the last segment so far.
-    pub hasher: Sha256,
+    /// Of the last segment so far.
+    pub link: Link,
 }
 
 /// Reads all segments of a folder; begins the first one where there is none.
@@ -30,27 +29,27 @@ pub fn recover(folder: &Path, disk: &dyn Disk) -> Result<Recovered, JournalError
     let mut segments = Vec::with_capacity(firsts.len());
     let mut header = Header { first: Position(0), link: NO_LINK };
     let Some((&last, earlier)) = firsts.split_last() else {
-        let (file, hasher) = create(folder, header, disk)?;
+        let (file, link) = create(folder, header, disk)?;
         let segment = Segment::empty(path_of(folder, header.first), header.first);
-        return Ok(Recovered { segments: vec![segment], file, hasher });
+        return Ok(Recovered { segments: vec![segment], file, link });
     };
     for &first in earlier {
         let found = Scan::of(folder, first, header)?;
         if found.broken {
             return Err(found.damage("a frame was changed or cut, and more segments follow"));
         }
-        header = Header { first: found.segment.end(), link: found.hasher.finalize().into() };
+        header = Header { first: found.segment.end(), link: found.link.finish() };
         segments.push(found.segment);
     }
     let found = Scan::of(folder, last, header)?;
-    let (segment, file, hasher) = found.mend(header, disk)?;
+    let (segment, file, link) = found.mend(header, disk)?;
     disk.sync_folder(folder).map_err(|e| JournalError::io("sync the folder", folder, e))?;
     segments.push(segment);
-    Ok(Recovered { segments, file, hasher })
+    Ok(Recovered { segments, file, link })
 }
 
 /// Begins a segment; its name and its header are durable when this returns.
-pub fn create(folder: &Path, header: Header, disk: &dyn Disk) -> Result<(File, Sha256), JournalError> {
+pub fn create(folder: &Path, header: Header, disk: &dyn Disk) -> Result<(File, Link), JournalError> {
     let path = path_of(folder, header.first);
     let file = OpenOptions::new()
         .read(true)
@@ -73,7 +72,7 @@ pub fn create(folder: &Path, header: Header, disk: &dyn Disk) -> Result<(File, S
         path: folder.into(),
         source,
     })?;
-    Ok((file, Sha256::new_with_prefix(&bytes)))
+    Ok((file, Link::new(&bytes)))
 }
 
 /// Writes all of the bytes, in as many pieces as the disk takes them.
@@ -110,7 +109,7 @@ fn list(folder: &Path) -> Result<Vec<Position>, JournalError> {
 struct Scan {
     segment: Segment,
     file: File,
-    hasher: Sha256,
+    link: Link,
     /// Bytes of whole frames: 0 when not even the header is one.
     whole: u64,
     length: u64,
@@ -133,7 +132,7 @@ impl Scan {
         let length = file.metadata().map_err(failed)?.len();
         let mut frames = Frames::between(file.try_clone().map_err(failed)?, 0, length).map_err(failed)?;
         let segment = Segment::empty(path.clone(), first);
-        let mut scan = Self { segment, file, hasher: Sha256::new(), whole: 0, length, broken: false };
+        let mut scan = Self { segment, file, link: Link::new(&[]), whole: 0, length, broken: false };
         loop {
             match frames.next().map_err(failed)? {
                 Next::Whole(frame) => scan.take(frame, expected)?,
@@ -150,6 +149,7 @@ impl Scan {
     fn take(&mut self, frame: &[u8], expected: Header) -> Result<(), JournalError> {
         if self.whole > 0 {
             self.segment.grow(frame.len() as u64);
+            self.link.add(frame);
         } else {
             match Header::decode(&frame[HEADER_LENGTH..]) {
                 Ok(header) if header.first != self.segment.first || header.first != expected.first => {
@@ -160,7 +160,7 @@ impl Scan {
                 Ok(header) if header.link != expected.link => {
                     return Err(self.damage("this segment does not continue the one before it"));
                 }
-                Ok(_) => {}
+                Ok(_) => self.link = Link::new(frame),
                 Err(HeaderError::Newer(found)) => {
                     let path = self.segment.path.clone();
                     return Err(JournalError::NewerFormat { path, found, known: super::segment::FORMAT });
@@ -168,7 +168,6 @@ impl Scan {
                 Err(HeaderError::Alien) => return Err(self.damage("no header of a journal segment")),
             }
         }
-        self.hasher.update(frame);
         self.whole += frame.len() as u64;
         Ok(())
     }
@@ -179,7 +178,7 @@ impl Scan {
 
     /// Cuts the last segment's torn tail, and makes what was found durable: a process that was killed may have
     /// left whole frames that no sync covered yet, and they are about to be relied upon.
-    fn mend(mut self, header: Header, disk: &dyn Disk) -> Result<(Segment, File, Sha256), JournalError> {
+    fn mend(mut self, header: Header, disk: &dyn Disk) -> Result<(Segment, File, Link), JournalError> {
         if self.broken {
             self.check_torn()?;
             tracing::warn!(
@@ -197,10 +196,10 @@ impl Scan {
         if self.whole == 0 {
             let bytes = header.encode();
             write_all_at(disk, &self.file, &bytes, 0).map_err(failed.clone()("write"))?;
-            self.hasher.update(&bytes);
+            self.link = Link::new(&bytes);
         }
         disk.sync_data(&self.file).map_err(failed("sync"))?;
-        Ok((self.segment, self.file, self.hasher))
+        Ok((self.segment, self.file, self.link))
     }
 
     /// A torn tail is no longer than one batch, and nothing whole stands in it.

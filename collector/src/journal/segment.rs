@@ -1,12 +1,13 @@
 //! The bytes of a segment: a header frame, then one frame a record.
-//! Invariant: a header names its segment's first position and the SHA-256 of the whole segment before it, so that
-//! a missing, swapped or rewritten segment does not fit in.
+//! Invariant: a header names its segment's first position and the [`Link`] of the segment before it, so that a
+//! missing, swapped or rewritten segment does not fit in.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use seatbeat_proto::frame::{self, Frame, HEADER_LENGTH};
+use sha2::{Digest, Sha256};
 
 use super::Position;
 
@@ -26,8 +27,30 @@ const READ_AHEAD_BYTES: usize = 64 * 1024;
 pub struct Header {
     /// Position of the segment's first record.
     pub first: Position,
-    /// SHA-256 of the segment before, all of its bytes.
+    /// The whole [`Link`] of the segment before.
     pub link: [u8; 32],
+}
+
+/// SHA-256 over a segment's header frame and over the head (length and checksum) of each record's frame. Not over the
+/// records: their checksums stand for them here, and a start reads a journal several times as fast.
+#[derive(Debug, Clone)]
+pub struct Link(Sha256);
+
+impl Link {
+    /// Of a segment with nothing but this header frame.
+    pub fn new(header: &[u8]) -> Self {
+        Self(Sha256::new_with_prefix(header))
+    }
+
+    /// With one more record, as its frame.
+    pub fn add(&mut self, frame: &[u8]) {
+        self.0.update(&frame[..HEADER_LENGTH]);
+    }
+
+    /// What the header of the next segment names.
+    pub fn finish(&self) -> [u8; 32] {
+        self.0.clone().finalize().into()
+    }
 }
 
 /// A header that cannot be read.
