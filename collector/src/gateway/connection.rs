@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use seatbeat_proto::ids::MachineId;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -17,7 +18,7 @@ use tokio::time::{Sleep, sleep};
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
-use super::limits::{CONNECTIONS_OF_MACHINE_MAX, STRANGER_TIME};
+use super::limits::CONNECTIONS_OF_MACHINE_MAX;
 use crate::books::Books;
 
 /// Who is on the other side of a connection.
@@ -29,7 +30,7 @@ pub struct Peer {
     pub key: Option<[u8; 32]>,
 }
 
-/// A TLS connection. That of a stranger ends after [`STRANGER_TIME`].
+/// A TLS connection. That of a stranger ends after a while.
 pub struct Connection {
     stream: TlsStream<TcpStream>,
     peer: Peer,
@@ -46,9 +47,10 @@ impl Connection {
         stream: TlsStream<TcpStream>,
         peer: Peer,
         books: Books,
+        stranger_time: Duration,
         places: (OwnedSemaphorePermit, Option<MachinePlace>),
     ) -> Self {
-        Self { stream, peer, until: Some(Box::pin(sleep(STRANGER_TIME))), books, _places: places }
+        Self { stream, peer, until: Some(Box::pin(sleep(stranger_time))), books, _places: places }
     }
 
     fn is_stranger(&self) -> bool {

@@ -16,8 +16,8 @@ use tonic::Status;
 
 use super::clocks::Clocks;
 use super::limits::{
-    ADDRESSES_MAX, Buckets, ENROL_RATE, EVIDENCE_BYTES_MAX, EVIDENCE_RATE, MACHINES_MAX, ROOM_TIMEOUT,
-    address_key, is_own,
+    ADDRESSES_MAX, Buckets, ENROL_RATE, EVIDENCE_BYTES_MAX, EVIDENCE_RATE, MACHINES_MAX, Patience,
+    ROOM_TIMEOUT, address_key, is_own,
 };
 use super::presence::Presence;
 use super::streams::Streams;
@@ -48,6 +48,7 @@ pub struct Door {
     pub presence: Presence,
     pub settings: watch::Receiver<Signed>,
     pub streams: Arc<Streams>,
+    pub patience: Patience,
     clocks: Mutex<Clocks>,
     clock_is_suspect: AtomicBool,
     journal_failed: AtomicBool,
@@ -61,12 +62,18 @@ pub struct Door {
 
 impl Door {
     /// An open door.
-    pub fn new(books: Books, presence: Presence, settings: watch::Receiver<Signed>) -> Self {
+    pub fn new(
+        books: Books,
+        presence: Presence,
+        settings: watch::Receiver<Signed>,
+        patience: Patience,
+    ) -> Self {
         Self {
             books,
             presence,
             settings,
             streams: Arc::default(),
+            patience,
             clocks: Mutex::default(),
             clock_is_suspect: AtomicBool::new(false),
             journal_failed: AtomicBool::new(false),

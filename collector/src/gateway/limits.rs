@@ -6,8 +6,23 @@ use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-/// How long a TLS handshake may take: a slow line needs two seconds, a silent stranger gets no more than this.
-pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the door waits for those who say nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// How long a TLS handshake may take: a slow line needs two seconds, a silent stranger gets no more than this.
+    pub handshake: Duration,
+    /// How long a connection without a known machine's key may stay: enrolling takes a second, a probe less.
+    pub stranger: Duration,
+    /// How long a new stream may keep its Hello to itself.
+    pub hello: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self { handshake: seconds(10), stranger: seconds(60), hello: seconds(10) }
+    }
+}
 
 /// Handshakes under way at once. One costs a fraction of a millisecond of computing and some 40 KiB; the kernel's
 /// queue holds those who wait.
@@ -25,14 +40,8 @@ pub const CONNECTIONS_OF_MACHINE_MAX: usize = 8;
 /// File descriptors left for the stores, the operator door and whatever else the process opens.
 pub const DESCRIPTORS_KEPT: usize = 192;
 
-/// How long a connection without a known machine's key may stay: enrolling takes a second, a health check less.
-pub const STRANGER_TIME: Duration = Duration::from_secs(60);
-
 /// Streams of one connection: an agent has one link, a probe and an enrolment beside it.
 pub const STREAMS_MAX: u32 = 4;
-
-/// How long a new stream may keep its Hello to itself.
-pub const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long an agent may leave unread what it is sent; it connects anew when it listens again.
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(30);

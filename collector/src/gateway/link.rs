@@ -21,7 +21,7 @@ use tonic::{Code, Status, Streaming};
 use super::connection::Peer;
 use super::door::Door;
 use super::intake::{Intake, Outcome};
-use super::limits::{GROUP_BYTES_MAX, GROUP_RECORDS_MAX, HELLO_TIMEOUT, SEND_TIMEOUT};
+use super::limits::{GROUP_BYTES_MAX, GROUP_RECORDS_MAX, SEND_TIMEOUT};
 use super::presence::Open;
 use super::streams::{Ending, Place};
 
@@ -92,7 +92,7 @@ impl<'a> Conversation<'a> {
         mut up: Streaming<AgentMessage>,
         down: &'a Sender,
     ) -> Result<Self, Status> {
-        let hello = hello(&mut up).await?;
+        let hello = hello(&mut up, door.patience.hello).await?;
         let spool = checked(&hello)?;
         let place = door.streams.open(&machine);
         // Asked behind the place: a ban from here on ends the stream through it.
@@ -229,8 +229,8 @@ impl<'a> Conversation<'a> {
     }
 }
 
-async fn hello(up: &mut Streaming<AgentMessage>) -> Result<Hello, Status> {
-    let first = timeout(HELLO_TIMEOUT, up.message())
+async fn hello(up: &mut Streaming<AgentMessage>, patience: Duration) -> Result<Hello, Status> {
+    let first = timeout(patience, up.message())
         .await
         .map_err(|_| Status::deadline_exceeded("no Hello came in time"))?
         .map_err(unreadable)?;

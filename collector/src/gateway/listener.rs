@@ -19,8 +19,8 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::connection::{Connection, MachinePlaces, Peer};
 use super::limits::{
-    ADDRESS_RATE, ADDRESSES_MAX, Buckets, CONNECTIONS_MAX, DESCRIPTORS_KEPT, HANDSHAKE_TIMEOUT,
-    HANDSHAKES_MAX, HANDSHAKES_OF_ADDRESS_MAX, address_key, is_own,
+    ADDRESS_RATE, ADDRESSES_MAX, Buckets, CONNECTIONS_MAX, DESCRIPTORS_KEPT, HANDSHAKES_MAX,
+    HANDSHAKES_OF_ADDRESS_MAX, Patience, address_key, is_own,
 };
 use super::tls::peer_key;
 use crate::books::Books;
@@ -40,11 +40,13 @@ pub fn connections(
     listener: TcpListener,
     tls: Arc<ServerConfig>,
     books: Books,
+    patience: Patience,
 ) -> ReceiverStream<Result<Connection, Infallible>> {
     let (accepted, connections) = mpsc::channel(ACCEPTED_QUEUE);
     let porter = Porter {
         tls: TlsAcceptor::from(tls),
         books,
+        patience,
         accepted,
         handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
         places: Arc::new(Semaphore::new(connections_max())),
@@ -67,6 +69,7 @@ fn connections_max() -> usize {
 struct Porter {
     tls: TlsAcceptor,
     books: Books,
+    patience: Patience,
     accepted: mpsc::Sender<Result<Connection, Infallible>>,
     handshakes: Arc<Semaphore>,
     places: Arc<Semaphore>,
@@ -183,7 +186,7 @@ impl Porter {
     ) {
         // Without it a beat waits for the answer to the one before; a socket that refuses is served all the same.
         let _ = stream.set_nodelay(true);
-        let stream = match timeout(HANDSHAKE_TIMEOUT, self.tls.accept(stream)).await {
+        let stream = match timeout(self.patience.handshake, self.tls.accept(stream)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return self.turn_away(from, error),
             Err(_) => return self.turn_away(from, "no handshake in time"),
@@ -194,7 +197,8 @@ impl Porter {
             Some(Some(place)) => Some(place),
             Some(None) => return self.turn_away(from, "too many connections of one machine"),
         };
-        let connection = Connection::new(stream, peer, self.books, (place, machine_place));
+        let connection =
+            Connection::new(stream, peer, self.books, self.patience.stranger, (place, machine_place));
         // An error means that the door has closed.
         let _ = self.accepted.send(Ok(connection)).await;
         drop(turn);

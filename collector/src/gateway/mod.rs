@@ -36,8 +36,8 @@ use crate::books::Books;
 use connection::Peer;
 use door::Door;
 use limits::{
-    DOWN_QUEUE, GOODBYE_TIME, HEADERS_LENGTH_MAX, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, STREAM_WINDOW,
-    STREAMS_MAX,
+    DOWN_QUEUE, GOODBYE_TIME, HEADERS_LENGTH_MAX, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, Patience,
+    STREAM_WINDOW, STREAMS_MAX,
 };
 use presence::Presence;
 
@@ -70,8 +70,19 @@ pub async fn serve(
     settings: watch::Receiver<Signed>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), GatewayError> {
+    serve_with(listener, books, presence, settings, Patience::default(), shutdown).await
+}
+
+async fn serve_with(
+    listener: TcpListener,
+    books: Books,
+    presence: Presence,
+    settings: watch::Receiver<Signed>,
+    patience: Patience,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), GatewayError> {
     let tls = tls::server_config(books.keys())?;
-    let door = Arc::new(Door::new(books.clone(), presence, settings));
+    let door = Arc::new(Door::new(books.clone(), presence, settings, patience));
     let mut by_itself = JoinSet::new();
     by_itself.spawn(rounds::bans(Arc::clone(&door)));
     by_itself.spawn(rounds::tidy(Arc::clone(&door)));
@@ -97,7 +108,7 @@ pub async fn serve(
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .add_service(health_service)
         .add_service(service)
-        .serve_with_incoming_shutdown(listener::connections(listener, tls, books), until);
+        .serve_with_incoming_shutdown(listener::connections(listener, tls, books, patience), until);
     let asked_to_end = closed.clone();
     let goodbye_is_over = async move {
         if closed.wait_for(|closing| *closing).await.is_err() {
