@@ -1,5 +1,3 @@
-//! Who is let in, and what is said to those who are not. Nothing is written for anyone who is refused.
-
 //! Who is let in, and what each who is not is told.
 
 use std::sync::Arc;

@@ -1,5 +1,3 @@
-//! What becomes of evidence. What is acknowledged is in the journal as it came, once.
-
 //! What becomes of evidence: appended once, acknowledged when durable, refused in words.
 
 use seatbeat_ledger::registry::Tip;

@@ -1,5 +1,3 @@
-//! How a conversation begins, goes on and ends. One stream a machine, and only while it is let in.
-
 //! Streams: welcome, beats, settings, bans, and the newer of two.
 
 use std::time::Duration;

@@ -1,5 +1,3 @@
-//! Evidence that is not the machine's own. It is refused by its reason, and never written.
-
 //! Evidence that is not what it has to be: what is refused, and what was good before it.
 
 use prost::Message as _;

@@ -1,5 +1,3 @@
-//! Connections of nobody in particular. They cost a moment and leave nothing behind.
-
 //! What is not the protocol on the agent door, and that it disturbs nobody.
 
 use std::net::SocketAddr;
