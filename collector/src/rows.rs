@@ -17,7 +17,7 @@ const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Free space below which nothing is written: sled that once met a full disk takes no more until it is opened again,
 /// and its file grows by half a MiB at a time.
-const ROOM_BYTES_MIN: u64 = 8 * 1024 * 1024;
+const ROOM_BYTES_MIN: u64 = 2 * 1024 * 1024;
 
 /// Sorts before every other key.
 const TALLY_KEY: &[u8] = b"\0tally";
