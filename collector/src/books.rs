@@ -15,7 +15,9 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::follower;
-use crate::journal::{self, AppendError, Appender, FileJournal, FileReader, JournalError, Position, WriterHandle};
+use crate::journal::{
+    self, AppendError, Appender, FileJournal, FileReader, JournalError, Position, WriterHandle,
+};
 use crate::keys::{Keys, KeysError};
 use crate::lookup::{Lookup, LookupError};
 use crate::snapshot;
@@ -78,6 +80,16 @@ pub enum BooksError {
     /// Nobody has set the store up.
     #[error("`{0}` holds no collector's books")]
     NotFounded(PathBuf),
+    /// Records that were folded before are gone.
+    #[error("the journal in `{folder}` ends at record {journal}, but a snapshot was taken of {snapshot}")]
+    Shortened {
+        /// The store.
+        folder: PathBuf,
+        /// How many records the journal holds.
+        journal: Position,
+        /// How many it held.
+        snapshot: Position,
+    },
     /// The vault belongs to other books.
     #[error("the keys in the vault of `{0}` are not those that its journal names")]
     ForeignVault(PathBuf),
@@ -170,7 +182,8 @@ impl Books {
         };
         let (appender, writer) = journal::start(Box::new(journal), committed);
         let books = Self { appender, fold, folded, reader, vault, lookup, keys, clock, alarms };
-        let end = BooksEnd { folder: folder.to_owned(), books: books.clone(), writer, follower, _store: store };
+        let end =
+            BooksEnd { folder: folder.to_owned(), books: books.clone(), writer, follower, _store: store };
         Ok((books, end))
     }
 
@@ -312,6 +325,14 @@ fn from_snapshot(folder: &Path, reader: &FileReader) -> Result<Fold, BooksError>
     let Some((position, newest_leaf, body)) = snapshot::load(folder).unwrap_or_default() else {
         return Ok(Fold::default());
     };
+    // A snapshot is taken of what is durable: nothing but a loss makes the journal shorter.
+    if position > reader.size() {
+        return Err(BooksError::Shortened {
+            folder: folder.to_owned(),
+            journal: reader.size(),
+            snapshot: position,
+        });
+    }
     let fits = position.0 > 0
         && reader
             .read_from(Position(position.0 - 1), 1)?
@@ -319,7 +340,10 @@ fn from_snapshot(folder: &Path, reader: &FileReader) -> Result<Fold, BooksError>
             .is_some_and(|(_, record)| leaf(record) == newest_leaf);
     let fold = postcard::from_bytes::<Fold>(&body).ok().filter(|fold| fits && fold.position() == position.0);
     if fold.is_none() {
-        tracing::warn!(position = position.0, "the snapshot does not fit the journal: folding from the start");
+        tracing::warn!(
+            position = position.0,
+            "the snapshot does not fit the journal: folding from the start"
+        );
     }
     Ok(fold.unwrap_or_default())
 }

@@ -111,12 +111,14 @@ impl Config {
         if self.grace_hours > 24 * 20 {
             return Some(("grace_hours", "is more than 20 days"));
         }
-        let intervals =
-            [("beat_interval_s", self.beat_interval_s, 1), ("report_interval_s", self.report_interval_s, 60), ("scan_interval_s", self.scan_interval_s, 1)];
-        intervals
-            .into_iter()
-            .find(|(_, value, least)| value < least || *value > 86_400 / 4)
-            .map(|(key, ..)| (key, "is out of range: at most 21600, so that every billing zone sees every day"))
+        let intervals = [
+            ("beat_interval_s", self.beat_interval_s, 1),
+            ("report_interval_s", self.report_interval_s, 60),
+            ("scan_interval_s", self.scan_interval_s, 1),
+        ];
+        intervals.into_iter().find(|(_, value, least)| value < least || *value > 86_400 / 4).map(
+            |(key, ..)| (key, "is out of range: at most 21600, so that every billing zone sees every day"),
+        )
     }
 
     /// What goes into tokens as the collector's address.
@@ -149,7 +151,10 @@ mod tests {
     fn unknown_keys_and_values_out_of_range_are_refused() {
         assert!(matches!(read("grace = 1"), Err(ConfigError::Parse { .. })));
         assert!(matches!(read("approve_on_day = 31"), Err(ConfigError::Value { key: "approve_on_day", .. })));
-        assert!(matches!(read("beat_interval_s = 0"), Err(ConfigError::Value { key: "beat_interval_s", .. })));
+        assert!(matches!(
+            read("beat_interval_s = 0"),
+            Err(ConfigError::Value { key: "beat_interval_s", .. })
+        ));
         let open = read("operator_listen = \"0.0.0.0:8080\"");
         assert!(matches!(open, Err(ConfigError::Value { key: "operator_listen", .. })));
     }

@@ -1,5 +1,5 @@
 //! Follows the journal and keeps the lookup rows up to date. Invariant: rows are written in journal order, after the
-//! records are durable; a lookup that fails stops being followed and raises an alarm, counts go on without it.
+//! records are durable; a lookup that fails raises an alarm and is tried again, counts go on without it.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, SyncSender, TrySendError};
@@ -17,6 +17,9 @@ use crate::lookup::{Lookup, LookupError, LookupRow};
 
 /// Records taken at once: the largest batch that the lookup takes.
 const BATCH: usize = 512;
+
+/// Name of the alarm while the rows are not kept up to date.
+const BEHIND: &str = "lookup";
 
 /// The running follower.
 pub struct Follower {
@@ -43,9 +46,9 @@ pub fn start(reader: FileReader, lookup: Arc<Lookup>, from: Position, alarms: Al
     let run = move || {
         let mut position = from;
         loop {
-            if let Err(error) = catch_up(&reader, &lookup, &mut position) {
-                alarms.raise("lookup", format!("search rows are not kept up to date: {error}"));
-                return;
+            match catch_up(&reader, &lookup, &mut position) {
+                Ok(()) => alarms.clear(BEHIND),
+                Err(error) => alarms.raise(BEHIND, format!("search rows are not kept up to date: {error}")),
             }
             if woken.recv().is_err() {
                 return;

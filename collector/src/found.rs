@@ -97,7 +97,8 @@ pub fn found(folder: &Path, config: &Config, policy: &str, clock: Clock) -> Resu
         .into_iter()
         .map(|fact| {
             let actor = "collector".to_owned();
-            JournalRecord { recorded_at_ms, actor, reason: "founded".to_owned(), fact: Some(fact) }.encode_to_vec()
+            JournalRecord { recorded_at_ms, actor, reason: "founded".to_owned(), fact: Some(fact) }
+                .encode_to_vec()
         })
         .collect();
     journal.append(&records)?;

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use prost::Message as _;
+use rustix::process::{Resource, Rlimit};
 use seatbeat_proto::signed::{Domain, sign};
 use seatbeat_proto::wire::{Settings, Signed};
 use tokio::net::TcpListener;
@@ -78,6 +79,7 @@ pub struct Running {
 /// # Errors
 /// When the configuration, the books or an address cannot be used.
 pub async fn start(folder: &Path, clock: Clock) -> Result<Running, ServeError> {
+    raise_descriptor_limit();
     let config = Config::read(&folder.join(Config::FILE))?;
     let agents = listen(config.agent_listen, "agents").await?;
     let operators = listen(config.operator_listen, "operators").await?;
@@ -141,6 +143,17 @@ impl Running {
     }
 }
 
+/// Each agent is a descriptor, and the usual soft limit is 1024: as many as the system lets the process have.
+fn raise_descriptor_limit() {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    if limit.current < limit.maximum || limit.maximum.is_none() {
+        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        if let Err(error) = rustix::process::setrlimit(Resource::Nofile, raised) {
+            tracing::debug!(%error, "the limit of open files stays as it is");
+        }
+    }
+}
+
 async fn listen(address: SocketAddr, door: &'static str) -> Result<TcpListener, ServeError> {
     TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, door, source })
 }
@@ -154,7 +167,11 @@ async fn ended(mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stop| *stop).await;
 }
 
-async fn jobs(closing: Closing, mut identity: Identity, stopped: impl Future<Output = ()>) -> Result<(), ServeError> {
+async fn jobs(
+    closing: Closing,
+    mut identity: Identity,
+    stopped: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
     let mut tick = tokio::time::interval(JOBS_EVERY);
     tokio::pin!(stopped);
     loop {

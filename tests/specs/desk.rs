@@ -239,6 +239,18 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     panic!("it never came to pass: {what}");
 }
 
+/// Says something that is shown with a failure, or with `--nocapture`.
+#[expect(clippy::print_stdout, reason = "the test harness captures it")]
+pub fn say(text: &str) {
+    println!("{text}");
+}
+
+/// Says that a test was skipped; where all have to run, that is a failure.
+pub fn skip(needs: &str, how: &str) {
+    assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "needs {needs} ({how})");
+    say(&format!("skipped: needs {needs} ({how})"));
+}
+
 /// A path as an argument.
 pub fn text(path: &Path) -> &str {
     path.to_str().expect("temporary paths are text")

@@ -10,7 +10,7 @@ use seatbeat_fleet::client::{Connection, Door};
 use seatbeat_fleet::machine::{Link, Machine};
 use seatbeat_fleet::seed::Seed;
 
-use crate::desk::{Desk, eventually, text};
+use crate::desk::{Desk, eventually, say, text};
 use crate::reporters::{exported, now, reporter};
 
 const MACHINES: usize = 8;
@@ -66,7 +66,7 @@ async fn drain(door: &Door, told: &Told) {
 #[test]
 fn nothing_acknowledged_is_lost_and_nothing_counted_twice_when_the_collector_is_killed() {
     let seed_number = std::env::var("SEATBEAT_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
-    println!("SEATBEAT_SEED={seed_number}");
+    say(&format!("SEATBEAT_SEED={seed_number}"));
     let mut seed = Seed::new(seed_number);
     let mut desk = Desk::open();
     let door = Door::of(&desk.customer_with_token("cus_a", "8")).expect("a token opens a door");
@@ -98,7 +98,7 @@ fn nothing_acknowledged_is_lost_and_nothing_counted_twice_when_the_collector_is_
             expected.insert((told.machine.id().to_string(), link.tip.sequence), 1);
         }
     }
-    println!("{} reports, {KILLS} kills", expected.len());
+    say(&format!("{} reports, {KILLS} kills", expected.len()));
     let period = desk.operator_json(&["usage"])["period"].as_str().expect("a period").to_owned();
     assert_eq!(exported(&desk, &period), expected);
     desk.kill();

@@ -174,6 +174,18 @@ fn a_damaged_journal_stops_the_start_and_is_named() {
 }
 
 #[test]
+fn a_journal_that_lost_its_end_stops_the_start() {
+    let mut desk = Desk::open();
+    desk.customer_with_token("cus_a", "1");
+    let said = start_after(&mut desk, |store| {
+        let segment = files_below(&store.join("journal")).remove(0);
+        let bytes = fs::read(&segment).expect("the segment is there");
+        fs::write(&segment, &bytes[..bytes.len() - 20]).expect("it can be written");
+    });
+    check(&said, &["ends at record", "snapshot"]);
+}
+
+#[test]
 fn a_damaged_snapshot_or_lookup_is_made_anew_and_nothing_is_lost() {
     let mut desk = Desk::open();
     desk.customer_with_token("cus_a", "7");

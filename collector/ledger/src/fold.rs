@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::calendar::Period;
 use crate::merkle::{Frontier, Hash};
 use crate::policy::Policy;
-use crate::record::{Entry as LedgerEntry, Event};
+use crate::record::{Entry as LedgerEntry, Event, Record};
 use crate::registry::{Machine, NewMachine, Operator, Refusal, Registry, Standing, Tip, Token};
 use crate::usage::{Usage, judge};
 
@@ -164,42 +164,51 @@ impl Fold {
     /// # Errors
     /// When the bytes are no record that this version understands; the state is as before then.
     pub fn apply(&mut self, bytes: &[u8]) -> Result<Verdict, FoldError> {
+        Ok(self.replay(bytes)?.0)
+    }
+
+    /// As [`Fold::apply`]; also gives what the record added to the count, if anything.
+    ///
+    /// # Errors
+    /// As [`Fold::apply`].
+    pub fn replay(&mut self, bytes: &[u8]) -> Result<(Verdict, Option<Record>), FoldError> {
         let position = self.position();
         let record =
             JournalRecord::decode(bytes).map_err(|source| FoldError::Undecodable { position, source })?;
-        let entry = Entry { position, record };
-        let verdict = match self.take(&entry) {
-            Ok(()) => Verdict::Taken,
-            Err(Stop::Refused(refusal)) => Verdict::Refused(refusal),
+        let (verdict, counted) = match self.take(&Entry { position, record }) {
+            Ok(counted) => (Verdict::Taken, counted),
+            Err(Stop::Refused(refusal)) => (Verdict::Refused(refusal), None),
             Err(Stop::Error(error)) => return Err(error),
         };
+        if let Some(record) = &counted {
+            self.usage.apply(record);
+        }
         self.log.append(bytes);
-        Ok(verdict)
+        Ok((verdict, counted))
     }
 
-    fn take(&mut self, entry: &Entry) -> Result<(), Stop> {
+    /// What the record adds to the count.
+    fn take(&mut self, entry: &Entry) -> Result<Option<Record>, Stop> {
         let at = entry.recorded_at()?;
         let fact = entry.record.fact.as_ref().ok_or(FoldError::UnknownFact(entry.position))?;
         match fact {
-            Fact::Founded(fact) => self.found(entry, fact),
-            Fact::PolicySet(fact) => self.set_policy(&fact.toml),
+            Fact::Founded(fact) => self.found(entry, fact)?,
+            Fact::PolicySet(fact) => self.set_policy(&fact.toml)?,
             Fact::CustomerAdded(fact) => {
                 let added = self.registry.customers.insert(entry.id("customer", &fact.customer)?);
-                refuse_unless(added, Refusal::Repeated)
+                refuse_unless(added, Refusal::Repeated)?;
             }
-            Fact::TokenCreated(fact) => self.create_token(entry, fact),
+            Fact::TokenCreated(fact) => self.create_token(entry, fact)?,
             Fact::TokenRevoked(fact) => {
                 let token = self.registry.tokens.get_mut(&entry.id("token", &fact.token)?);
                 token.ok_or(Refusal::UnknownToken)?.revoked = true;
-                Ok(())
             }
-            Fact::EnrolmentRequested(fact) => self.enrol(entry, fact, at),
-            Fact::EvidenceReceived(fact) => self.receive(entry, fact, at),
+            Fact::EnrolmentRequested(fact) => return self.enrol(entry, fact, at).map(Some),
+            Fact::EvidenceReceived(fact) => return self.receive(entry, fact, at),
             Fact::OperatorAdded(fact) => {
                 let token_hash = entry.bytes32("token_hash", &fact.token_hash)?;
                 let id = entry.id("operator", &fact.operator)?;
                 self.registry.operators.insert(id, Operator { token_hash, revoked: false });
-                Ok(())
             }
             Fact::OperatorRevoked(fact) => {
                 if let Some(operator) =
@@ -207,22 +216,20 @@ impl Fold {
                 {
                     operator.revoked = true;
                 }
-                Ok(())
             }
             Fact::MachineBanned(fact) => {
                 let machine = self.registry.machines.get_mut(&entry.id("machine", &fact.machine)?);
                 machine.ok_or(Refusal::UnknownMachine)?.banned = fact.banned;
-                Ok(())
             }
-            Fact::StatementSealed(fact) => self.seal(entry, fact, at),
-            Fact::OrderPlaced(fact) => self.place_order(entry, fact),
+            Fact::StatementSealed(fact) => self.seal(entry, fact, at)?,
+            Fact::OrderPlaced(fact) => self.place_order(entry, fact)?,
             metering => {
                 let record = convert::metering(entry, metering, at)?;
                 self.note(&record)?;
-                self.usage.apply_entry(&record);
-                Ok(())
+                return Ok(Some(Record::Entry(record)));
             }
         }
+        Ok(None)
     }
 
     fn found(&mut self, entry: &Entry, fact: &wire::Founded) -> Result<(), Stop> {
@@ -254,7 +261,12 @@ impl Fold {
         Ok(())
     }
 
-    fn enrol(&mut self, entry: &Entry, fact: &wire::EnrolmentRequested, at: Timestamp) -> Result<(), Stop> {
+    fn enrol(
+        &mut self,
+        entry: &Entry,
+        fact: &wire::EnrolmentRequested,
+        at: Timestamp,
+    ) -> Result<Record, Stop> {
         let signed = fact.claim.as_ref().ok_or_else(|| entry.invalid("claim", "it is missing"))?;
         let claim: wire::EnrolmentClaim = entry.decode(&signed.payload)?;
         let key = entry.bytes32("public_key", &claim.public_key)?;
@@ -263,15 +275,19 @@ impl Fold {
             key,
             token: entry.id("token", &claim.token)?,
             agent_version: claim.agent_version,
-            facts: claim.facts.map(Into::into),
+            facts: claim.facts.map(evidence::bounded).transpose().map_err(|_| Refusal::Malformed)?,
         };
         self.registry.enrol(&id, new, at)?;
         let customer = self.registry.machines[&id].customer.clone();
-        self.usage.apply_entry(&LedgerEntry::new(at, Event::MachineAssigned { machine: id, customer }));
-        Ok(())
+        Ok(Record::Entry(LedgerEntry::new(at, Event::MachineAssigned { machine: id, customer })))
     }
 
-    fn receive(&mut self, entry: &Entry, fact: &wire::EvidenceReceived, at: Timestamp) -> Result<(), Stop> {
+    fn receive(
+        &mut self,
+        entry: &Entry,
+        fact: &wire::EvidenceReceived,
+        at: Timestamp,
+    ) -> Result<Option<Record>, Stop> {
         let signed = fact.evidence.as_ref().ok_or(Refusal::Malformed)?;
         let evidence = Evidence::parse(&signed.payload, at).map_err(|_| Refusal::Malformed)?;
         let mut machine = self.registry.machines.get_mut(&evidence.machine).ok_or(Refusal::UnknownMachine)?;
@@ -285,22 +301,21 @@ impl Fold {
             Standing::Fork | Standing::Earlier if fact.forked => {
                 machine.flags.insert(FORKED_SPOOL.to_owned(), at);
                 self.note_fork(entry, &evidence, fact.fork_of_ms)?;
-                let Some(known) = self.registry.machines.get_mut(&evidence.machine) else { return Ok(()) };
-                machine = known;
+                machine = self.registry.machines.get_mut(&evidence.machine).ok_or(Refusal::UnknownMachine)?;
             }
             Standing::Tip | Standing::Earlier => return Err(Refusal::Repeated.into()),
             Standing::Fork | Standing::Broken => return Err(Refusal::BrokenChain.into()),
         }
-        match evidence.body {
+        Ok(match evidence.body {
             Body::Report(report) => {
                 machine.remember(*report.seen);
-                self.usage.apply_report(&report.record);
+                Some(Record::Report(report.record))
             }
             Body::OrderResult { order, done } => {
-                self.settle_order(&evidence.machine, &order, done, evidence.observed_at);
+                let event = self.switched(&evidence.machine, &order, done);
+                event.map(|event| Record::Entry(LedgerEntry::new(evidence.observed_at, event)))
             }
-        }
-        Ok(())
+        })
     }
 
     /// Both sides of a fork are flagged, as far as they were accepted.
@@ -316,18 +331,14 @@ impl Fold {
     }
 
     /// A machine's signed word that it carried out an order switches the product for the count.
-    fn settle_order(&mut self, machine: &MachineId, order: &OrderId, done: bool, at: Timestamp) {
-        let Some(order) = self.orders.get(order).filter(|order| order.machine == *machine && done) else {
-            return;
-        };
-        let Some(product) = order.product.clone() else { return };
-        let machine = machine.clone();
-        let event = match wire::Action::try_from(order.action) {
-            Ok(wire::Action::SwitchOff) => Event::SwitchedOff { machine, product },
-            Ok(wire::Action::SwitchOn) => Event::SwitchedOn { machine, product },
-            _ => return,
-        };
-        self.usage.apply_entry(&LedgerEntry::new(at, event));
+    fn switched(&self, machine: &MachineId, order: &OrderId, done: bool) -> Option<Event> {
+        let order = self.orders.get(order).filter(|order| order.machine == *machine && done)?;
+        let (machine, product) = (machine.clone(), order.product.clone()?);
+        match wire::Action::try_from(order.action) {
+            Ok(wire::Action::SwitchOff) => Some(Event::SwitchedOff { machine, product }),
+            Ok(wire::Action::SwitchOn) => Some(Event::SwitchedOn { machine, product }),
+            _ => None,
+        }
     }
 
     fn place_order(&mut self, entry: &Entry, fact: &wire::OrderPlaced) -> Result<(), Stop> {
@@ -460,5 +471,7 @@ fn refuse_unless(holds: bool, refusal: Refusal) -> Result<(), Stop> {
     if holds { Ok(()) } else { Err(Stop::Refused(refusal)) }
 }
 
+#[cfg(test)]
+mod replay_tests;
 #[cfg(test)]
 mod tests;

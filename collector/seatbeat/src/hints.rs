@@ -167,6 +167,10 @@ fn books(error: &BooksError) -> Option<String> {
         BooksError::ForeignVault(_) => {
             Some("journal and vault belong together: restore both from the same backup".to_owned())
         }
+        BooksError::Shortened { .. } => Some(
+            "restore the journal; where that cannot be, set the files `snapshot` and `snapshot.previous` aside: the agents send again what they kept"
+                .to_owned(),
+        ),
         BooksError::Fold(_) => Some("start the version that wrote this store, or a later one".to_owned()),
         BooksError::Lookup(_) => None,
     }

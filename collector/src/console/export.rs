@@ -2,11 +2,11 @@
 //! the sealed statement names; of a period that is not sealed, all that are known.
 
 use seatbeat_ledger::calendar::Period;
+use seatbeat_ledger::fold::Fold;
 use tokio::sync::mpsc;
 
 use super::Console;
 use super::fault::Fault;
-use super::records::Replay;
 use crate::books::Books;
 use crate::journal::Position;
 
@@ -65,10 +65,10 @@ impl<E: Into<Fault>> From<E> for Stopped {
 
 fn write(books: &Books, cut: u64, sender: &mpsc::Sender<Result<Chunk, Fault>>) -> Result<(), Stopped> {
     let send = |chunk| sender.blocking_send(Ok(chunk)).map_err(|_| Stopped::Gone);
-    let mut replay = Replay::default();
+    let mut fold = Fold::default();
     let mut lines = String::new();
-    while replay.fold().position() < cut {
-        let from = Position(replay.fold().position());
+    while fold.position() < cut {
+        let from = Position(fold.position());
         let left = usize::try_from(cut - from.0).unwrap_or(BATCH).min(BATCH);
         let batch = books.records(from, left)?;
         if batch.is_empty() {
@@ -77,7 +77,7 @@ fn write(books: &Books, cut: u64, sender: &mpsc::Sender<Result<Chunk, Fault>>) -
             );
         }
         for (_, record) in batch {
-            let Some(counted) = replay.take(&record)? else { continue };
+            let (_, Some(counted)) = fold.replay(&record)? else { continue };
             lines.push_str(&counted.to_json_line());
             lines.push('\n');
             if lines.len() >= CHUNK_LENGTH {
@@ -88,5 +88,5 @@ fn write(books: &Books, cut: u64, sender: &mpsc::Sender<Result<Chunk, Fault>>) -
     if !lines.is_empty() {
         send(Chunk::Records(lines))?;
     }
-    send(Chunk::Policy(replay.fold().policy().unwrap_or_default().to_owned()))
+    send(Chunk::Policy(fold.policy().unwrap_or_default().to_owned()))
 }

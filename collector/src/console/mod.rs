@@ -24,7 +24,6 @@ pub mod command;
 pub mod export;
 pub mod fault;
 pub mod query;
-pub mod records;
 pub mod rows;
 mod service;
 pub mod wire_machines;

@@ -6,23 +6,18 @@ use std::net::IpAddr;
 use ed25519_dalek::VerifyingKey;
 use prost::Message as _;
 use seatbeat_ledger::fold::Fold;
+use seatbeat_ledger::fold::evidence::bounded;
 use seatbeat_ledger::registry::Refusal;
 use seatbeat_proto::ids::{IdError, MachineId, TokenId};
 use seatbeat_proto::signed::{BadSignature, Domain, hash, public_key, verify};
 use seatbeat_proto::token::SECRET_LENGTH;
 use seatbeat_proto::wire::journal_record::Fact;
-use seatbeat_proto::wire::{EnrolRequest, EnrolResponse, EnrolmentClaim, EnrolmentRequested, Facts, Signed};
+use seatbeat_proto::wire::{EnrolRequest, EnrolResponse, EnrolmentClaim, EnrolmentRequested, Signed};
 use tonic::Status;
 
 use super::door::{Door, HOST_NAME_LENGTH_MAX, is_host_name};
 
-/// Longest hash of a fact, in bytes; agents send 16.
-const FACT_LENGTH_MAX: usize = 32;
-
-/// Most network addresses among the facts.
-const MACS_MAX: usize = 64;
-
-/// Longest version and system name, in bytes.
+/// Longest version, in bytes.
 const WORD_LENGTH_MAX: usize = 64;
 
 /// Who asks to be let in, with whose token.
@@ -110,7 +105,7 @@ impl Asker {
         if claim.agent_version.len() > WORD_LENGTH_MAX {
             return Err(Malformed::TooLong("agent_version"));
         }
-        claim.facts.as_ref().map_or(Ok(()), check_facts)?;
+        claim.facts.clone().map(bounded).transpose().map_err(|_| Malformed::TooLong("facts"))?;
         if !is_host_name(&host_name) {
             return Err(Malformed::HostName);
         }
@@ -122,21 +117,6 @@ impl Asker {
             host_name,
         })
     }
-}
-
-fn check_facts(facts: &Facts) -> Result<(), Malformed> {
-    let hashes = [
-        &facts.smbios_uuid,
-        &facts.system_serial,
-        &facts.board_serial,
-        &facts.disk_serial,
-        &facts.os_id,
-        &facts.host_name,
-    ];
-    let fits = hashes.into_iter().chain(&facts.macs).all(|fact| fact.len() <= FACT_LENGTH_MAX)
-        && facts.macs.len() <= MACS_MAX
-        && facts.os.len() <= WORD_LENGTH_MAX;
-    if fits { Ok(()) } else { Err(Malformed::TooLong("facts")) }
 }
 
 /// Whether the asker has the token's secret. An unknown id and a wrong secret are told the same.
@@ -181,6 +161,7 @@ mod tests {
     use tonic::Code;
 
     use super::*;
+    use seatbeat_proto::wire::Facts;
 
     fn request() -> (EnrolmentClaim, EnrolRequest) {
         let key = new_key();

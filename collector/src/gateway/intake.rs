@@ -8,12 +8,14 @@ use std::time::Duration;
 use ed25519_dalek::VerifyingKey;
 use prost::Message as _;
 use seatbeat_ledger::fold::Fold;
-use seatbeat_ledger::fold::evidence::Evidence;
+use seatbeat_ledger::fold::evidence::{Body as Said, Evidence};
 use seatbeat_ledger::registry::Tip;
+use seatbeat_ledger::usage::judge;
 use seatbeat_proto::ids::{MachineId, SpoolId};
+use seatbeat_proto::instant;
 use seatbeat_proto::wire::collector_message::Body;
 use seatbeat_proto::wire::journal_record::Fact;
-use seatbeat_proto::wire::{self, Ack, EvidenceReceived, JournalRecord, Refusal, Signed};
+use seatbeat_proto::wire::{Ack, EvidenceReceived, JournalRecord, Refusal, Signed};
 use tokio::time::{Instant, sleep};
 use tonic::Status;
 
@@ -129,19 +131,22 @@ impl Intake {
         Ok(())
     }
 
-    /// When the evidence at a position was observed; 0 when it is none.
+    /// When the report at a position was observed; 0 when it is none, or one that is not accepted.
     fn observed_at_ms(&self, position: Position) -> Result<i64, Status> {
         let records = self.door.books.records(position, 1).map_err(|error| {
             tracing::warn!(%error, "the journal cannot be read: a fork is not taken");
             Status::unavailable("the collector's journal cannot be read: connect again later")
         })?;
-        let record = records.first().and_then(|(_, record)| JournalRecord::decode(record.as_slice()).ok());
-        let Some(Fact::EvidenceReceived(received)) = record.and_then(|record| record.fact) else {
-            return Ok(0);
-        };
-        let evidence =
-            received.evidence.and_then(|signed| wire::Evidence::decode(signed.payload.as_slice()).ok());
-        Ok(evidence.map_or(0, |evidence| evidence.observed_at_ms))
+        let accepted = records.first().and_then(|(_, record)| {
+            let record = JournalRecord::decode(record.as_slice()).ok()?;
+            let received_at = instant::from_ms(record.recorded_at_ms).ok()?;
+            let Some(Fact::EvidenceReceived(received)) = record.fact else { return None };
+            match Evidence::parse(&received.evidence?.payload, received_at).ok()?.body {
+                Said::Report(report) if judge(&report.record).is_ok() => Some(report.record.observed_at),
+                _ => None,
+            }
+        });
+        Ok(accepted.map_or(0, instant::to_ms))
     }
 
     /// Writes what is planned and says what came of it.

@@ -330,7 +330,10 @@ impl Closing {
                 Ok(()) => self.books.alarms().clear("statements-folder"),
                 Err(error) => self.books.alarms().raise(
                     "statements-folder",
-                    format!("a sealed statement could not be dropped in `{}`: {error}", self.folder.display()),
+                    format!(
+                        "a sealed statement could not be dropped in `{}`: {error}",
+                        self.folder.display()
+                    ),
                 ),
             }
         }
@@ -339,7 +342,10 @@ impl Closing {
 
 /// A distributor's name as part of a file name.
 fn file_name(distributor: &str) -> String {
-    distributor.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '_' }).collect()
+    distributor
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '_' })
+        .collect()
 }
 
 fn policy(fold: &Fold) -> Result<Policy, CloseError> {

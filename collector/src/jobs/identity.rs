@@ -44,16 +44,30 @@ impl Identity {
 fn record(decision: &Decision, at_ms: i64) -> (String, Fact) {
     match decision {
         Decision::Merge { kept, absorbed, facts } => (
-            format!("{facts} strong hardware facts are equal and {absorbed} was silent before {kept} enrolled"),
-            Fact::MachinesMerged(MachinesMerged { kept: kept.to_string(), absorbed: absorbed.to_string(), at_ms }),
+            format!(
+                "{facts} strong hardware facts are equal and {absorbed} was silent before {kept} enrolled"
+            ),
+            Fact::MachinesMerged(MachinesMerged {
+                kept: kept.to_string(),
+                absorbed: absorbed.to_string(),
+                at_ms,
+            }),
         ),
         Decision::Split { kept, absorbed } => (
             format!("{absorbed} reports again beside {kept}"),
-            Fact::MachinesSplit(MachinesSplit { kept: kept.to_string(), absorbed: absorbed.to_string(), at_ms }),
+            Fact::MachinesSplit(MachinesSplit {
+                kept: kept.to_string(),
+                absorbed: absorbed.to_string(),
+                at_ms,
+            }),
         ),
         Decision::Flag { machine, flag, like } => (
             format!("its facts are like those of {like}"),
-            Fact::MachineFlagged(MachineFlagged { machine: machine.to_string(), flag: (*flag).to_owned(), at_ms }),
+            Fact::MachineFlagged(MachineFlagged {
+                machine: machine.to_string(),
+                flag: (*flag).to_owned(),
+                at_ms,
+            }),
         ),
     }
 }

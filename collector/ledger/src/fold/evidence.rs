@@ -9,13 +9,19 @@ use seatbeat_proto::signed::hash;
 use seatbeat_proto::wire::{self, evidence};
 
 use crate::record::{self, SEQUENCE_MAX, Sighting, State};
-use crate::registry::{LastReport, Product, Seen};
+use crate::registry::{Facts, LastReport, Product, Seen};
 
 /// Most products in one report: five times what one machine was ever seen to have of one vendor.
 pub const PRODUCTS_MAX: usize = 200;
 
 /// Longest text in a report, in bytes: versions and signals are short.
 pub const TEXT_LENGTH_MAX: usize = 512;
+
+/// Longest hashed fact in bytes: it is cut to 16 where it is made.
+pub const FACT_LENGTH_MAX: usize = 32;
+
+/// Most network addresses among the facts: servers have some ten.
+pub const MACS_MAX: usize = 64;
 
 /// One link of a machine's chain.
 #[derive(Debug, Clone, PartialEq)]
@@ -93,6 +99,9 @@ pub enum EvidenceError {
     /// More products than a machine can have.
     #[error("the report lists {0} products, more than {PRODUCTS_MAX}")]
     TooMany(usize),
+    /// Facts that no machine has.
+    #[error("the machine's facts are longer or more than they can be")]
+    Facts,
     /// A text is too long.
     #[error("a text of the report has {0} bytes, more than {TEXT_LENGTH_MAX}")]
     TextTooLong(usize),
@@ -123,7 +132,7 @@ impl Evidence {
                     products: products.iter().map(counted).collect(),
                 };
                 let last = LastReport { observed_at, received_at, products };
-                let facts = report.facts.map(Into::into);
+                let facts = report.facts.map(bounded).transpose()?;
                 let seen = Box::new(Seen { agent_version: short(report.agent_version)?, facts, last });
                 Body::Report(Report { record, seen })
             }
@@ -173,6 +182,26 @@ fn products(found: Vec<wire::FoundProduct>) -> Result<Vec<Product>, EvidenceErro
         });
     }
     Ok(products)
+}
+
+/// Facts as they are kept, when none is longer than a hash.
+///
+/// # Errors
+/// When one is.
+pub fn bounded(facts: wire::Facts) -> Result<Facts, EvidenceError> {
+    let single = [
+        &facts.smbios_uuid,
+        &facts.system_serial,
+        &facts.board_serial,
+        &facts.disk_serial,
+        &facts.os_id,
+        &facts.host_name,
+    ];
+    let longest = single.into_iter().chain(&facts.macs).map(Vec::len).max().unwrap_or(0);
+    if longest > FACT_LENGTH_MAX || facts.macs.len() > MACS_MAX || facts.os.len() > FACT_LENGTH_MAX {
+        return Err(EvidenceError::Facts);
+    }
+    Ok(facts.into())
 }
 
 fn counted(product: &Product) -> (ProductId, Sighting) {

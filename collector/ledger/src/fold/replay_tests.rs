@@ -1,12 +1,12 @@
-//! The export against the fold: every kind of fact, and the same usage from both.
+//! What a replay gives out against what the fold counted: every kind of fact, and the same usage from both.
 
 use ed25519_dalek::SigningKey;
-use seatbeat_ledger::calendar::Zone;
-use seatbeat_ledger::record_set::RecordSet;
 use seatbeat_proto::signed::{Domain, hash, new_key, sign};
-use seatbeat_proto::wire::evidence;
+use seatbeat_proto::wire::{Action, evidence};
 
 use super::*;
+use crate::calendar::Zone;
+use crate::record_set::RecordSet;
 
 const START_MS: i64 = 1_790_000_000_000;
 
@@ -163,18 +163,18 @@ fn journal() -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn the_export_amounts_to_what_the_fold_counted() {
-    let mut replay = Replay::default();
+fn a_replay_gives_out_what_the_fold_counted() {
+    let mut fold = Fold::default();
     let mut lines = String::new();
     for record in journal() {
-        if let Some(counted) = replay.take(&record).unwrap() {
+        if let (_, Some(counted)) = fold.replay(&record).unwrap() {
             lines.push_str(&counted.to_json_line());
             lines.push('\n');
         }
     }
     let records = Record::parse_jsonl(&lines).unwrap();
     let zone = Zone::named("Europe/Berlin").unwrap();
-    assert_eq!(RecordSet::new(records, None).usage(&zone), *replay.fold().usage());
+    assert_eq!(RecordSet::new(records, None).usage(&zone), *fold.usage());
     for kind in [
         "report",
         "switched_off",
