@@ -11,7 +11,7 @@ use super::random::Random;
 use super::{Case, generate, ledger, oracle};
 
 /// As many as fit a debug build's patience.
-const SEEDS: u64 = 150;
+const SEEDS: u64 = 250;
 
 fn seeds() -> impl Iterator<Item = u64> {
     let number = |name| std::env::var(name).ok().map(|text| text.parse().expect("a whole number"));

@@ -6,39 +6,10 @@ use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use serde_json::{Value, json};
 
+use super::places::PLACES;
 use super::policies::{PRODUCTS, SKUS};
 use super::random::Random;
 use super::{Case, oracle};
-
-/// Zones with a period in which their clocks do something, or nothing.
-const PLACES: [(&str, &str); 26] = [
-    ("UTC", "2026-10"),
-    ("UTC", "2028-02"),
-    ("Europe/Berlin", "2026-10"),
-    ("Europe/Berlin", "2026-03"),
-    ("Europe/Berlin", "2027-01"),
-    ("America/New_York", "2026-11"),
-    ("America/New_York", "2026-03"),
-    ("Australia/Lord_Howe", "2026-10"),
-    ("Australia/Lord_Howe", "2026-04"),
-    ("America/Sao_Paulo", "2018-11"),
-    ("America/Sao_Paulo", "2018-02"),
-    ("America/Sao_Paulo", "2026-02"),
-    ("Pacific/Apia", "2012-01"),
-    ("Pacific/Apia", "2026-04"),
-    ("Africa/Cairo", "2026-04"),
-    ("Africa/Cairo", "2026-10"),
-    ("America/Havana", "2026-11"),
-    ("America/Havana", "2026-03"),
-    ("America/St_Johns", "2010-11"),
-    ("America/St_Johns", "2011-03"),
-    ("Asia/Beirut", "2026-03"),
-    ("Asia/Kathmandu", "2026-12"),
-    ("Atlantic/Azores", "2026-10"),
-    ("Africa/Casablanca", "2026-03"),
-    ("Pacific/Kiritimati", "2026-01"),
-    ("Asia/Kolkata", "2026-02"),
-];
 
 const CUSTOMERS: [&str; 3] = ["cus_acme", "cus_bell", "cus_core"];
 const FLAGS: [&str; 4] = ["pool", "possible_clone", "possible_same_machine", "key_in_two_places"];
@@ -136,6 +107,14 @@ impl Fleet {
         for _ in 0..12 {
             let day = if random.chance(70) { *random.pick(&month) } else { *random.pick(&days) };
             instants.push(edge(&mut random, &zone, day));
+        }
+        let (from, until) =
+            (*instants.iter().min().expect("instants"), *instants.iter().max().expect("instants"));
+        let change = zone.following(from).next().filter(|change| change.timestamp() < until);
+        if let Some(change) = change.filter(|_| random.chance(50)) {
+            for beside in [0, 29, -29] {
+                instants.push(change.timestamp() + SignedDuration::from_mins(beside));
+            }
         }
         Fleet {
             random,
@@ -309,12 +288,20 @@ impl Fleet {
         while self.random.chance(65) {
             let kind = *self.random.pick(&["switched_off", "switched_off", "switched_on"]);
             let (at, machine, product) = (self.at(), self.machine(), self.product());
-            self.note(kind, at, json!({"machine": machine, "product": product}));
+            let fields = json!({"machine": machine, "product": product});
+            self.note(kind, at, fields.clone());
+            if self.random.chance(25) {
+                self.note("switched_on", at, fields);
+            }
         }
         while self.random.chance(60) {
             let kind = *self.random.pick(&["licence_suspended", "licence_suspended", "licence_resumed"]);
             let (at, customer, sku) = (self.at(), self.customer(), self.sku());
-            self.note(kind, at, json!({"customer": customer, "sku": sku}));
+            let fields = json!({"customer": customer, "sku": sku});
+            self.note(kind, at, fields.clone());
+            if self.random.chance(25) {
+                self.note("licence_resumed", at, fields);
+            }
         }
         while self.random.chance(25) {
             let (at, machine) = (self.at(), self.machine());
@@ -370,6 +357,9 @@ impl Fleet {
                     let at: Timestamp = at.parse().expect("an instant");
                     record[field] = json!(self.spelled(at));
                 }
+            }
+            if record["type"] != "report" && record.get("recorded_at").is_none() {
+                record["recorded_at"] = record["at"].clone();
             }
             if record["type"] == "report" {
                 if self.random.chance(60) {

@@ -6,6 +6,7 @@ mod differential;
 mod generate;
 mod oracle;
 mod page;
+mod places;
 mod policies;
 mod random;
 
