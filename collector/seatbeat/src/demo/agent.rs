@@ -68,6 +68,10 @@ impl Agent {
 
 impl Drop for Agent {
     fn drop(&mut self) {
+        // Once it is known to have ended its id may be another's.
+        if !matches!(self.0.try_wait(), Ok(None)) {
+            return;
+        }
         #[cfg(unix)]
         {
             let pid = rustix::process::Pid::from_child(&self.0);
