@@ -14,11 +14,16 @@ use crate::desk::{Desk, eventually, say, text};
 use crate::reporters::{exported, now, reporter};
 
 const MACHINES: usize = 8;
-const KILLS: u32 = 20;
+const KILLS_DEFAULT: u64 = 20;
 /// Longest time between two kills.
 const UPTIME_MS_MAX: u64 = 400;
 /// Reports a machine makes while the collector is killed; the chain goes on until the kills are over.
 const LINKS_MAX: i64 = 20_000;
+
+/// A number from the environment, so that a run can be repeated or be longer.
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
 
 /// What one machine did: its whole chain, and how much of it was acknowledged.
 struct Told {
@@ -65,7 +70,7 @@ async fn drain(door: &Door, told: &Told) {
 
 #[test]
 fn nothing_acknowledged_is_lost_and_nothing_counted_twice_when_the_collector_is_killed() {
-    let seed_number = std::env::var("SEATBEAT_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    let (seed_number, kills) = (setting("SEATBEAT_SEED", 1), setting("SEATBEAT_KILLS", KILLS_DEFAULT));
     say(&format!("SEATBEAT_SEED={seed_number}"));
     let mut seed = Seed::new(seed_number);
     let mut desk = Desk::open();
@@ -82,7 +87,7 @@ fn nothing_acknowledged_is_lost_and_nothing_counted_twice_when_the_collector_is_
             runtime.spawn(report_on(door, machine, began, stop))
         })
         .collect();
-    for _ in 0..KILLS {
+    for _ in 0..kills {
         std::thread::sleep(Duration::from_millis(20 + seed.below(UPTIME_MS_MAX)));
         desk.kill();
         desk.start();
@@ -98,7 +103,7 @@ fn nothing_acknowledged_is_lost_and_nothing_counted_twice_when_the_collector_is_
             expected.insert((told.machine.id().to_string(), link.tip.sequence), 1);
         }
     }
-    say(&format!("{} reports, {KILLS} kills", expected.len()));
+    say(&format!("{} reports, {kills} kills", expected.len()));
     let period = desk.operator_json(&["usage"])["period"].as_str().expect("a period").to_owned();
     assert_eq!(exported(&desk, &period), expected);
     desk.kill();
@@ -122,7 +127,7 @@ fn an_agent_that_is_killed_goes_on_with_its_chain() {
         assert!(spools.len() <= 1, "the chain was broken: {spools:?}");
         spools.first().and_then(|spool| spool["sequence"].as_u64()).unwrap_or(0)
     };
-    for run in 1..=u64::from(KILLS) {
+    for run in 1..=setting("SEATBEAT_KILLS", KILLS_DEFAULT) {
         let agent = desk.run_agent(&state, &[]);
         // Each start makes a report.
         eventually("the agent's report arrives", || (sequence(&desk) >= run).then_some(()));
