@@ -54,14 +54,19 @@ pub enum Decision {
 /// Everything that the known machines' facts call for and that is not on record yet, for the machines that were let
 /// in after `since`, and for those that were absorbed and report again.
 pub fn decisions(registry: &Registry, since: Timestamp) -> BTreeSet<Decision> {
-    let index = Index::of(registry);
     let mut found = BTreeSet::new();
-    for (id, machine) in registry.machines_after(None) {
-        if machine.enrolled_at > since && is_live(machine) {
+    let is_new = |machine: &Machine| machine.enrolled_at > since && is_live(machine);
+    let mut new = registry.machines_after(None).filter(|(_, machine)| is_new(machine)).peekable();
+    // The index is over all machines: it is made only where there is somebody to look up.
+    if new.peek().is_some() {
+        let index = Index::of(registry);
+        for (id, machine) in new {
             for peer in index.alike(id, machine) {
                 found.extend(compare(&index, (id, machine), peer));
             }
         }
+    }
+    for (id, machine) in registry.machines_after(None) {
         if let Some((kept, merged_at)) = &machine.absorbed_into
             && machine.last.as_ref().is_some_and(|last| last.received_at > *merged_at)
         {
