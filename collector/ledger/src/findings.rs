@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use seatbeat_proto::ids::{CustomerId, MachineId, ProductId};
 
+use crate::attendance::Span;
 use crate::calendar::{Day, UsageDay};
-use crate::evidence::Span;
 use crate::machines::{Machine, Names};
 use crate::record::{POOL_FLAG, Sku};
 use crate::statement::{Blocker, Flag};
@@ -71,9 +71,9 @@ impl Findings {
         range: DayRange,
     ) {
         let retired = facts.retired.first().map(|at| usage.zone().usage_day(*at));
-        for (day, _) in facts.evidence.days(range.first, range.end) {
-            for product in facts.evidence.products() {
-                let Some(active) = facts.evidence.active(product, day) else { continue };
+        for (day, _) in facts.attendance.days(range.first, range.end) {
+            for product in facts.attendance.products() {
+                let Some(active) = facts.attendance.active(product, day) else { continue };
                 if retired.is_some_and(|retired| retired < day) {
                     self.flags.insert(Flag::of_machine("active_after_retirement", machine));
                 }
@@ -97,7 +97,7 @@ impl Findings {
             self.rejected.insert(rejected.clone());
         }
         for machine in machines {
-            if machine.facts.evidence.days(range.first, range.end).next().is_some() {
+            if machine.facts.attendance.days(range.first, range.end).next().is_some() {
                 silent.remove(&machine.id);
             }
         }
@@ -126,7 +126,7 @@ impl Findings {
 /// Whether two of these agents have spans of reports in the period that share an instant.
 fn were_both_alive(agents: &[&MachineFacts], range: DayRange) -> bool {
     let span = |facts: &&MachineFacts| {
-        facts.evidence.days(range.first, range.end).map(|(_, reports)| reports).reduce(Span::join)
+        facts.attendance.days(range.first, range.end).map(|(_, reports)| reports).reduce(Span::join)
     };
     let mut spans: Vec<Span> = agents.iter().filter_map(span).collect();
     spans.sort_by_key(|span| (span.first, span.last));

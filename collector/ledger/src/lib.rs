@@ -2,13 +2,13 @@
 //! Invariant: the same set of records gives the same bytes, whatever their order, on any machine, at any later
 //! time. No floats, no clock, no I/O; collections are ordered; arithmetic is exact or refused.
 
+pub mod attendance;
 pub mod body;
 pub mod calendar;
 pub mod checkpoint;
 pub mod close;
 pub mod corrections;
 pub mod currency;
-pub mod evidence;
 pub mod findings;
 pub mod fold;
 pub mod identity;

@@ -36,7 +36,7 @@ pub struct MachineDay {
 pub fn machine_day(usage: &Usage, policy: &Policy, facts: &MachineFacts, day: &UsageDay) -> MachineDay {
     let mut found = MachineDay::default();
     let mut products = BTreeMap::new();
-    for product in facts.evidence.products() {
+    for product in facts.attendance.products() {
         match presence(facts, product, day, policy.presume_days) {
             Presence::Confirmed => _ = products.insert(product.clone(), true),
             Presence::Presumed => _ = products.insert(product.clone(), false),

@@ -22,19 +22,19 @@ pub enum Presence {
 
 /// Whether the machine uses the product on that day.
 pub fn presence(facts: &MachineFacts, product: &ProductId, day: &UsageDay, presume_days: u32) -> Presence {
-    let evidence = &facts.evidence;
-    if evidence.active(product, day.day).is_some() {
+    let attendance = &facts.attendance;
+    if attendance.active(product, day.day).is_some() {
         return Presence::Confirmed;
     }
-    if evidence.settled(product, day.day).is_some() {
+    if attendance.settled(product, day.day).is_some() {
         return Presence::Absent;
     }
-    let Some((settled_day, settled_at)) = evidence.settled_before(product, day.day) else {
+    let Some((settled_day, settled_at)) = attendance.settled_before(product, day.day) else {
         return Presence::Absent;
     };
     // An active report settles too, so the last active one is the last settling one or a report tied with it.
     let ended_active =
-        evidence.active(product, settled_day).is_some_and(|reports| reports.last == settled_at);
+        attendance.active(product, settled_day).is_some_and(|reports| reports.last == settled_at);
     if !ended_active || is_ended(facts, product, settled_at, day.first) {
         return Presence::Absent;
     }

@@ -129,7 +129,7 @@ fn was_counted_before(
     period: Period,
     is_alike: impl Fn(&Sku) -> bool,
 ) -> bool {
-    let Some(mut day) = facts.evidence.first_active_day() else { return false };
+    let Some(mut day) = facts.attendance.first_active_day() else { return false };
     while day < period.first_day() {
         if let Some(bounds) = usage.zone().usage_day_of(day)
             && machine_day(usage, policy, facts, &bounds).seats.keys().any(&is_alike)

@@ -11,8 +11,8 @@ use jiff::{SignedDuration, Timestamp};
 use seatbeat_proto::ids::{CustomerId, MachineId, ProductId, SpoolId};
 use serde::{Deserialize, Serialize};
 
+use crate::attendance::Attendance;
 use crate::calendar::{Day, Period, Zone};
-use crate::evidence::Evidence;
 use crate::record::{Entry, Event, POOL_FLAG, Record, Report, Sku};
 
 /// A machine's clock may be this far ahead of the collector's.
@@ -86,7 +86,7 @@ pub enum Bond {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MachineFacts {
     /// What its reports amount to.
-    pub evidence: Evidence,
+    pub attendance: Attendance,
     /// Its owners over time.
     pub assigned: BTreeSet<(Timestamp, CustomerId)>,
     /// When it was retired.
@@ -102,7 +102,7 @@ pub struct MachineFacts {
 impl MachineFacts {
     /// Takes in what is known of another agent on the same machine.
     pub fn absorb(&mut self, other: &Self) {
-        self.evidence.absorb(&other.evidence);
+        self.attendance.absorb(&other.attendance);
         self.assigned.extend(other.assigned.iter().cloned());
         self.retired.extend(&other.retired);
         self.flagged.extend(other.flagged.iter().cloned());
@@ -179,7 +179,7 @@ impl Usage {
         match judge(report) {
             Ok(()) => {
                 let day = self.zone.usage_day(report.observed_at);
-                self.machine(&report.machine).evidence.add(day, report.observed_at, &report.products);
+                self.machine(&report.machine).attendance.add(day, report.observed_at, &report.products);
             }
             Err(reason) => {
                 let day = self.zone.usage_day(report.received_at);

@@ -43,7 +43,7 @@ impl Span {
 
 /// The accepted reports of one machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Evidence {
+pub struct Attendance {
     days: BTreeMap<Day, Span>,
     active: BTreeMap<ProductId, ActiveDays>,
     untold: BTreeMap<Day, UntoldDay>,
@@ -67,7 +67,7 @@ struct UntoldDay {
     sets: BTreeSet<(BTreeSet<ProductId>, Timestamp)>,
 }
 
-impl Evidence {
+impl Attendance {
     /// Takes an accepted report into its usage day.
     pub fn add(&mut self, day: Day, observed_at: Timestamp, products: &BTreeMap<ProductId, Sighting>) {
         let before = self.days.get(&day).copied();
@@ -295,8 +295,8 @@ mod tests {
 
     type Listed<'a> = &'a [(&'a str, State)];
 
-    fn evidence(reports: &[(i32, &str, Listed<'_>)]) -> Evidence {
-        let mut evidence = Evidence::default();
+    fn evidence(reports: &[(i32, &str, Listed<'_>)]) -> Attendance {
+        let mut evidence = Attendance::default();
         for (day, time, listed) in reports {
             let products = listed
                 .iter()
