@@ -42,19 +42,31 @@ pub(super) fn case(seed: u64) -> Case {
     Case { sealed, ..case }
 }
 
-/// The periods before, as they were printed when only part of the records was known.
+/// The periods before, as they were printed when only part of the records was known,
+/// by one policy for all or each by its own, which the body then carries.
 fn sealed(random: &mut Random, case: &Case) -> String {
     let mut bodies: Vec<Value> = Vec::new();
+    let carried = random.chance(50);
     let one_before = oracle::period_before(&case.period);
-    for period in [oracle::period_before(&one_before), one_before] {
-        if random.chance(25) {
+    for period in [oracle::period_before(&one_before), one_before, case.period.clone()] {
+        if random.chance(if period == case.period { 85 } else { 25 }) {
             continue;
         }
         let known: Vec<&str> = case.records.lines().filter(|_| random.chance(80)).collect();
-        let earlier = (!bodies.is_empty()).then(|| Value::from(bodies.clone()).to_string());
-        let earlier =
-            Case { records: known.join("\n"), period, as_of: None, sealed: earlier, ..case.clone() };
-        let statement = oracle::meter(&earlier)["statement"].take();
+        let known = known.join("\n");
+        let sealed = (!bodies.is_empty()).then(|| Value::from(bodies.clone()).to_string());
+        let mut policy = case.policy.clone();
+        if carried && random.chance(70) {
+            let (zone, _) = *random.pick(&PLACES);
+            policy = super::policies::policy(random, zone);
+        }
+        let mut theirs: toml::Table = policy.parse().expect("a policy is TOML");
+        theirs.remove("price");
+        let mut statement =
+            oracle::meter(&Case { records: known, policy, period, as_of: None, sealed })["statement"].take();
+        if carried {
+            statement["policy"] = json!(theirs);
+        }
         if random.chance(20) {
             bodies.extend(in_two(random, &statement));
         } else {
@@ -158,15 +170,15 @@ impl Fleet {
     }
 
     fn customer(&mut self) -> &'static str {
-        *self.random.pick(&self.customers)
+        self.customers[self.random.below(self.customers.len())]
     }
 
     fn product(&mut self) -> &'static str {
-        *self.random.pick(&self.products)
+        self.products[self.random.below(self.products.len())]
     }
 
     fn sku(&mut self) -> &'static str {
-        *self.random.pick(&SKUS)
+        SKUS[self.random.below(SKUS.len())]
     }
 
     /// Writes a fact down, sometimes later than it took effect.

@@ -25,7 +25,7 @@ fn corrections(case: &Case, policy: &Policy, sealed: &[Value], period: &str) -> 
     if bodies.is_empty() {
         return Vec::new();
     }
-    let theirs = bodies[0].get("policy").and_then(Value::as_str).map(Policy::read);
+    let theirs = Policy::sealed(bodies[0]);
     let policy = theirs.as_ref().unwrap_or(policy);
     let mut now = World::new(case, policy).lines(period);
     rule_14_money(policy, &mut now);

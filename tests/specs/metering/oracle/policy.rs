@@ -38,7 +38,16 @@ pub(super) struct Policy {
 
 impl Policy {
     pub(super) fn read(text: &str) -> Policy {
-        let policy: Table = text.parse().expect("a policy is TOML");
+        Policy::from_table(text.parse().expect("a policy is TOML"))
+    }
+
+    /// The policy that a sealed body carries, the same tables as JSON.
+    pub(super) fn sealed(body: &serde_json::Value) -> Option<Policy> {
+        let policy = body.get("policy")?;
+        Some(Policy::from_table(serde_json::from_value(policy.clone()).expect("a policy of tables")))
+    }
+
+    fn from_table(policy: Table) -> Policy {
         Policy {
             zone: text_or(&policy, "zone", "UTC"),
             presume_days: number_or(&policy, "presume_days", 7),
