@@ -13,6 +13,8 @@ use tokio::task::{JoinError, JoinHandle};
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::detect::Nudges;
+use crate::detect::watch::{Look, Watch};
 use crate::identity::{Identity, IdentityError};
 use crate::jitter::Jitter;
 use crate::link::{Connection, Dialler, LinkError, LinkEvent};
@@ -56,8 +58,8 @@ pub struct Seen {
     pub catalogue_version: u32,
 }
 
-/// Looks at the machine, at an instant; the error says in words why it could not.
-pub type Sight = Arc<dyn Fn(Timestamp) -> Result<Seen, String> + Send + Sync>;
+/// Looks at the machine, at an instant, as closely as is asked or closer; the error says in words why it could not.
+pub type Sight = Arc<dyn Fn(Timestamp, Look) -> Result<Seen, String> + Send + Sync>;
 
 type Scan = JoinHandle<Result<Seen, String>>;
 
@@ -131,6 +133,8 @@ pub struct Daemon {
     unanswered: VecDeque<(wire::OrderResult, Floor)>,
     connection: Option<Connection>,
     scan: Option<(Duration, Scan)>,
+    watch: Watch,
+    nudges: Option<Nudges>,
     next_scan: Duration,
     next_prune: Duration,
     read_clock: Moment,
@@ -142,6 +146,7 @@ pub struct Daemon {
 enum Woken {
     Stop,
     Timer,
+    Nudge,
     Link(LinkEvent),
     Scan(Result<Result<Seen, String>, JoinError>),
 }
@@ -198,12 +203,21 @@ impl Daemon {
             unanswered: VecDeque::new(),
             connection: None,
             scan: None,
+            watch: Watch::default(),
+            nudges: None,
             next_scan: now.uptime,
             next_prune: now.uptime,
             read_clock: now,
             stored_status: None,
             _lock: lock,
         })
+    }
+
+    /// With somebody who tells that something may have moved; without, looks go by the timer alone.
+    #[must_use]
+    pub fn told_by(mut self, nudges: Option<Nudges>) -> Self {
+        self.nudges = nudges;
+        self
     }
 
     /// Runs until `stop` is ready.
@@ -221,12 +235,14 @@ impl Daemon {
                 () = &mut stop => Woken::Stop,
                 seen = scanned(&mut self.scan) => Woken::Scan(seen),
                 event = spoken(&mut self.connection) => Woken::Link(event),
+                () = nudged(&mut self.nudges) => Woken::Nudge,
                 () = tokio::time::sleep(wake) => Woken::Timer,
             };
             self.watch_clock()?;
             match woken {
                 Woken::Stop => break,
                 Woken::Timer => {}
+                Woken::Nudge => self.watch.nudged(self.clock.now().uptime),
                 Woken::Link(event) => self.link_event(event)?,
                 Woken::Scan(seen) => self.scan_over(seen)?,
             }
@@ -241,9 +257,13 @@ impl Daemon {
     fn next_wake(&self) -> Duration {
         let scan = match &self.scan {
             Some((since, _)) => *since + SCAN_MAX,
-            None => self.next_scan,
+            None => self.scan_due(),
         };
         self.session.timer().min(scan).min(self.next_prune)
+    }
+
+    fn scan_due(&self) -> Duration {
+        self.watch.due().map_or(self.next_scan, |due| due.min(self.next_scan))
     }
 
     fn work_due(&mut self) -> Result<(), DaemonError> {
@@ -251,12 +271,13 @@ impl Daemon {
         if self.session.timer() <= now.uptime {
             self.tell(Event::Timer)?;
         }
+        let scan_due = self.scan_due();
         match &mut self.scan {
             Some((since, _)) if *since + SCAN_MAX <= now.uptime => {
                 *since = now.uptime;
                 self.stopped_reporting(now, "looking for products does not come to an end", None);
             }
-            None if self.next_scan <= now.uptime => self.begin_scan(now),
+            None if scan_due <= now.uptime => self.begin_scan(now),
             _ => {}
         }
         if self.next_prune <= now.uptime {
@@ -271,7 +292,8 @@ impl Daemon {
     fn begin_scan(&mut self, now: Moment) {
         let sight = Arc::clone(&self.sight);
         let at = now.corrected(self.session.clock_offset_ms());
-        self.scan = Some((now.uptime, tokio::task::spawn_blocking(move || sight(at))));
+        let look = self.watch.begin(now.uptime);
+        self.scan = Some((now.uptime, tokio::task::spawn_blocking(move || sight(at, look))));
     }
 
     fn scan_over(&mut self, seen: Result<Result<Seen, String>, JoinError>) -> Result<(), DaemonError> {
@@ -284,6 +306,7 @@ impl Daemon {
                 self.report()
             }
             Err(error) => {
+                self.watch.want_everything();
                 self.stopped_reporting(now, &format!("failed to look for products: {error}"), None);
                 Ok(())
             }
@@ -297,6 +320,7 @@ impl Daemon {
         if jump_ms.unsigned_abs() > JUMP_MS {
             tracing::info!(jump_ms, "the machine's clock was set, or the machine slept");
             self.next_scan = now.uptime;
+            self.watch.want_everything();
             self.tell(Event::ClockJumped(jump_ms))?;
         }
         Ok(())
@@ -356,6 +380,13 @@ impl Daemon {
 async fn scanned(scan: &mut Option<(Duration, Scan)>) -> Result<Result<Seen, String>, JoinError> {
     match scan {
         Some((_, scan)) => scan.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn nudged(nudges: &mut Option<Nudges>) {
+    match nudges {
+        Some(nudges) => nudges.next().await,
         None => std::future::pending().await,
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -17,6 +17,7 @@ use crate::check;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::daemon::{Daemon, DaemonError, Seen, Setting, Sight};
+use crate::detect::lookout::Lookout;
 use crate::detect::{self, Scope};
 use crate::enrol::{self, Enrolment, Request};
 use crate::identity::{Identity, IdentityError};
@@ -72,7 +73,7 @@ pub(super) fn run(
 ) -> Result<ExitCode, CliError> {
     let identity = Identity::load(&state).map_err(DaemonError::from)?;
     start_log();
-    let sight = sight(scope, identity.salt, config.pool);
+    let pool = config.pool;
     let setting = Setting {
         state,
         config,
@@ -84,7 +85,10 @@ pub(super) fn run(
     let runtime = runtime()?;
     let done = runtime.block_on(async {
         let stop = stop_signal().map_err(DaemonError::Runtime)?;
-        Daemon::new(setting, sight)?.run(stop).await
+        // Inside of the event loop, which listens for nudges.
+        let (lookout, nudges) = Lookout::new(scope.clone());
+        let sight = sight(lookout, scope, identity.salt, pool);
+        Daemon::new(setting, sight)?.told_by(nudges).run(stop).await
     });
     runtime.shutdown_timeout(STOP_MAX);
     done?;
@@ -210,20 +214,25 @@ fn print_json(out: &mut impl Write, value: &impl Serialize) -> Result<(), CliErr
 }
 
 /// The agent's eyes: detection, and the catalogue that knows what it sees.
-fn sight(scope: Scope, salt: [u8; 32], pool: bool) -> Sight {
-    Arc::new(move |now: Timestamp| {
+fn sight(lookout: Lookout, scope: Scope, salt: [u8; 32], pool: bool) -> Sight {
+    let kept: Mutex<Option<wire::Facts>> = Mutex::new(None);
+    Arc::new(move |now: Timestamp, look| {
         let catalogue = Catalogue::embedded();
-        let observations = detect::observe(&scope, catalogue).map_err(|error| chain(&error))?;
-        let products = catalogue.find(&observations, now).into_iter().map(|finding| wire::FoundProduct {
+        let looked = lookout.look(look, catalogue).map_err(|error| chain(&error))?;
+        let products = catalogue.find(&looked.seen, now).into_iter().map(|finding| wire::FoundProduct {
             product: finding.product.to_string(),
             state: wire::ProductState::from(finding.state).into(),
             version: finding.version.unwrap_or_default(),
             signals: finding.signals,
             why: finding.why.unwrap_or_default(),
         });
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if looked.everything {
+            *kept = None;
+        }
         Ok(Seen {
             products: products.collect(),
-            facts: facts(&scope, &salt, pool),
+            facts: kept.get_or_insert_with(|| facts(&scope, &salt, pool)).clone(),
             catalogue_version: catalogue.version,
         })
     })
@@ -233,6 +242,12 @@ fn facts(scope: &Scope, salt: &[u8; 32], pool: bool) -> wire::Facts {
     detect::facts::read(scope.root.as_deref().unwrap_or(Path::new("/")), salt, pool)
 }
 
+#[cfg(target_os = "linux")]
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(not(target_os = "linux"))]
 fn host_name() -> String {
     sysinfo::System::host_name().unwrap_or_default()
 }

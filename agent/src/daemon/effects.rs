@@ -102,6 +102,7 @@ impl Daemon {
 
     fn wish(&mut self, wishes: Wishes) {
         self.wishes = wishes;
+        self.watch.want_everything();
         self.next_scan = self.clock.now().uptime;
     }
 

@@ -63,7 +63,7 @@ impl Machine {
 
     fn daemon(&self, clock: Clock, disk: Box<dyn Disk>) -> Result<Daemon, DaemonError> {
         let products = Arc::clone(&self.products);
-        let sight: Sight = Arc::new(move |_| {
+        let sight: Sight = Arc::new(move |_, _| {
             let products = products.lock().unwrap().clone()?;
             Ok(Seen {
                 products,
@@ -372,6 +372,31 @@ async fn a_change_is_reported_with_the_next_scan() {
     tokio::time::sleep(Duration::from_secs(16 * 60)).await;
     agent.stop().await;
     assert_eq!(reasons(&machine.kept()), [wire::ReportReason::Start, wire::ReportReason::Change]);
+}
+
+#[tokio::test]
+async fn the_eyes_are_asked_for_everything_once_a_day_and_for_changes_in_between() {
+    let machine = alone().await;
+    let looks = Arc::new(Mutex::new(Vec::new()));
+    let daemon = machine.daemon(demonstration(), Box::new(RealDisk)).unwrap();
+    let (seen, kept) = ((daemon.sight)(Timestamp::UNIX_EPOCH, Look::Everything).unwrap(), Arc::clone(&looks));
+    let sight: Sight = Arc::new(move |_, look| {
+        kept.lock().unwrap().push(look);
+        Ok(seen.clone())
+    });
+    let (stop, stopped) = oneshot::channel();
+    tokio::time::pause();
+    let running = Daemon { sight, ..daemon }.run(async {
+        let _ = stopped.await;
+    });
+    let agent = Agent { stop, task: tokio::spawn(running) };
+    tokio::time::sleep(Duration::from_secs(2 * 86_400 - 900)).await;
+    agent.stop().await;
+    let looks = looks.lock().unwrap();
+    let count = |wanted: Look| looks.iter().filter(|look| **look == wanted).count();
+    assert_eq!((looks[0], count(Look::Everything)), (Look::Everything, 2));
+    assert!((40..=46).contains(&count(Look::ChangesAndVoices)), "{looks:?}");
+    assert!(count(Look::Changes) > 120, "{looks:?}");
 }
 
 #[tokio::test]

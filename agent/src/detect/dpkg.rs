@@ -8,10 +8,10 @@ use seatbeat_proto::catalogue::{Observations, Package, PackageManager, Source, W
 use super::root::{Root, is_absent};
 use super::{Sensor, lines};
 
-const STATUS: &str = "/var/lib/dpkg/status";
+pub(super) const STATUS: &str = "/var/lib/dpkg/status";
 
 /// One file a package, as images without dpkg have it.
-const STATUS_FOLDER: &str = "/var/lib/dpkg/status.d";
+pub(super) const STATUS_FOLDER: &str = "/var/lib/dpkg/status.d";
 
 /// Bytes of the status file that are read: a hundred times that of a large desktop.
 const BYTES_MAX: u64 = 256 * 1024 * 1024;

@@ -9,6 +9,7 @@ use hmac::{Hmac, Mac};
 use seatbeat_proto::wire;
 use sha2::Sha256;
 
+#[cfg(target_os = "linux")]
 use super::Root;
 
 /// Bytes of each HMAC that are kept: two of a million machines meet with a chance below 2^-88.
@@ -83,7 +84,13 @@ pub fn read(root: &Path, salt: &[u8], pool: bool) -> wire::Facts {
     wire::Facts { os: std::env::consts::OS.to_owned(), pool, ..facts }
 }
 
+#[cfg(not(target_os = "linux"))]
+fn of_another(_root: &Path, _salt: &[u8]) -> wire::Facts {
+    wire::Facts::default()
+}
+
 /// A foreign root has no hardware of its own, and its links are not to be followed out of it.
+#[cfg(target_os = "linux")]
 fn of_another(root: &Path, salt: &[u8]) -> wire::Facts {
     let Ok(root) = Root::foreign(root) else { return wire::Facts::default() };
     let text = |path: &str| {

@@ -3,25 +3,52 @@
 //! Invariant: only what the catalogue names is looked at, each file at most once a scan; under a foreign root nothing
 //! is executed and no link leads out of it; a source that cannot be read says so instead of saying "nothing".
 
+#[cfg(target_os = "linux")]
+mod changes;
+#[cfg(target_os = "linux")]
 mod dpkg;
+#[cfg(not(target_os = "linux"))]
+mod elsewhere;
+#[cfg(target_os = "linux")]
 mod exec;
 pub mod facts;
+#[cfg(target_os = "linux")]
 mod files;
+#[cfg(target_os = "linux")]
 mod lines;
+pub mod lookout;
+#[cfg(target_os = "linux")]
+mod notify;
+#[cfg(target_os = "linux")]
 mod paths;
+#[cfg(target_os = "linux")]
+mod places;
+#[cfg(target_os = "linux")]
 mod ports;
+#[cfg(target_os = "linux")]
 mod processes;
+#[cfg(target_os = "linux")]
 mod root;
+#[cfg(target_os = "linux")]
 mod rpm;
 pub mod snapshot;
+#[cfg(target_os = "linux")]
+mod stamps;
+#[cfg(target_os = "linux")]
 mod units;
 mod vendor;
+pub mod watch;
 
 use std::path::PathBuf;
 
-use seatbeat_proto::catalogue::{Catalogue, Observations, Os, Wanted};
+use seatbeat_proto::catalogue::{Catalogue, Observations, Os, Source, Wanted};
 
-pub use root::Root;
+#[cfg(not(target_os = "linux"))]
+pub use elsewhere::Nudges;
+#[cfg(target_os = "linux")]
+pub use notify::Nudges;
+#[cfg(target_os = "linux")]
+use root::Root;
 
 /// Where to look.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -80,26 +107,7 @@ fn sensors(scope: &Scope, seen: &mut Observations) -> Result<Vec<Box<dyn Sensor>
         seen.os = snapshot.os();
         sensors.push(Box::new(snapshot));
     } else {
-        let root = match &scope.root {
-            None => Root::live(),
-            Some(path) => {
-                Root::foreign(path).map_err(|source| DetectError::Root { path: path.clone(), source })?
-            }
-        };
-        if scope.root.is_some() {
-            seen.os = Os::Linux;
-        }
-        sensors.push(Box::new(dpkg::Dpkg(root.clone())));
-        sensors.push(Box::new(rpm::Rpm(root.clone())));
-        sensors.push(Box::new(units::Units(root.clone())));
-        sensors.push(Box::new(paths::Paths(root.clone())));
-        sensors.push(Box::new(files::Groups(root.clone())));
-        sensors.push(Box::new(files::KernelModules(root.clone())));
-        sensors.push(Box::new(ports::Ports(root.clone())));
-        sensors.push(Box::new(processes::Processes(root.clone())));
-        if scope.vendor_output.is_none() {
-            sensors.push(Box::new(vendor::Commands(root)));
-        }
+        sensors.extend(machine(scope, seen)?);
     }
     if let Some(folder) = &scope.vendor_output {
         sensors.push(Box::new(vendor::Collected(folder.clone())));
@@ -107,9 +115,72 @@ fn sensors(scope: &Scope, seen: &mut Observations) -> Result<Vec<Box<dyn Sensor>
     Ok(sensors)
 }
 
+/// The sources of the running machine, or of the one whose files stand under the root.
+#[cfg(target_os = "linux")]
+fn machine(scope: &Scope, seen: &mut Observations) -> Result<Vec<Box<dyn Sensor>>, DetectError> {
+    let root = match &scope.root {
+        None => Root::live(),
+        Some(path) => {
+            seen.os = Os::Linux;
+            Root::foreign(path).map_err(|source| DetectError::Root { path: path.clone(), source })?
+        }
+    };
+    let mut sensors: Vec<Box<dyn Sensor>> = vec![
+        Box::new(dpkg::Dpkg(root.clone())),
+        Box::new(rpm::Rpm(root.clone())),
+        Box::new(units::Units(root.clone())),
+        Box::new(paths::Paths(root.clone())),
+        Box::new(files::Groups(root.clone())),
+        Box::new(files::KernelModules(root.clone())),
+        Box::new(ports::Ports(root.clone())),
+        Box::new(processes::Processes(root.clone())),
+    ];
+    if scope.vendor_output.is_none() {
+        sensors.push(Box::new(vendor::Commands(root)));
+    }
+    Ok(sensors)
+}
+
+/// The running machine's processes; of a root nothing.
+#[cfg(not(target_os = "linux"))]
+fn machine(scope: &Scope, seen: &mut Observations) -> Result<Vec<Box<dyn Sensor>>, DetectError> {
+    if let Some(path) = scope.root.clone() {
+        return Err(DetectError::Root { path, source: std::io::ErrorKind::Unsupported.into() });
+    }
+    let unread: &[Source] = match seen.os {
+        Os::Windows => &[
+            Source::Registry,
+            Source::Msi,
+            Source::Services,
+            Source::SecurityCenter,
+            Source::FileVersions,
+            Source::Pipes,
+        ],
+        Os::Macos => {
+            &[Source::Receipts, Source::Launchd, Source::Bundles, Source::SystemExtensions, Source::Plists]
+        }
+        Os::Linux => &[],
+    };
+    let mut sensors: Vec<Box<dyn Sensor>> = vec![Box::new(elsewhere::Processes)];
+    for source in unread.iter().chain(&[Source::Paths, Source::KernelModules, Source::VendorOutput]) {
+        sensors.push(Box::new(elsewhere::Unread(*source)));
+    }
+    Ok(sensors)
+}
+
+/// Asks the running machine's vendor programs anew.
+fn ask_vendor(catalogue: &Catalogue, seen: &mut Observations) {
+    seen.vendor_output.clear();
+    seen.unreadable.remove(&Source::VendorOutput);
+    #[cfg(target_os = "linux")]
+    vendor::Commands(Root::live()).look(&catalogue.wanted(Os::Linux), seen);
+    #[cfg(not(target_os = "linux"))]
+    let _ = catalogue;
+}
+
 fn this_os() -> Os {
     Os::from_name(std::env::consts::OS).unwrap_or_default()
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests;

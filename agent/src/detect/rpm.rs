@@ -12,7 +12,7 @@ use super::root::Root;
 const RPM: &str = "/usr/bin/rpm";
 
 /// Where a database shows, whatever its format.
-const DATABASES: [&str; 6] = [
+pub(super) const DATABASES: [&str; 6] = [
     "/var/lib/rpm/rpmdb.sqlite",
     "/var/lib/rpm/Packages",
     "/var/lib/rpm/Packages.db",

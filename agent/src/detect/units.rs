@@ -13,14 +13,24 @@ use super::{Sensor, exec};
 const SYSTEMCTL: &str = "/usr/bin/systemctl";
 
 /// The administrator's folder, which wins.
-const SETTINGS: &str = "/etc/systemd/system";
+pub(super) const SETTINGS: &str = "/etc/systemd/system";
 
 /// Folders that packages install units into.
-const INSTALLED: [&str; 3] =
+pub(super) const FOLDERS: [&str; 3] =
     ["/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
 
 /// Is there while systemd runs the machine.
 const RUNNING: &str = "/run/systemd/system";
+
+/// Folders of units that systemd or a program made for this run of the machine.
+const MADE: [&str; 6] = [
+    "/run/systemd/system",
+    "/run/systemd/transient",
+    "/run/systemd/generator",
+    "/run/systemd/generator.early",
+    "/run/systemd/generator.late",
+    "/etc/systemd/system.attached",
+];
 
 /// Entries of the settings folder that are looked at.
 const ENTRIES_MAX: usize = 10_000;
@@ -44,7 +54,9 @@ impl Sensor for Units {
         if !self.0.is_live() {
             seen.unreadable.insert(Source::UnitState, "a foreign root has no running units".into());
         } else if self.0.exists(RUNNING).unwrap_or(false) {
-            match self.states(wanted) {
+            let known: Vec<&str> =
+                wanted.units.iter().copied().filter(|unit| self.is_known(unit, seen)).collect();
+            match self.states(&known) {
                 Ok(states) => self.merge(states, seen),
                 Err(why) => {
                     seen.unreadable.insert(Source::UnitState, why);
@@ -63,7 +75,7 @@ impl Units {
         for name in &wanted.units {
             let masked = self.0.link(SETTINGS, name).is_some_and(|target| target == "/dev/null");
             let mut there = !masked && self.0.exists(&format!("{SETTINGS}/{name}"))?;
-            for folder in INSTALLED {
+            for folder in FOLDERS {
                 there = there || self.0.exists(&format!("{folder}/{name}"))?;
             }
             if there {
@@ -93,9 +105,18 @@ impl Units {
         Ok(())
     }
 
-    fn states(&self, wanted: &Wanted<'_>) -> Result<Vec<Shown>, String> {
+    /// Whether systemd can have anything to say of it: asking costs a process.
+    fn is_known(&self, unit: &str, seen: &Observations) -> bool {
+        let made = |folder: &&str| self.0.exists(&format!("{folder}/{unit}")).unwrap_or(true);
+        seen.units.contains_key(unit) || unit.contains('*') || MADE.iter().any(made)
+    }
+
+    fn states(&self, units: &[&str]) -> Result<Vec<Shown>, String> {
+        if units.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut arguments = vec!["show", "--no-pager", "-p", PROPERTIES, "--"];
-        arguments.extend(wanted.units.iter().copied());
+        arguments.extend(units);
         let answer =
             exec::run(SYSTEMCTL, &arguments, Duration::from_secs(exec::TIME_S_MAX), OUTPUT_LENGTH_MAX)
                 .map_err(|error| error.to_string())?;

@@ -4,15 +4,19 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
+#[cfg(target_os = "linux")]
 use std::time::Duration;
 
 use seatbeat_proto::catalogue::{OUTPUT_LENGTH_MAX, Observations, Source, VendorCommand, Wanted};
 
 use super::Sensor;
+#[cfg(target_os = "linux")]
 use super::exec::{self, ExecError};
+#[cfg(target_os = "linux")]
 use super::root::Root;
 
 /// Program and arguments of a command on Linux.
+#[cfg(target_os = "linux")]
 fn command_line(command: VendorCommand) -> (&'static str, &'static [&'static str]) {
     match command {
         VendorCommand::DsaAgentStatus => ("/opt/ds_agent/dsa_query", &["-c", "GetAgentStatus"]),
@@ -22,8 +26,10 @@ fn command_line(command: VendorCommand) -> (&'static str, &'static [&'static str
 }
 
 /// The running machine's vendor programs.
+#[cfg(target_os = "linux")]
 pub struct Commands(pub Root);
 
+#[cfg(target_os = "linux")]
 impl Sensor for Commands {
     fn look(&self, wanted: &Wanted<'_>, seen: &mut Observations) {
         if !self.0.is_live() {
