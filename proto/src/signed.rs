@@ -19,6 +19,8 @@ pub enum Domain {
     Settings,
     /// A statement body (RFC 8785), by the statement key.
     Statement,
+    /// A catalogue file, by the release key.
+    Catalogue,
 }
 
 impl Domain {
@@ -29,6 +31,7 @@ impl Domain {
             Self::Order => b"seatbeat/v1/order\0",
             Self::Settings => b"seatbeat/v1/settings\0",
             Self::Statement => b"seatbeat/v1/statement\0",
+            Self::Catalogue => b"seatbeat/v1/catalogue\0",
         }
     }
 

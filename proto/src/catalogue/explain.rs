@@ -10,7 +10,7 @@ use super::finding::{Finding, State};
 use super::observations::{Observations, Os};
 use super::rule::{Rule, Verdict};
 use super::signal::{Role, Sight, Signal};
-use super::{Catalogue, Family, Product, ValueSource, value};
+use super::{Catalogue, Count, Family, Product, ValueSource, value};
 use crate::ids::ProductId;
 
 /// Signals of one finding that are kept: all that any product has today, twice over. The first ones stay.
@@ -34,6 +34,8 @@ pub struct Explanation {
     pub conclusion: String,
     /// What is worth saying beside it.
     pub notes: Vec<String>,
+    /// Number of its virus pattern (`19.123.05`), where one could be read.
+    pub pattern: Option<String>,
 }
 
 /// One look at one signal.
@@ -133,6 +135,12 @@ impl<'a> Matching<'a> {
         })
     }
 
+    pub(super) fn pattern(&self, own: &[ValueSource], family: Option<&str>) -> Option<String> {
+        value::pattern(own, self.seen).or_else(|| {
+            self.catalogue.chain(family).find_map(|family| value::pattern(&family.pattern, self.seen))
+        })
+    }
+
     fn weigh_product(&self, product: &'a Product) -> Option<Weighed<'a>> {
         let looks = self.look(&product.signals);
         let family = self.chain_evidence(product.family.as_deref());
@@ -162,6 +170,7 @@ impl<'a> Matching<'a> {
                 findings: Vec::new(),
                 conclusion,
                 notes: Vec::new(),
+                pattern: self.pattern(&product.pattern, product.family.as_deref()),
                 looks,
             },
         };
@@ -173,7 +182,11 @@ impl<'a> Matching<'a> {
                 self.settle(&mut weighed, State::Unknown, why, version, signals, against);
             }
             Outcome::Found(_) => {
-                let (state, why) = self.state(product.active.get(&self.os()));
+                let (mut state, mut why) = self.state(product.active.get(&self.os()));
+                if !product.is_billable() && product.count != Count::None {
+                    let unverified = "only signals that nobody has verified tell it: it is never billed";
+                    (state, why) = (State::Inactive, Some(unverified.into()));
+                }
                 weighed.outcome = Outcome::Found(state);
                 let said =
                     product.notes.iter().filter(|note| note.when.judge(self.seen, self.now) == Verdict::Yes);

@@ -72,6 +72,7 @@ impl<'a> Matching<'a> {
                     looks,
                     conclusion,
                     notes: Vec::new(),
+                    pattern: self.pattern(&[], Some(&family.id)),
                 });
             }
         }

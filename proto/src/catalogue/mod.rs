@@ -5,13 +5,18 @@
 mod explain;
 mod families;
 mod finding;
+mod kind;
 mod lint;
+mod names;
 mod observations;
 mod parse;
+mod parse_rule;
+mod pushed;
 mod read;
 mod rule;
 mod signal;
 mod text;
+mod things;
 mod value;
 mod wanted;
 
@@ -23,15 +28,19 @@ use std::sync::LazyLock;
 
 pub use explain::{Explanation, Look};
 pub use finding::{Finding, State, StateError};
+pub use kind::Kind;
 pub use lint::Lint;
-pub use observations::{
-    Observations, Os, Package, PackageManager, Process, SecurityCenterRow, Service, SnapshotFormat, Source,
-    Uninstall, Unit, VendorCommand,
-};
+pub use names::{Folder, folder_of, msi_code};
+pub use observations::{Observations, Os, SnapshotFormat, Source};
+pub use pushed::{CATALOGUE_LENGTH_MAX, PushedError};
 pub use read::CatalogueError;
 pub use rule::{Check, Rule, Test, Verdict};
-pub use signal::{Kind, Role, Sight, Signal};
-pub use text::{OUTPUT_LENGTH_MAX, glob, is_program};
+pub use signal::{Role, Sight, Signal};
+pub use text::{OUTPUT_LENGTH_MAX, glob, is_program, pattern_number};
+pub use things::{
+    Hive, Package, PackageManager, Process, Protection, SecurityCenterRow, Service, Uninstall, Unit,
+    VendorCommand,
+};
 pub use value::{Value, ValueSource};
 pub use wanted::Wanted;
 
@@ -84,6 +93,8 @@ pub struct Product {
     pub by_version: Option<VersionRange>,
     /// Where its version is read; the first that answers.
     pub version: Vec<ValueSource>,
+    /// Where its pattern's number is read; the first that answers.
+    pub pattern: Vec<ValueSource>,
     /// When it counts as active, by system.
     pub active: BTreeMap<Os, Rule>,
     /// Editions that are billed differently: the first that holds is what is found.
@@ -136,6 +147,8 @@ pub struct Family {
     pub by_version: Option<VersionRange>,
     /// Where the version of any of its products is read.
     pub version: Vec<ValueSource>,
+    /// Where the pattern's number of any of its products is read.
+    pub pattern: Vec<ValueSource>,
     /// When whichever product it is counts as active, by system.
     pub active: BTreeMap<Os, Rule>,
 }
@@ -209,7 +222,7 @@ impl Catalogue {
 }
 
 impl Product {
-    /// Whether it may be billed at all: something better than memory tells it.
+    /// Whether it may be billed at all: something better than memory tells it. One that may not is never found active.
     pub fn is_billable(&self) -> bool {
         let told = |signal: &Signal| signal.role == Role::Identify && !signal.recalled;
         self.by_version.is_some() || self.signals.iter().any(told)

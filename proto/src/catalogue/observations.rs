@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::things::{Package, Process, SecurityCenterRow, Service, Uninstall, Unit, VendorCommand};
+
 /// Name and version of the snapshot format; the first field of each file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SnapshotFormat {
@@ -70,7 +72,7 @@ pub enum Source {
     ListeningPorts,
     /// Output of the vendor's own programs.
     VendorOutput,
-    /// The Windows registry, uninstall entries included.
+    /// The Windows registry, uninstall entries and run values included.
     Registry,
     /// Windows Installer.
     Msi,
@@ -92,10 +94,33 @@ pub enum Source {
     SystemExtensions,
     /// Property lists.
     Plists,
+    /// Ini files.
+    IniFiles,
+    /// Tasks of a Domino server.
+    DominoTasks,
 }
 
-/// Everything that was seen. Its JSON form is the snapshot file (`seatbeat-agent scan --save`); every field but
-/// `format` and `os` may be left out, and an unknown one is an error.
+/// Everything that was seen. Its JSON form is the snapshot file (`scan --save`, `scan --snapshot`):
+///
+/// ```json
+/// { "format": "seatbeat-snapshot/1", "os": "windows",
+///   "unreadable": {"msi": "access is denied"},
+///   "registry_values": {"HKLM\\SOFTWARE\\TrendMicro\\PC-cillinNTCorp\\CurrentVersion\\Misc.!ProgramVer": "14.0.12033"},
+///   "uninstall": [{"key": "OfficeScanNT", "name": "Trend Micro Apex One Security Agent", "version": "14.0.12033",
+///                  "publisher": "Trend Micro Inc.", "hive": "machine32"}],
+///   "services": [{"name": "ntrtscan", "display": "Apex One NT RealTime Scan", "running": true, "start": "auto"}],
+///   "security_center": [{"name": "Trend Micro Apex One Antivirus", "state": 266240, "program_exists": true}] }
+/// ```
+///
+/// Every field but `format` and `os` may be left out, an unknown one is an error. A field that is left out says that
+/// nothing of the kind is there, unless its source stands under `unreadable` (a source's name is a word of
+/// [`Source`]; a vendor's command that is left out always is unknown). Letter case does not matter in names.
+///
+/// - Paths (`paths`, `file_versions`, `ini_values`) are spelt as in the catalogue (`{x86}\Trend Micro\…`,
+///   `{HKLM\…!HomeDirectory}\SpntSvc.exe`) or as on the disk (`C:\Program Files (x86)\Trend Micro\…`).
+/// - Registry keys and values (`key!name`) are spelt for the 64-bit view or the 32-bit one (`WOW6432Node`); the two
+///   are one. A DWORD is written in decimal or `0x…`.
+/// - Windows Installer codes are braced (`{8-4-4-4-12}`) or packed, as the registry has them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Observations {
@@ -118,7 +143,7 @@ pub struct Observations {
     /// Running processes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub processes: Vec<Process>,
-    /// Paths that exist, spelt as the catalogue does (`{x86}\Trend Micro\…`).
+    /// Paths that exist.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub paths: BTreeSet<String>,
     /// Local groups.
@@ -133,19 +158,19 @@ pub struct Observations {
     /// What the vendor's programs answered. A command left out gave no answer: what it would say is unknown.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub vendor_output: BTreeMap<VendorCommand, String>,
-    /// Registry keys that exist. `HKLM\SOFTWARE\…` stands for the 64-bit and the 32-bit view.
+    /// Registry keys that exist.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub registry_keys: BTreeSet<String>,
-    /// Registry values as text (a DWORD in decimal), by `key!name`.
+    /// Registry values as text, by `key!name`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub registry_values: BTreeMap<String, String>,
     /// Entries of the Uninstall keys, of both views and of each user.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub uninstall: Vec<Uninstall>,
-    /// Product codes known to Windows Installer, `{8-4-4-4-12}`.
+    /// Product codes known to Windows Installer.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub msi_product_codes: BTreeSet<String>,
-    /// Upgrade codes known to Windows Installer, unpacked.
+    /// Upgrade codes known to Windows Installer.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub msi_upgrade_codes: BTreeSet<String>,
     /// Windows services.
@@ -154,7 +179,7 @@ pub struct Observations {
     /// Rows of Windows Security Center.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub security_center: Vec<SecurityCenterRow>,
-    /// Version resources by path, spelt as the catalogue does.
+    /// Version resources by path.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub file_versions: BTreeMap<String, String>,
     /// Named pipes.
@@ -175,156 +200,13 @@ pub struct Observations {
     /// Values of property lists as text, by `path!key:key`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub plist_values: BTreeMap<String, String>,
-}
-
-/// One package.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Package {
-    /// Whose database it is in.
-    pub manager: PackageManager,
-    /// Its name.
-    pub name: String,
-    /// Its version, release included.
-    #[serde(default)]
-    pub version: String,
-    /// dpkg's three words (`install ok installed`); rpm lists only what is installed.
-    #[serde(default = "Package::installed_state")]
-    pub state: String,
-}
-
-impl Package {
-    /// The state of a package that is all there.
-    pub const INSTALLED: &'static str = "install ok installed";
-
-    /// Whether all of it is there: not removed, half unpacked, or left with its settings only.
-    pub fn is_installed(&self) -> bool {
-        let mut words = self.state.split_whitespace();
-        let wanted = words.next();
-        matches!(wanted, Some("install" | "hold")) && words.eq(["ok", "installed"])
-    }
-
-    fn installed_state() -> String {
-        Self::INSTALLED.to_owned()
-    }
-}
-
-/// Whose package database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PackageManager {
-    /// Debian's.
-    Dpkg,
-    /// Red Hat's and SUSE's.
-    Rpm,
-}
-
-/// One systemd unit that has a unit file.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Unit {
-    /// `LoadState`: `loaded`, `masked`, …; empty when systemd was not asked.
-    #[serde(default)]
-    pub load: String,
-    /// `ActiveState`: `active`, `inactive`, `failed`, …; empty when systemd was not asked.
-    #[serde(default)]
-    pub active: String,
-    /// `UnitFileState`: `enabled`, `disabled`, …; empty when it could not be told.
-    #[serde(default)]
-    pub enabled: String,
-}
-
-/// One running process.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Process {
-    /// Full path of its program, or its bare name where the path may not be read.
-    pub exe: String,
-}
-
-/// A vendor program whose answer is read. The commands behind the ids are compiled into the agent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum VendorCommand {
-    /// `dsa_query -c GetAgentStatus`
-    #[serde(rename = "dsa_query-GetAgentStatus")]
-    DsaAgentStatus,
-    /// `dsa_query -c GetComponentInfo`
-    #[serde(rename = "dsa_query-GetComponentInfo")]
-    DsaComponentInfo,
-    /// `tmxbc -v`
-    #[serde(rename = "tmxbc-v")]
-    TmxbcVersion,
-}
-
-impl VendorCommand {
-    /// Every one there is.
-    pub const ALL: [Self; 3] = [Self::DsaAgentStatus, Self::DsaComponentInfo, Self::TmxbcVersion];
-
-    /// Its id, and the name of its file (`<id>.txt`) in a folder of collected output.
-    pub fn id(self) -> &'static str {
-        match self {
-            Self::DsaAgentStatus => "dsa_query-GetAgentStatus",
-            Self::DsaComponentInfo => "dsa_query-GetComponentInfo",
-            Self::TmxbcVersion => "tmxbc-v",
-        }
-    }
-
-    /// The command of this id.
-    pub fn from_id(id: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|command| command.id() == id)
-    }
-}
-
-/// One entry of an Uninstall key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Uninstall {
-    /// Name of its key.
-    pub key: String,
-    /// `DisplayName`.
-    #[serde(default)]
-    pub name: String,
-    /// `DisplayVersion`.
-    #[serde(default)]
-    pub version: String,
-}
-
-/// One Windows service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Service {
-    /// Its name.
-    pub name: String,
-    /// Its display name.
-    #[serde(default)]
-    pub display: String,
-    /// Whether it runs now.
-    #[serde(default)]
-    pub running: bool,
-    /// `auto`, `demand`, `disabled`, …; empty when not read.
-    #[serde(default)]
-    pub start: String,
-}
-
-/// One antivirus row of Windows Security Center.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SecurityCenterRow {
-    /// `displayName`.
-    pub name: String,
-    /// `productState`.
-    pub state: u32,
-    /// Whether `pathToSignedProductExe` exists. A row can outlive its program.
-    pub program_exists: bool,
-}
-
-impl SecurityCenterRow {
-    /// Bits of `productState` that say whether it protects.
-    const STATE_MASK: u32 = 0xF000;
-    const STATE_ON: u32 = 0x1000;
-
-    /// Whether the row says that the product protects.
-    pub fn is_on(&self) -> bool {
-        self.state & Self::STATE_MASK == Self::STATE_ON
-    }
+    /// Values of ini files as text, by `path!section!key`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ini_values: BTreeMap<String, String>,
+    /// Names of values of the machine's Windows `Run` keys, of both views.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub run_values: BTreeSet<String>,
+    /// Tasks that a Domino server on this machine runs (`SMDreal`).
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub domino_tasks: BTreeSet<String>,
 }

@@ -3,19 +3,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::kind::Kind;
+use super::names::msi_code;
+use super::parse_rule::{path, registry_value, rule, value_source_alone};
 use super::read::{CatalogueError, Table, read_file};
-use super::rule::{Check, Rule, Test};
-use super::signal::{Kind, Role, Signal};
+use super::rule::Rule;
+use super::signal::{Role, Signal};
 use super::value::ValueSource;
-use super::{
-    ACTIONS, Catalogue, Count, Family, Note, Os, Product, SCHEMA, Variant, VendorCommand, VersionRange,
-};
+use super::{ACTIONS, Catalogue, Count, Family, Note, Os, Product, SCHEMA, Variant, VersionRange};
 use crate::ids::ProductId;
 
 type Result<T> = std::result::Result<T, CatalogueError>;
-
-/// Rules inside of rules; deeper ones are a mistake.
-const RULE_DEPTH_MAX: usize = 8;
 
 pub(super) fn catalogue(file: &str) -> Result<Catalogue> {
     read_file(file, |top| {
@@ -25,12 +23,16 @@ pub(super) fn catalogue(file: &str) -> Result<Catalogue> {
         }
         let version = top.number("version")?.and_then(|number| u32::try_from(number).ok()).filter(|n| *n > 0);
         let version = version.ok_or_else(|| top.error("`version` is not a number from 1"))?;
+        let publishers = top.texts("publishers")?.unwrap_or_default();
         let mut ids = BTreeSet::new();
+        let families = top.tables("family")?;
         let families: Vec<Family> =
-            top.tables("family")?.into_iter().map(|table| family(table, &mut ids)).collect::<Result<_>>()?;
+            families.into_iter().map(|table| family(table, &publishers, &mut ids)).collect::<Result<_>>()?;
         let products = top.tables("product")?;
-        let products =
-            products.into_iter().map(|table| product(table, &families, &mut ids)).collect::<Result<_>>()?;
+        let products = products
+            .into_iter()
+            .map(|table| product(table, &families, &publishers, &mut ids))
+            .collect::<Result<_>>()?;
         let catalogue = Catalogue { version, products, families };
         check_families(&catalogue).map_err(|what| top.error(what))?;
         Ok(catalogue)
@@ -65,21 +67,22 @@ fn new_id(table: &Table<'_>, ids: &mut BTreeSet<ProductId>, prefix: &str) -> Res
     Ok(id)
 }
 
-fn family(mut table: Table<'_>, ids: &mut BTreeSet<ProductId>) -> Result<Family> {
+fn family(mut table: Table<'_>, publishers: &[String], ids: &mut BTreeSet<ProductId>) -> Result<Family> {
     let id = new_id(&table, ids, ProductId::FAMILY_PREFIX)?;
     let id = id.as_str().trim_start_matches(ProductId::FAMILY_PREFIX).to_owned();
     table.set_place(format!("family `{id}`"));
     let signals: Vec<Signal> = table
         .tables("signals")?
         .iter()
-        .map(|table| signal(table, Some(Role::Family)))
+        .map(|table| signal(table, Some(Role::Family), publishers))
         .collect::<Result<_>>()?;
     let family = Family {
         name: table.required_text("name")?,
         within: table.text("within")?,
         exclusive: table.switch("exclusive")?,
         by_version: by_version(&table)?,
-        version: table.tables("version")?.iter().map(value_source_alone).collect::<Result<_>>()?,
+        version: value_sources(&table, "version")?,
+        pattern: value_sources(&table, "pattern")?,
         active: active(&table)?,
         signals,
         id,
@@ -89,18 +92,25 @@ fn family(mut table: Table<'_>, ids: &mut BTreeSet<ProductId>) -> Result<Family>
     Ok(family)
 }
 
-fn product(mut table: Table<'_>, families: &[Family], ids: &mut BTreeSet<ProductId>) -> Result<Product> {
+fn product(
+    mut table: Table<'_>,
+    families: &[Family],
+    publishers: &[String],
+    ids: &mut BTreeSet<ProductId>,
+) -> Result<Product> {
     let id = new_id(&table, ids, "")?;
     table.set_place(format!("product `{id}`"));
+    let signals = table.tables("signals")?;
     let signals: Vec<Signal> =
-        table.tables("signals")?.iter().map(|table| signal(table, None)).collect::<Result<_>>()?;
+        signals.iter().map(|table| signal(table, None, publishers)).collect::<Result<_>>()?;
     let product = Product {
         name: table.required_text("name")?,
         family: table.text("family")?,
         count: count(&table)?,
         sku: table.text("sku")?,
         by_version: by_version(&table)?,
-        version: table.tables("version")?.iter().map(value_source_alone).collect::<Result<_>>()?,
+        version: value_sources(&table, "version")?,
+        pattern: value_sources(&table, "pattern")?,
         active: active(&table)?,
         variants: table
             .tables("variant")?
@@ -113,6 +123,12 @@ fn product(mut table: Table<'_>, families: &[Family], ids: &mut BTreeSet<Product
         signals,
         id,
     };
+    check_product(&table, &product, families)?;
+    table.done()?;
+    Ok(product)
+}
+
+fn check_product(table: &Table<'_>, product: &Product, families: &[Family]) -> Result<()> {
     if let Some(family) = &product.family
         && !families.iter().any(|known| known.id == *family)
     {
@@ -130,11 +146,14 @@ fn product(mut table: Table<'_>, families: &[Family], ids: &mut BTreeSet<Product
     if product.plain && product.variants.is_empty() {
         return Err(table.error("`plain` goes with variants"));
     }
-    if product.count == Count::Device {
-        require_rules(&table, &product.signals, &product.active)?;
+    match product.count {
+        Count::Device => require_rules(table, &product.signals, &product.active),
+        Count::Declared | Count::None => Ok(()),
     }
-    table.done()?;
-    Ok(product)
+}
+
+fn value_sources(table: &Table<'_>, key: &str) -> Result<Vec<ValueSource>> {
+    table.tables(key)?.iter().map(value_source_alone).collect()
 }
 
 /// What can be found on a system must say when it is active there.
@@ -198,7 +217,7 @@ fn active(table: &Table<'_>) -> Result<BTreeMap<Os, Rule>> {
 }
 
 /// A signal; `role` is given where the file does not write it.
-fn signal(table: &Table<'_>, role: Option<Role>) -> Result<Signal> {
+pub(super) fn signal(table: &Table<'_>, role: Option<Role>, publishers: &[String]) -> Result<Signal> {
     let os = table.required_text("os")?;
     let os = Os::from_name(&os)
         .ok_or_else(|| table.error(format!("os `{os}` is none of linux, windows, macos")))?;
@@ -210,7 +229,10 @@ fn signal(table: &Table<'_>, role: Option<Role>) -> Result<Signal> {
             known.map(|(_, role)| *role).ok_or_else(|| table.error(format!("role `{word}` is not known")))?
         }
     };
-    let signal = signal_of(table, os, role)?;
+    let mut signal = signal_of(table, os, role)?;
+    if matches!(signal.kind, Kind::UninstallKey | Kind::UninstallName) {
+        signal.publishers = publishers.to_vec();
+    }
     table.done()?;
     Ok(signal)
 }
@@ -229,130 +251,18 @@ fn signal_of(table: &Table<'_>, os: Os, role: Role) -> Result<Signal> {
     if contains.is_some() && kind != Kind::RegistryValue {
         return Err(table.error(format!("`contains` does not go with {word}")));
     }
-    if kind == Kind::RegistryValue && !matches.iter().all(|name| name.contains('!')) {
-        return Err(table.error("a registry value is written `key!name`"));
-    }
-    if kind == Kind::ListenPort && !matches.iter().all(|port| port.parse::<u16>().is_ok()) {
-        return Err(table.error("a port is a number up to 65535"));
-    }
-    Ok(Signal { os, kind, matches, contains, role, recalled: source == "recalled", source })
-}
-
-fn value_source_alone(table: &Table<'_>) -> Result<ValueSource> {
-    let source = value_source(table)?;
-    table.done()?;
-    Ok(source)
-}
-
-fn value_source(table: &Table<'_>) -> Result<ValueSource> {
-    let words = ["output", "registry", "uninstall", "package", "file_version", "bundle", "receipt", "plist"];
-    let mut named = words.into_iter().filter(|word| table.has(word));
-    let (Some(word), None) = (named.next(), named.next()) else {
-        return Err(table.error(format!("a value has exactly one of {}", words.join(", "))));
-    };
-    Ok(match word {
-        "output" => {
-            let id = table.required_text(word)?;
-            let command = VendorCommand::from_id(&id);
-            let command = command.ok_or_else(|| table.error(format!("there is no vendor command `{id}`")))?;
-            ValueSource::Output { command, key: table.text("key")? }
+    let name = |name: String| match kind {
+        Kind::RegistryValue => registry_value(table, name),
+        Kind::Path => path(table, name),
+        Kind::ListenPort if name.parse::<u16>().is_err() => {
+            Err(table.error("a port is a number up to 65535"))
         }
-        "registry" => ValueSource::Registry(table.required_text(word)?),
-        "uninstall" => ValueSource::Uninstall(table.required_texts(word)?),
-        "package" => ValueSource::Package(table.required_texts(word)?),
-        "file_version" => ValueSource::FileVersion(table.required_text(word)?),
-        "bundle" => ValueSource::Bundle(table.required_text(word)?),
-        "receipt" => ValueSource::Receipt(table.required_text(word)?),
-        _ => ValueSource::Plist(table.required_text(word)?),
-    })
-}
-
-const TESTS: [&str; 13] = [
-    "all",
-    "any",
-    "not",
-    "unless",
-    "seen",
-    "unit_active",
-    "service_running",
-    "service_display_running",
-    "process_running",
-    "launchd_loaded",
-    "extension_enabled",
-    "security_center_on",
-    "value",
-];
-
-fn rule(table: &Table<'_>, depth: usize) -> Result<Rule> {
-    if depth == RULE_DEPTH_MAX {
-        return Err(table.error(format!("rules go {RULE_DEPTH_MAX} deep, not deeper")));
-    }
-    let mut named = TESTS.into_iter().filter(|word| table.has(word));
-    let (Some(word), None) = (named.next(), named.next()) else {
-        return Err(table.error(format!("a rule has exactly one of {}", TESTS.join(", "))));
-    };
-    let otherwise = table.text("else")?;
-    let inner = |key| table.table(key)?.ok_or_else(|| table.error(format!("`{key}` is missing")));
-    let test = match word {
-        "all" => Test::All(rules(table, word, depth)?),
-        "any" => Test::Any(rules(table, word, depth)?),
-        "not" => Test::Not(Box::new(rule(&inner(word)?, depth + 1)?)),
-        "unless" => Test::Unless(Box::new(rule(&inner(word)?, depth + 1)?)),
-        "seen" => Test::Seen(Box::new(signal(&inner(word)?, Some(Role::Support))?)),
-        "unit_active" => Test::UnitActive(table.required_texts(word)?),
-        "service_running" => Test::ServiceRunning(table.required_texts(word)?),
-        "service_display_running" => Test::ServiceDisplayRunning(table.required_texts(word)?),
-        "process_running" => Test::ProcessRunning(table.required_texts(word)?),
-        "launchd_loaded" => Test::LaunchdLoaded(table.required_texts(word)?),
-        "extension_enabled" => Test::ExtensionEnabled(table.required_texts(word)?),
-        "security_center_on" => Test::SecurityCenterOn(table.required_texts(word)?),
-        _ => Test::Value {
-            of: value_source_alone(&inner(word)?)?,
-            minus: table.table("minus")?.map(|table| value_source_alone(&table)).transpose()?,
-            check: check(table)?,
-        },
-    };
-    if matches!(test, Test::Not(_) | Test::Unless(_)) && otherwise.is_none() {
-        return Err(table.error(format!("`{word}` needs an `else`: the sentence for when it does not hold")));
-    }
-    table.done()?;
-    Ok(Rule { test, otherwise })
-}
-
-fn rules(table: &Table<'_>, key: &str, depth: usize) -> Result<Vec<Rule>> {
-    let rules: Vec<Rule> =
-        table.tables(key)?.iter().map(|table| rule(table, depth + 1)).collect::<Result<_>>()?;
-    match rules.is_empty() {
-        true => Err(table.error(format!("`{key}` has no rule in it"))),
-        false => Ok(rules),
-    }
-}
-
-fn check(table: &Table<'_>) -> Result<Check> {
-    let mut found = Vec::new();
-    if table.switch("exists")? {
-        found.push(Check::Exists);
-    }
-    found.extend(table.texts("is")?.map(Check::Is));
-    found.extend(table.text("contains")?.map(Check::Contains));
-    found.extend(table.texts("host_in")?.map(Check::HostIn));
-    found.extend(table.number("at_least")?.map(Check::AtLeast));
-    found.extend(table.number("at_most")?.map(Check::AtMost));
-    found.extend(table.number("unix_age_s_max")?.map(Check::UnixAgeMax));
-    if table.switch("unix_ahead")? {
-        found.push(Check::UnixAhead);
-    }
-    found.extend(table.number("date_age_days_max")?.map(Check::DateAgeMax));
-    let one = found.pop();
-    let numeric = matches!(one, Some(Check::AtLeast(_) | Check::AtMost(_)));
-    match one {
-        Some(_) if table.has("minus") && !numeric => {
-            Err(table.error("`minus` goes with at_least or at_most"))
+        Kind::MsiProductCode | Kind::MsiUpgradeCode => {
+            msi_code(&name).ok_or_else(|| table.error(format!("`{name}` is no Windows Installer code")))
         }
-        Some(check) if found.is_empty() => Ok(check),
-        _ => Err(table.error(
-            "a value has exactly one of exists, is, contains, host_in, at_least, at_most, unix_age_s_max, \
-             unix_ahead, date_age_days_max",
-        )),
-    }
+        _ => Ok(name),
+    };
+    let matches = matches.into_iter().map(name).collect::<Result<_>>()?;
+    let recalled = source == "recalled";
+    Ok(Signal { os, kind, matches, contains, publishers: Vec::new(), role, recalled, source })
 }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use super::observations::{Observations, Source};
 use super::signal::{Sight, Signal};
 use super::text::{self, glob};
+use super::things::{Protection, SecurityCenterRow};
 use super::value::{Value, ValueSource};
 
 /// A rule, and the sentence that says why when it does not hold.
@@ -44,6 +45,12 @@ pub enum Test {
     ExtensionEnabled(Vec<String>),
     /// One of these Security Center rows says on, and its program exists.
     SecurityCenterOn(Vec<String>),
+    /// One of these Security Center rows says off or expired, and its program exists.
+    SecurityCenterOff(Vec<String>),
+    /// One of these Security Center rows says that the patterns are out of date, and its program exists.
+    SecurityCenterOutdated(Vec<String>),
+    /// Nothing that is known would tell, for this reason.
+    CannotTell(String),
     /// A value is as it should be.
     Value {
         /// Whose value.
@@ -160,16 +167,34 @@ impl Test {
                 let on = seen.system_extensions.iter().any(|(id, enabled)| *enabled && is_one_of(names, id));
                 known(on, Source::SystemExtensions, seen, || format!("{} is not enabled", names.join(" or ")))
             }
-            Self::SecurityCenterOn(names) => {
-                let mut rows = seen.security_center.iter().filter(|row| is_one_of(names, &row.name));
-                let on = rows.any(|row| row.program_exists && row.is_on());
-                known(on, Source::SecurityCenter, seen, || {
-                    format!("Security Center does not have \"{}\" on", names.join("\" or \""))
-                })
+            Self::SecurityCenterOn(names) => live_row(names, "on", SecurityCenterRow::is_on, seen),
+            Self::SecurityCenterOff(names) => {
+                let is_off = |row: &SecurityCenterRow| {
+                    matches!(row.protection(), Protection::Off | Protection::Expired)
+                };
+                live_row(names, "off", is_off, seen)
             }
+            Self::SecurityCenterOutdated(names) => {
+                live_row(names, "out of date", SecurityCenterRow::is_outdated, seen)
+            }
+            Self::CannotTell(why) => Verdict::Unknown(why.clone()),
             Self::Value { of, minus, check } => judge_value(of, minus.as_ref(), check, seen, now),
         }
     }
+}
+
+/// Whether a row that did not outlive its program says so.
+fn live_row(
+    names: &[String],
+    word: &str,
+    is_so: impl Fn(&SecurityCenterRow) -> bool,
+    seen: &Observations,
+) -> Verdict {
+    let mut rows = seen.security_center.iter().filter(|row| is_one_of(names, &row.name));
+    let so = rows.any(|row| row.program_exists && is_so(row));
+    known(so, Source::SecurityCenter, seen, || {
+        format!("Security Center does not have \"{}\" {word}", names.join("\" or \""))
+    })
 }
 
 fn is_one_of(names: &[String], name: &str) -> bool {
@@ -247,14 +272,13 @@ fn judge_value(
     if let Some(other) = minus {
         match other.read(seen) {
             Value::Text(other) => {
-                difference =
-                    text.parse::<i64>().ok().zip(other.parse().ok()).and_then(|(a, b)| a.checked_sub(b));
+                difference = text::number(text).zip(text::number(other)).and_then(|(a, b)| a.checked_sub(b));
             }
             Value::Missing => return Verdict::No(format!("{} has no value", other.describe())),
             Value::Unreadable(why) => return Verdict::Unknown(why),
         }
     }
-    let number = || if minus.is_some() { difference } else { text.parse().ok() };
+    let number = || if minus.is_some() { difference } else { text::number(text) };
     if check.holds(text, number, now) {
         return Verdict::Yes;
     }

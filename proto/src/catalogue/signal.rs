@@ -1,131 +1,11 @@
 //! Signals: single things that can be seen and speak for a product, a family, or against one.
 //! Invariant: a signal of a source that could not be read is neither seen nor absent; it is unknown.
 
-use super::observations::{Observations, Os, PackageManager, Source};
+use super::kind::Kind;
+use super::names::{is_path, is_registry_name, msi_code};
+use super::observations::{Observations, Os};
 use super::text::{self, glob};
-
-/// What a signal looks at. The set is closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// An installed Debian package, by name.
-    Deb,
-    /// An installed rpm package, by name.
-    Rpm,
-    /// A systemd unit file, by full unit name.
-    Unit,
-    /// A script in `/etc/init.d`.
-    InitScript,
-    /// A running process: by full path, or by program name when the match has no separator.
-    Process,
-    /// An existing file or folder.
-    Path,
-    /// A local group.
-    Group,
-    /// A loaded kernel module or driver.
-    KernelModule,
-    /// A listening port.
-    ListenPort,
-    /// A registry key.
-    RegistryKey,
-    /// A registry value `key!name`, optionally with `contains`.
-    RegistryValue,
-    /// Name of an Uninstall key.
-    UninstallKey,
-    /// `DisplayName` of an Uninstall entry.
-    UninstallName,
-    /// A Windows Installer product code.
-    MsiProductCode,
-    /// A Windows Installer upgrade code.
-    MsiUpgradeCode,
-    /// A Windows service, by name.
-    Service,
-    /// A Windows service, by display name.
-    ServiceDisplay,
-    /// A row of Windows Security Center whose program still exists.
-    SecurityCenter,
-    /// A named pipe.
-    Pipe,
-    /// A macOS installer receipt.
-    Receipt,
-    /// A launchd job, by label.
-    Launchd,
-    /// A macOS application bundle, by path.
-    Bundle,
-    /// A macOS system extension, by bundle id.
-    SystemExtension,
-}
-
-impl Kind {
-    /// Every kind and its word in the catalogue.
-    pub const WORDS: [(&'static str, Self); 23] = [
-        ("deb", Self::Deb),
-        ("rpm", Self::Rpm),
-        ("unit", Self::Unit),
-        ("init_script", Self::InitScript),
-        ("process", Self::Process),
-        ("path", Self::Path),
-        ("group", Self::Group),
-        ("kernel_module", Self::KernelModule),
-        ("listen_port", Self::ListenPort),
-        ("registry_key", Self::RegistryKey),
-        ("registry_value", Self::RegistryValue),
-        ("uninstall_key", Self::UninstallKey),
-        ("uninstall_name", Self::UninstallName),
-        ("msi_product_code", Self::MsiProductCode),
-        ("msi_upgrade_code", Self::MsiUpgradeCode),
-        ("service", Self::Service),
-        ("service_display", Self::ServiceDisplay),
-        ("security_center", Self::SecurityCenter),
-        ("pipe", Self::Pipe),
-        ("receipt", Self::Receipt),
-        ("launchd", Self::Launchd),
-        ("bundle", Self::Bundle),
-        ("system_extension", Self::SystemExtension),
-    ];
-
-    /// Its word in the catalogue.
-    pub fn word(self) -> &'static str {
-        Self::WORDS.iter().find(|(_, kind)| *kind == self).map_or("", |(word, _)| word)
-    }
-
-    /// The source that sees it.
-    pub fn source(self) -> Source {
-        match self {
-            Self::Deb => Source::Dpkg,
-            Self::Rpm => Source::Rpm,
-            Self::Unit => Source::UnitFiles,
-            Self::InitScript => Source::InitScripts,
-            Self::Process => Source::Processes,
-            Self::Path => Source::Paths,
-            Self::Group => Source::Groups,
-            Self::KernelModule => Source::KernelModules,
-            Self::ListenPort => Source::ListeningPorts,
-            Self::RegistryKey | Self::RegistryValue | Self::UninstallKey | Self::UninstallName => {
-                Source::Registry
-            }
-            Self::MsiProductCode | Self::MsiUpgradeCode => Source::Msi,
-            Self::Service | Self::ServiceDisplay => Source::Services,
-            Self::SecurityCenter => Source::SecurityCenter,
-            Self::Pipe => Source::Pipes,
-            Self::Receipt => Source::Receipts,
-            Self::Launchd => Source::Launchd,
-            Self::Bundle => Source::Bundles,
-            Self::SystemExtension => Source::SystemExtensions,
-        }
-    }
-
-    /// Whether a machine with this system can have it at all.
-    pub fn exists_on(self, os: Os) -> bool {
-        match self {
-            Self::Process | Self::Path => true,
-            Self::KernelModule | Self::ListenPort => os != Os::Macos,
-            Self::Group => os != Os::Windows,
-            Self::Deb | Self::Rpm | Self::Unit | Self::InitScript => os == Os::Linux,
-            Self::Receipt | Self::Launchd | Self::Bundle | Self::SystemExtension => os == Os::Macos,
-            _ => os == Os::Windows,
-        }
-    }
-}
+use super::things::{PackageManager, Uninstall};
 
 /// What a signal is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -161,6 +41,9 @@ pub struct Signal {
     pub matches: Vec<String>,
     /// Of a registry value: what its text must contain.
     pub contains: Option<String>,
+    /// Of an uninstall entry: who may have published it; an entry that names somebody else does not count. Empty when
+    /// it does not matter.
+    pub publishers: Vec<String>,
     /// What it is worth.
     pub role: Role,
     /// Where the fact comes from.
@@ -225,19 +108,22 @@ impl Signal {
                     None => Sight::Absent,
                 }
             }
-            Kind::Path => first(Box::new(seen.paths.iter())),
+            Kind::Path => first_where(seen.paths.iter(), |path| is_path(wanted, path, &seen.registry_values)),
             Kind::Group => first(Box::new(seen.groups.iter())),
             Kind::KernelModule => first(Box::new(seen.kernel_modules.iter())),
             Kind::ListenPort => match wanted.parse().is_ok_and(|port| seen.listening_ports.contains(&port)) {
                 true => Sight::Seen(wanted.to_owned()),
                 false => Sight::Absent,
             },
-            Kind::RegistryKey => first(Box::new(seen.registry_keys.iter())),
+            Kind::RegistryKey => first_where(seen.registry_keys.iter(), |key| is_registry_name(wanted, key)),
             Kind::RegistryValue => self.look_for_value(wanted, seen),
-            Kind::UninstallKey => first(Box::new(seen.uninstall.iter().map(|entry| &entry.key))),
-            Kind::UninstallName => first(Box::new(seen.uninstall.iter().map(|entry| &entry.name))),
-            Kind::MsiProductCode => first(Box::new(seen.msi_product_codes.iter())),
-            Kind::MsiUpgradeCode => first(Box::new(seen.msi_upgrade_codes.iter())),
+            Kind::UninstallKey => self.look_for_entry(wanted, |entry| &entry.key, seen),
+            Kind::UninstallName => self.look_for_entry(wanted, |entry| &entry.name, seen),
+            Kind::MsiProductCode => {
+                let keys = seen.uninstall.iter().map(|entry| &entry.key);
+                first_where(seen.msi_product_codes.iter().chain(keys), |code| is_code(wanted, code))
+            }
+            Kind::MsiUpgradeCode => first_where(seen.msi_upgrade_codes.iter(), |code| is_code(wanted, code)),
             Kind::Service => first(Box::new(seen.services.iter().map(|service| &service.name))),
             Kind::ServiceDisplay => first(Box::new(seen.services.iter().map(|service| &service.display))),
             Kind::SecurityCenter => look_for_row(wanted, seen),
@@ -246,12 +132,35 @@ impl Signal {
             Kind::Launchd => first(Box::new(seen.launchd.keys())),
             Kind::Bundle => first(Box::new(seen.bundles.keys())),
             Kind::SystemExtension => first(Box::new(seen.system_extensions.keys())),
+            Kind::RunValue => first(Box::new(seen.run_values.iter())),
+            Kind::DominoTask => first(Box::new(seen.domino_tasks.iter())),
         }
+    }
+
+    fn look_for_entry(
+        &self,
+        wanted: &str,
+        name: impl Fn(&Uninstall) -> &String,
+        seen: &Observations,
+    ) -> Sight {
+        let mut discounted = Sight::Absent;
+        for entry in seen.uninstall.iter().filter(|entry| glob(wanted, name(entry))) {
+            let publisher = entry.publisher.trim();
+            if publisher.is_empty()
+                || self.publishers.is_empty()
+                || self.publishers.iter().any(|known| glob(known, publisher))
+            {
+                return Sight::Seen(name(entry).clone());
+            }
+            discounted = Sight::Discounted(format!("`{}` was published by `{publisher}`", name(entry)));
+        }
+        discounted
     }
 
     fn look_for_value(&self, wanted: &str, seen: &Observations) -> Sight {
         let found = seen.registry_values.iter().find(|(name, value)| {
-            glob(wanted, name) && self.contains.as_ref().is_none_or(|part| text::contains(value, part))
+            is_registry_name(wanted, name)
+                && self.contains.as_ref().is_none_or(|part| text::contains(value, part))
         });
         match found {
             Some((name, value)) if self.contains.is_some() => Sight::Seen(format!("{name}={value}")),
@@ -259,6 +168,15 @@ impl Signal {
             None => Sight::Absent,
         }
     }
+}
+
+fn first_where<'a>(mut names: impl Iterator<Item = &'a String>, is: impl Fn(&str) -> bool) -> Sight {
+    names.find(|name| is(name)).map_or(Sight::Absent, |name| Sight::Seen(name.clone()))
+}
+
+/// Whether both are the same Windows Installer code, however each is written.
+fn is_code(wanted: &str, code: &str) -> bool {
+    glob(wanted, code) || msi_code(code).is_some_and(|code| glob(wanted, &code))
 }
 
 fn look_for_package(manager: PackageManager, wanted: &str, seen: &Observations) -> Sight {

@@ -38,13 +38,16 @@ pub fn contains(text: &str, part: &str) -> bool {
     text.to_ascii_lowercase().contains(&part.to_ascii_lowercase())
 }
 
-/// Whether a process's program is the one wanted: the whole path, or its last part when `wanted` is a bare name.
+/// Whether a process's program is the one wanted: the whole path, or its last part when `wanted` is a bare name and
+/// the program is not one in a person's own folder.
 pub fn is_program(wanted: &str, exe: &str) -> bool {
     // A program that was replaced while it runs.
     let exe = exe.strip_suffix(" (deleted)").unwrap_or(exe);
     match wanted.contains(['/', '\\']) {
         true => glob(wanted, exe),
-        false => glob(wanted, exe.rsplit(['/', '\\']).next().unwrap_or(exe)),
+        false => {
+            glob(wanted, exe.rsplit(['/', '\\']).next().unwrap_or(exe)) && !super::names::is_in_home(exe)
+        }
     }
 }
 
@@ -82,6 +85,26 @@ pub fn version_in(text: &str) -> Option<&str> {
                     && rest.as_bytes().first().is_some_and(u8::is_ascii_digit)
             })
         })
+}
+
+/// A whole number in decimal, or `0x…`.
+pub fn number(text: &str) -> Option<i64> {
+    let text = text.trim();
+    match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(hex) => i64::from_str_radix(hex, 16).ok(),
+        None => text.parse().ok(),
+    }
+}
+
+/// A pattern's number as people know it (`19.123.05`): decoded from the registry's whole number, or from what stands
+/// after the comma in `P.4=pattern/…,1912305`; one that has dots already stays as it is.
+pub fn pattern_number(text: &str) -> Option<String> {
+    let text = text.rsplit(',').map(str::trim).find(|part| !part.is_empty())?;
+    if text.contains('.') {
+        return text.bytes().all(|b| b.is_ascii_digit() || b == b'.').then(|| text.to_owned());
+    }
+    let number = number(text).filter(|number| (1..=i64::from(u32::MAX)).contains(number))?;
+    Some(format!("{}.{:03}.{:02}", number / 100_000, number % 100_000 / 100, number % 100))
 }
 
 /// Compares dotted versions number by number; what is missing is 0, and what follows the numbers is ignored.
@@ -165,6 +188,25 @@ mod tests {
             ("https://a b/", None),
         ] {
             assert_eq!(host_of(url).as_deref(), host, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_number_is_decoded_from_each_of_its_forms() {
+        for (text, number) in [
+            ("1912305", Some("19.123.05")),
+            ("0x1d2ded", Some("19.123.01")),
+            ("17.555.00", Some("17.555.00")),
+            ("pattern/vsapi.zip, 598700", Some("5.987.00")),
+            ("99", Some("0.000.99")),
+            ("0", None),
+            ("-1", None),
+            ("", None),
+            (",,", None),
+            ("99999999999999999999", None),
+            ("1.2.x", None),
+        ] {
+            assert_eq!(pattern_number(text).as_deref(), number, "{text}");
         }
     }
 

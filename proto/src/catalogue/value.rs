@@ -1,8 +1,12 @@
 //! Values: text that a source holds under a name, which versions and rules are read from.
 //! Invariant: a value whose source could not be read is unknown, not missing.
 
-use super::observations::{Observations, Source, VendorCommand};
+use std::collections::BTreeMap;
+
+use super::names::{is_path, is_registry_name};
+use super::observations::{Observations, Os, Source};
 use super::text::{self, glob};
+use super::things::VendorCommand;
 
 /// Where a value is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +32,8 @@ pub enum ValueSource {
     Receipt(String),
     /// A property list's value, `path!key:key`.
     Plist(String),
+    /// An ini file's value, `path!section!key`.
+    Ini(String),
 }
 
 /// What a look at a value gave.
@@ -46,7 +52,9 @@ impl ValueSource {
     pub fn read<'a>(&self, seen: &'a Observations) -> Value<'a> {
         let text = match self {
             Self::Output { command, key } => return read_output(*command, key.as_deref(), seen),
-            Self::Registry(name) => by_name(&seen.registry_values, name),
+            Self::Registry(wanted) => {
+                first(&seen.registry_values, |name| is_registry_name(wanted, name)).map(String::as_str)
+            }
             Self::Uninstall(names) => seen
                 .uninstall
                 .iter()
@@ -57,10 +65,15 @@ impl ValueSource {
                 .iter()
                 .find(|package| package.is_installed() && names.iter().any(|name| glob(name, &package.name)))
                 .map(|package| package.version.as_str()),
-            Self::FileVersion(path) => by_name(&seen.file_versions, path),
+            Self::FileVersion(wanted) => {
+                first(&seen.file_versions, |path| is_path(wanted, path, &seen.registry_values))
+                    .map(String::as_str)
+            }
             Self::Bundle(path) => by_name(&seen.bundles, path),
             Self::Receipt(id) => by_name(&seen.receipts, id),
             Self::Plist(name) => by_name(&seen.plist_values, name),
+            Self::Ini(wanted) => first(&seen.ini_values, |name| is_path(wanted, name, &seen.registry_values))
+                .map(String::as_str),
         };
         match text.map(str::trim).filter(|text| !text.is_empty()) {
             Some(text) => Value::Text(text),
@@ -79,7 +92,7 @@ impl ValueSource {
             Self::Registry(name) | Self::FileVersion(name) | Self::Bundle(name) | Self::Receipt(name) => {
                 name.clone()
             }
-            Self::Plist(name) => name.clone(),
+            Self::Plist(name) | Self::Ini(name) => name.clone(),
             Self::Uninstall(names) | Self::Package(names) => names.join("|"),
         }
     }
@@ -93,6 +106,17 @@ impl ValueSource {
             Self::Bundle(_) => &[Source::Bundles],
             Self::Receipt(_) => &[Source::Receipts],
             Self::Plist(_) => &[Source::Plists],
+            Self::Ini(_) => &[Source::IniFiles],
+        }
+    }
+
+    /// Whether a machine with this system can have it at all.
+    pub fn exists_on(&self, os: Os) -> bool {
+        match self {
+            Self::Output { .. } | Self::Ini(_) => true,
+            Self::Registry(_) | Self::Uninstall(_) | Self::FileVersion(_) => os == Os::Windows,
+            Self::Package(_) => os == Os::Linux,
+            Self::Bundle(_) | Self::Receipt(_) | Self::Plist(_) => os == Os::Macos,
         }
     }
 }
@@ -117,8 +141,20 @@ fn read_output<'a>(command: VendorCommand, key: Option<&str>, seen: &'a Observat
     }
 }
 
-fn by_name<'a>(values: &'a std::collections::BTreeMap<String, String>, wanted: &str) -> Option<&'a str> {
-    values.iter().find(|(name, _)| glob(wanted, name)).map(|(_, value)| value.as_str())
+fn by_name<'a>(values: &'a BTreeMap<String, String>, wanted: &str) -> Option<&'a str> {
+    first(values, |name| glob(wanted, name)).map(String::as_str)
+}
+
+fn first(values: &BTreeMap<String, String>, is: impl Fn(&str) -> bool) -> Option<&String> {
+    values.iter().find(|(name, _)| is(name)).map(|(_, value)| value)
+}
+
+/// The first pattern number that these sources give, decoded.
+pub fn pattern(sources: &[ValueSource], seen: &Observations) -> Option<String> {
+    sources.iter().find_map(|source| match source.read(seen) {
+        Value::Text(text) => text::pattern_number(text),
+        Value::Missing | Value::Unreadable(_) => None,
+    })
 }
 
 /// The first version that these sources give.

@@ -3,8 +3,10 @@
 
 use std::collections::BTreeSet;
 
+use super::kind::Kind;
+use super::names::{Folder, folder_of};
 use super::rule::{Rule, Test};
-use super::signal::{Kind, Signal};
+use super::signal::Signal;
 use super::value::ValueSource;
 use super::{Catalogue, Os, VendorCommand};
 
@@ -59,6 +61,12 @@ pub struct Wanted<'a> {
     pub system_extensions: BTreeSet<&'a str>,
     /// Property list values, `path!key`.
     pub plists: BTreeSet<&'a str>,
+    /// Ini file values, `path!section!key`.
+    pub ini_values: BTreeSet<&'a str>,
+    /// Values of the Windows `Run` keys.
+    pub run_values: BTreeSet<&'a str>,
+    /// Tasks of a Domino server.
+    pub domino_tasks: BTreeSet<&'a str>,
 }
 
 impl Catalogue {
@@ -68,7 +76,8 @@ impl Catalogue {
         let rules = |by_os: &'_ std::collections::BTreeMap<Os, Rule>| by_os.get(&os).is_some();
         for family in &self.families {
             wanted.add_signals(&family.signals, os);
-            family.version.iter().for_each(|source| wanted.add_value(source));
+            wanted.add_values(&family.version, os);
+            wanted.add_values(&family.pattern, os);
             if rules(&family.active) {
                 wanted.add_rule(&family.active[&os], os);
             }
@@ -78,7 +87,8 @@ impl Catalogue {
                 continue;
             }
             wanted.add_signals(&product.signals, os);
-            product.version.iter().for_each(|source| wanted.add_value(source));
+            wanted.add_values(&product.version, os);
+            wanted.add_values(&product.pattern, os);
             let variants = product.variants.iter().map(|variant| &variant.when);
             let notes = product.notes.iter().map(|note| &note.when);
             variants.chain(notes).chain(product.active.get(&os)).for_each(|rule| wanted.add_rule(rule, os));
@@ -100,7 +110,10 @@ impl<'a> Wanted<'a> {
             Kind::Unit => self.units.extend(names),
             Kind::InitScript => self.init_scripts.extend(names),
             Kind::Process => self.programs.extend(names),
-            Kind::Path => self.paths.extend(names),
+            Kind::Path => names.for_each(|path| {
+                self.add_folder(path);
+                self.paths.insert(path);
+            }),
             Kind::Group => self.groups.extend(names),
             Kind::KernelModule => self.kernel_modules.extend(names),
             Kind::ListenPort => self.ports.extend(names.filter_map(|name| name.parse::<u16>().ok())),
@@ -116,6 +129,8 @@ impl<'a> Wanted<'a> {
             Kind::Launchd => self.launchd.extend(names),
             Kind::Bundle => self.bundles.extend(names),
             Kind::SystemExtension => self.system_extensions.extend(names),
+            Kind::RunValue => self.run_values.extend(names),
+            Kind::DominoTask => self.domino_tasks.extend(names),
         }
     }
 
@@ -131,14 +146,28 @@ impl<'a> Wanted<'a> {
                 Test::ProcessRunning(programs) => self.programs.extend(names(programs)),
                 Test::LaunchdLoaded(labels) => self.launchd.extend(names(labels)),
                 Test::ExtensionEnabled(ids) => self.system_extensions.extend(names(ids)),
-                Test::SecurityCenterOn(rows) => self.security_center.extend(names(rows)),
+                Test::SecurityCenterOn(rows)
+                | Test::SecurityCenterOff(rows)
+                | Test::SecurityCenterOutdated(rows) => self.security_center.extend(names(rows)),
                 Test::Value { of, minus, .. } => {
-                    self.add_value(of);
-                    minus.iter().for_each(|source| self.add_value(source));
+                    self.add_values(std::slice::from_ref(of), os);
+                    self.add_values(minus.as_slice(), os);
                 }
                 Test::Seen(_) | Test::All(_) | Test::Any(_) | Test::Not(_) | Test::Unless(_) => {}
+                Test::CannotTell(_) => {}
             }
         });
+    }
+
+    /// A path under a folder that a registry value names asks for that value.
+    fn add_folder(&mut self, path: &'a str) {
+        if let Some((Folder::RegistryValue(name), _)) = folder_of(path) {
+            self.registry_values.insert(name);
+        }
+    }
+
+    fn add_values(&mut self, sources: &'a [ValueSource], os: Os) {
+        sources.iter().filter(|source| source.exists_on(os)).for_each(|source| self.add_value(source));
     }
 
     fn add_value(&mut self, source: &'a ValueSource) {
@@ -156,6 +185,7 @@ impl<'a> Wanted<'a> {
                 self.rpms.extend(names(packages));
             }
             ValueSource::FileVersion(path) => {
+                self.add_folder(path);
                 self.file_versions.insert(path);
             }
             ValueSource::Bundle(path) => {
@@ -166,6 +196,10 @@ impl<'a> Wanted<'a> {
             }
             ValueSource::Plist(name) => {
                 self.plists.insert(name);
+            }
+            ValueSource::Ini(name) => {
+                self.add_folder(name);
+                self.ini_values.insert(name);
             }
         }
     }

@@ -1,10 +1,12 @@
 //! What the catalogue promises. Machines are written as lines (`deb ds-agent`, `service ntrtscan=running`), by hand
 //! and not from the catalogue, so that a rule that goes missing is missed.
 
+mod damage;
 mod families;
 mod grammar;
-mod identify;
+mod lint;
 mod states;
+mod table;
 
 use super::*;
 
@@ -22,6 +24,18 @@ pub(super) fn machine(os: Os, lines: &[&str]) -> Observations {
     let mut seen = Observations { os, ..Observations::default() };
     lines.iter().for_each(|line| see(&mut seen, line));
     seen
+}
+
+/// An Uninstall entry from `DisplayName`, or from `DisplayName by Publisher`.
+fn uninstall(key: &str, value: &str) -> Uninstall {
+    let (name, publisher) = value.split_once(" by ").unwrap_or((value, ""));
+    let (hive, key) = match key.split_once(':') {
+        Some(("user", key)) => (Hive::User, key),
+        Some(("32", key)) => (Hive::Machine32, key),
+        _ => (Hive::Machine, key),
+    };
+    let [key, name, publisher] = [key, name, publisher].map(str::to_owned);
+    Uninstall { key, name, version: String::new(), publisher, hive }
 }
 
 fn see(seen: &mut Observations, line: &str) {
@@ -54,27 +68,33 @@ fn see(seen: &mut Observations, line: &str) {
         "answer" => _ = seen.vendor_output.insert(VendorCommand::from_id(name).unwrap(), value.to_owned()),
         "key" => _ = seen.registry_keys.insert(text),
         "value" => _ = seen.registry_values.insert(owned, value.to_owned()),
-        "uninstall" => {
-            seen.uninstall.push(Uninstall { key: owned, name: value.to_owned(), version: String::new() })
-        }
+        "uninstall" => seen.uninstall.push(uninstall(name, value)),
         "msi" => _ = seen.msi_product_codes.insert(text),
         "upgrade" => _ = seen.msi_upgrade_codes.insert(text),
         "service" => seen.services.push(service(name, "")),
         "display" => seen.services.push(service("", name)),
         "center" => seen.security_center.push(SecurityCenterRow {
             name: owned,
-            state: 266_240,
+            state: value.strip_prefix("0x").map_or(0x41000, |hex| u32::from_str_radix(hex, 16).unwrap()),
             program_exists: value != "stale",
         }),
         "pipe" => _ = seen.pipes.insert(text),
         "receipt" => _ = seen.receipts.insert(owned, value.to_owned()),
         "launchd" => _ = seen.launchd.insert(owned, value == "loaded"),
         "bundle" => _ = seen.bundles.insert(owned, value.to_owned()),
+        "run" => _ = seen.run_values.insert(text),
+        "domino_task" => _ = seen.domino_tasks.insert(text),
         "extension" => _ = seen.system_extensions.insert(owned, value == "enabled"),
         "unreadable" => {
             let source = [Source::Dpkg, Source::Rpm, Source::UnitFiles, Source::UnitState, Source::Processes]
                 .into_iter()
-                .chain([Source::Registry, Source::Msi, Source::Services, Source::VendorOutput])
+                .chain([
+                    Source::Registry,
+                    Source::Msi,
+                    Source::Services,
+                    Source::VendorOutput,
+                    Source::Launchd,
+                ])
                 .find(|source| format!("{source:?}") == name);
             seen.unreadable.insert(source.expect("a source"), "no rights".to_owned());
         }
