@@ -126,7 +126,12 @@ async fn a_gap_is_refused_and_a_new_spool_goes_on_in_the_same_stream() {
 }
 
 /// Sends `chain` and then, from a snapshot taken before its evidence `at`, other content in its place.
-async fn fork(collector: &Collector, length: u64, at: u64) -> (Agent, super::client::Link, Signed) {
+async fn fork(
+    collector: &Collector,
+    began_ms: i64,
+    length: u64,
+    at: u64,
+) -> (Agent, super::client::Link, Signed) {
     let mut agent = collector.agent().await;
     let (mut link, _) = agent.link(collector).await;
     let mut twin = agent.snapshot();
@@ -134,11 +139,11 @@ async fn fork(collector: &Collector, length: u64, at: u64) -> (Agent, super::cli
         if sequence == at {
             twin = agent.snapshot();
         }
-        let report = agent.reports(1000 + sequence as i64);
+        let report = agent.reports(began_ms + sequence as i64);
         link.send(report).await;
     }
     link.acked(length).await;
-    let other = twin.reports(7);
+    let other = twin.reports(began_ms);
     (agent, link, other)
 }
 
@@ -146,7 +151,8 @@ async fn fork(collector: &Collector, length: u64, at: u64) -> (Agent, super::cli
 async fn a_fork_counts_in_both_versions_once_and_asks_for_a_new_spool() {
     let collector = Collector::start().await;
     for (length, at) in [(3, 3), (3, 2), (3, 1)] {
-        let (mut agent, mut link, other) = fork(&collector, length, at).await;
+        let began_ms = collector.books.clock().now_ms();
+        let (mut agent, mut link, other) = fork(&collector, began_ms, length, at).await;
         let position = collector.position();
         for _ in 0..2 {
             link.send(other.clone()).await;
@@ -156,7 +162,7 @@ async fn a_fork_counts_in_both_versions_once_and_asks_for_a_new_spool() {
         let facts = collector.facts(position);
         let [Fact::EvidenceReceived(received)] = facts.as_slice() else { panic!("{facts:?}") };
         assert!(received.forked);
-        assert_eq!(received.fork_of_ms, 1000 + at as i64, "when the original was observed");
+        assert_eq!(received.fork_of_ms, began_ms + at as i64, "when the original was observed");
         assert_eq!(received.evidence.as_ref(), Some(&other));
         let machine = collector.books.read(|fold| fold.registry().machine(&agent.id).cloned()).unwrap();
         assert!(machine.flags.contains_key("forked_spool"), "{:?}", machine.flags);
