@@ -113,6 +113,42 @@ fn a_damaged_snapshot_is_refused_or_works() {
 }
 
 #[test]
+fn damaged_answers_names_and_addresses_are_read_or_not() {
+    let samples = [
+        "AgentStatus.5: dsmUrl\r\nAgentStatus.agentState: green\r\nAgentStatus.dsmUrl: https://[2001:db8::1]:4120/\r\n",
+        "tmxbc version: v1.2.0.3456 (build 7)",
+        "{BED0B8A2-2986-49F8-90D6-FA008D37A3D2}",
+        "2A8B0DEB68928F94096DAF00D8733A2D",
+        r"{HKLM\SOFTWARE\TrendMicro\ServerProtect\CurrentVersion!HomeDirectory}\SpntShare\server.ini!*!P.4",
+        r"HKEY_LOCAL_MACHINE\SOFTWARE\WOW6432Node\TrendMicro\X!Y",
+        "pattern/vsapi.zip, 0x1d2df1",
+    ];
+    for sample in samples {
+        for seed in 0..ROUNDS * 5 {
+            let text = Random(seed).damage(sample);
+            let values = std::collections::BTreeMap::from([(text.clone(), sample.to_owned())]);
+            let long = text::version_in(&text)
+                .map_or(0, str::len)
+                .max(text::host_of(&text).map_or(0, |host| host.len()));
+            assert!(long <= text.len(), "seed {seed}");
+            assert!(
+                text::pattern_number(&text).is_none_or(|number| number.len() <= text.len() + 16),
+                "seed {seed}"
+            );
+            assert!(names::msi_code(&text).is_none_or(|code| code.len() == 38), "seed {seed}");
+            _ = text::output_value(&text, "AgentStatus.dsmUrl");
+            _ = text::compare_versions(&text, sample);
+            _ = names::folder_of(&text);
+            _ = names::is_in_home(&text);
+            assert!(names::is_path(&text, &text, &values) || text.contains('*'), "seed {seed}");
+            _ = names::is_path(sample, &text, &values);
+            _ = names::is_registry_name(&text, sample);
+            _ = glob(&text, sample);
+        }
+    }
+}
+
+#[test]
 fn a_snapshot_of_long_names_is_looked_at_in_bounded_time_and_said_in_few_words() {
     let long = "Trend Micro ".repeat(20_000);
     let entry = |n: usize| format!("uninstall {long}{n}={long}{n} by {long}");

@@ -212,3 +212,82 @@ fn a_pattern_is_old_after_seven_days_in_any_zone() {
         assert_eq!(notes(date), old, "{date}");
     }
 }
+
+const CURRENT: &str = r"HKLM\SOFTWARE\TrendMicro\PC-cillinNTCorp\CurrentVersion";
+
+/// What is noted of the one product that these things show.
+fn notes(os: Os, lines: &[&str]) -> Vec<String> {
+    Catalogue::embedded().explain(&machine(os, lines), now()).swap_remove(0).notes
+}
+
+#[test]
+fn with_smart_scan_its_own_pattern_counts() {
+    let value = |name: &str, value: &str| format!(r"value {CURRENT}\{name}={value}");
+    let conventional = value("Misc.!PatternDate", "20260101");
+    let smart = value("Misc.!NonCrcPatternDate", "20261014");
+    for (scan_type, old) in [("1", 0), ("0", 1)] {
+        let scan_type = value("iCRC Scan!ScanType", scan_type);
+        for name in ["uninstall HostedAgent=", "uninstall Wofie=", "uninstall x=Trend Micro OfficeScan Agent"]
+        {
+            let said = notes(Os::Windows, &[name, &conventional, &smart, &scan_type]);
+            assert_eq!(said.len(), old, "{name} {scan_type} {said:?}");
+        }
+    }
+}
+
+#[test]
+fn what_an_agent_says_of_its_updates_is_noted() {
+    let hosted = "uninstall HostedAgent=";
+    let update = |seconds: i64| {
+        let last = now().as_second() - seconds;
+        notes(Os::Windows, &[hosted, &format!(r"value {CURRENT}\UpdateInfo!LastUpdate={last}")])
+    };
+    assert_eq!(update(86_400), [""; 0]);
+    assert_eq!(update(8 * 86_400), ["its last update was more than seven days ago"]);
+    let ini = format!(
+        r"ini {{{CURRENT}!Application Path}}\ofcscan.ini!INI_SCHEDULED_UPDATE_SECTION!Scheduled_Update_Enable"
+    );
+    assert_eq!(notes(Os::Windows, &[hosted, &format!("{ini}=1")]), [""; 0]);
+    assert_eq!(notes(Os::Windows, &[hosted, &format!("{ini}=0")]), ["its scheduled updates are off"]);
+    let row = "center Trend Micro Security Agent=0x";
+    assert_eq!(notes(Os::Windows, &[hosted, &format!("{row}41000")]), [""; 0]);
+    let outdated = "Windows Security Center has its patterns out of date";
+    assert_eq!(notes(Os::Windows, &[hosted, &format!("{row}41010")]), [outdated]);
+    assert_eq!(
+        notes(Os::Windows, &[hosted, &format!("{row}43000")]),
+        ["Windows Security Center has it off or expired"]
+    );
+    let plist =
+        "plist /Library/Application Support/TrendMicro/common/conf/EPStatus.plist!GlobalStatus:bHasRegToSrv";
+    let app = "bundle /Applications/TrendMicroSecurity.app=3.5.7";
+    assert_eq!(notes(Os::Macos, &[app]), [""; 0]);
+    assert_eq!(notes(Os::Macos, &[app, &format!("{plist}=true")]), [""; 0]);
+    assert_eq!(notes(Os::Macos, &[app, &format!("{plist}=false")]), ["it is registered with no server"]);
+}
+
+#[test]
+fn versions_and_patterns_lie_where_the_registry_says() {
+    let explain = |lines: &[&str]| {
+        let explained = Catalogue::embedded().explain(&machine(Os::Windows, lines), now()).swap_remove(0);
+        (explained.findings[0].version.clone(), explained.pattern)
+    };
+    let home = r"HKLM\SOFTWARE\TrendMicro\ServerProtect\CurrentVersion!HomeDirectory";
+    let told = (Some("5.80.0.1".to_owned()), Some("19.123.05".to_owned()));
+    let named = format!("value {home}=D:\\SProtect\\x64\\");
+    let spelt = [
+        format!(r"version {{{home}}}\SpntSvc.exe=5.80.0.1"),
+        format!(r"ini {{{home}}}\SpntShare\server.ini!Common!P.4=pattern/vsapi.zip,1912305"),
+    ];
+    assert_eq!(explain(&[&named, &spelt[0], &spelt[1]]), told);
+    let on_disk = [
+        r"version d:\SProtect\x64\SpntSvc.exe=5.80.0.1",
+        r"ini D:\SProtect\x64\..\SpntShare\server.ini!Common!P.4=pattern/vsapi.zip,1912305",
+    ];
+    assert_eq!(explain(&[&named, on_disk[0], on_disk[1]]), told);
+    let elsewhere = r"version D:\Other\SpntSvc.exe=5.80.0.1";
+    assert_eq!(explain(&[&named, elsewhere]), (None, None));
+    for (name, number) in [("InternalPatternVer", "1912305"), ("InternalNonCrcPatternVer", "0x1d2df1")] {
+        let pattern = format!(r"value {CURRENT}\Misc.!{name}={number}");
+        assert_eq!(explain(&["uninstall HostedAgent=", &pattern]).1.as_deref(), Some("19.123.05"), "{name}");
+    }
+}

@@ -155,6 +155,36 @@ fn each_name_that_tells_a_family_is_needed() {
     assert_eq!(names, 28);
 }
 
+/// A rule that is a list, less its `n`th part; nothing when it has none.
+fn less(rule: &Rule, n: usize) -> Option<Rule> {
+    let Test::All(parts) = &rule.test else { return None };
+    let mut parts = parts.clone();
+    (n < parts.len()).then(|| parts.remove(n))?;
+    Some(Rule { test: Test::All(parts), otherwise: rule.otherwise.clone() })
+}
+
+#[test]
+fn each_thing_that_makes_a_product_active_is_needed() {
+    let (rows, embedded) = (rows(), Catalogue::embedded());
+    let (mut rules, mut parts) = (0, 0);
+    for (n, product) in embedded.products.iter().enumerate().filter(|(_, product)| product.is_billable()) {
+        for (os, rule) in &product.active {
+            let place = format!("active.{}", os.as_str());
+            let mut catalogue = embedded.clone();
+            catalogue.products[n].active.remove(os);
+            missed(&catalogue, &rows, product.id.as_str(), &place);
+            rules += 1;
+            for (part, rule) in (0..).map_while(|part| Some((part, less(rule, part)?))) {
+                let mut catalogue = embedded.clone();
+                catalogue.products[n].active.insert(*os, rule);
+                missed(&catalogue, &rows, product.id.as_str(), &format!("{place} part {part}"));
+                parts += 1;
+            }
+        }
+    }
+    assert_eq!((rules, parts), (21, 28), "rules, and parts of the ones that are lists");
+}
+
 #[test]
 fn what_only_memory_tells_is_never_active() {
     let file = "schema = \"seatbeat-catalogue/1\"\nversion = 1\n[[product]]\nid = \"p\"\nname = \"P\"\n\
