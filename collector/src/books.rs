@@ -21,7 +21,7 @@ use crate::journal::{
 use crate::keys::{Keys, KeysError};
 use crate::lookup::{Lookup, LookupError};
 use crate::snapshot;
-use crate::store::{Store, StoreError};
+use crate::store::{self, Store, StoreError};
 use crate::vault::{Vault, VaultError};
 
 /// How long a read waits for a position of the reader's own write.
@@ -29,6 +29,9 @@ const REACH_WAIT: Duration = Duration::from_secs(2);
 
 /// Records read at once when the tail of the journal is folded at the start.
 const TAIL_BATCH: usize = 4096;
+
+/// Records after which a long start says how far it is: some seconds of folding.
+const PROGRESS_EVERY: u64 = 1_000_000;
 
 /// Records behind the newest snapshot after which a new one is due: about a second of folding at the start.
 const SNAPSHOT_EVERY: u64 = 200_000;
@@ -150,6 +153,8 @@ impl Books {
         if fold.founded().is_none() {
             return Err(BooksError::NotFounded(folder.to_owned()));
         }
+        // Left where the founding ended between its last record and this file.
+        store::remove_file(&store.unfinished())?;
         let vault = Arc::new(Vault::open(&store.vault())?);
         let keys = Arc::new(Keys::read(&vault)?);
         if !fold.founded().is_some_and(|founded| keys.belong_to(founded)) {
@@ -349,7 +354,12 @@ fn from_snapshot(folder: &Path, reader: &FileReader) -> Result<Fold, BooksError>
 }
 
 fn fold_tail(fold: &mut Fold, reader: &FileReader) -> Result<(), BooksError> {
+    let mut said = fold.position();
     loop {
+        if fold.position() >= said + PROGRESS_EVERY {
+            said = fold.position();
+            tracing::info!(folded = said, of = reader.size().0, "reading the journal");
+        }
         let batch = reader.read_from(Position(fold.position()), TAIL_BATCH)?;
         if batch.is_empty() {
             return Ok(());

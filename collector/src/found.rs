@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use prost::Message as _;
-use seatbeat_ledger::fold::FORMAT;
+use seatbeat_ledger::fold::{FORMAT, Fold, FoldError};
 use seatbeat_ledger::policy::{Policy, PolicyError};
 use seatbeat_proto::ids::{OperatorId, ResellerId};
 use seatbeat_proto::signed::hash;
@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::journal::{FileJournal, Journal as _, JournalError};
+use crate::journal::{FileJournal, Journal as _, JournalError, Position};
 use crate::keys::{Keys, KeysError};
 use crate::store::{self, Store, StoreError};
 use crate::vault::{Vault, VaultError};
@@ -54,6 +54,9 @@ pub enum FoundError {
     /// The journal cannot be written.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// A record in it cannot be folded.
+    #[error(transparent)]
+    Fold(#[from] FoldError),
     /// The first policy is not one.
     #[error(transparent)]
     Policy(#[from] PolicyError),
@@ -62,51 +65,160 @@ pub enum FoundError {
     Config(#[from] toml::ser::Error),
 }
 
+/// A store that has all but its first records: dropped, it is none.
+pub struct Founding {
+    _store: Store,
+    journal: FileJournal,
+    records: Vec<Vec<u8>>,
+    unfinished: PathBuf,
+    founded: FoundedStore,
+}
+
+impl Founding {
+    /// Gets a store ready in `folder`, with `policy` (TOML) as its first policy. What an earlier attempt that was cut
+    /// short left there is removed.
+    ///
+    /// # Errors
+    /// When the folder holds books already, cannot be written, or the policy is not one.
+    pub fn begin(folder: &Path, config: &Config, policy: &str, clock: Clock) -> Result<Self, FoundError> {
+        Policy::parse(policy)?;
+        let store = Store::open(folder)?;
+        let (unfinished, config_file) = (store.unfinished(), folder.join(Config::FILE));
+        if unfinished.exists() {
+            if FileJournal::open(&store.journal())?.size().0 > 0 {
+                return Err(FoundError::Founded(folder.to_owned()));
+            }
+            store::remove_folder(&store.vault())?;
+        } else if config_file.exists() {
+            return Err(FoundError::Founded(folder.to_owned()));
+        }
+        let journal = FileJournal::open(&store.journal())?;
+        if journal.size().0 > 0 {
+            return Err(FoundError::Founded(folder.to_owned()));
+        }
+        if !store.vault().exists() {
+            store::write_file(&unfinished, b"")?;
+        }
+        let keys = Keys::make(&Vault::create(&store.vault())?)?;
+        store::write_file(&config_file, toml::to_string(config)?.as_bytes())?;
+        let founded = FoundedStore {
+            reseller: ResellerId::random(),
+            operator: OperatorId::random(),
+            operator_token: operator_token(),
+            statement_key: keys.statement().verifying_key().to_bytes(),
+        };
+        let records = first_records(&founded, &keys, policy, clock.now_ms());
+        Ok(Self { _store: store, journal, records, unfinished, founded })
+    }
+
+    /// What the store's first operator needs; it is of use once the founding is finished.
+    pub fn founded(&self) -> &FoundedStore {
+        &self.founded
+    }
+
+    /// Writes the first records: from here on the store holds books.
+    ///
+    /// # Errors
+    /// When the journal cannot be written.
+    pub fn finish(mut self) -> Result<FoundedStore, FoundError> {
+        self.journal.append(&self.records)?;
+        // The first start removes it otherwise.
+        let _ = store::remove_file(&self.unfinished);
+        Ok(self.founded)
+    }
+}
+
 /// Sets a store up in `folder`, with `policy` (TOML) as its first policy.
 ///
 /// # Errors
-/// When the folder holds books already, cannot be written, or the policy is not one.
+/// As [`Founding::begin`] and [`Founding::finish`].
 pub fn found(folder: &Path, config: &Config, policy: &str, clock: Clock) -> Result<FoundedStore, FoundError> {
-    Policy::parse(policy)?;
+    Founding::begin(folder, config, policy, clock)?.finish()
+}
+
+/// The founded store that an operator's token opens; none when it is no token of it.
+///
+/// # Errors
+/// When the store is in use or its journal cannot be read.
+pub fn opened_by(folder: &Path, token: &str) -> Result<Option<FoundedStore>, FoundError> {
     let store = Store::open(folder)?;
-    let mut journal = FileJournal::open(&store.journal())?;
-    if journal.size().0 > 0 {
-        return Err(FoundError::Founded(folder.to_owned()));
+    let journal = FileJournal::open(&store.journal())?;
+    let mut fold = Fold::default();
+    for (_, record) in journal.reader().read_from(Position(0), FIRST_RECORDS)? {
+        fold.apply(&record)?;
     }
-    let vault = Vault::create(&store.vault())?;
-    let keys = Keys::make(&vault)?;
-    let (operator, operator_token) = (OperatorId::random(), operator_token());
-    let reseller = ResellerId::random();
-    let statement_key = keys.statement().verifying_key().to_bytes();
-    let facts = [
+    let operator = fold.registry().operator(&hash(token.as_bytes())).cloned();
+    let Some((operator, founded)) = operator.zip(fold.founded()) else { return Ok(None) };
+    Ok(Some(FoundedStore {
+        reseller: founded.reseller.clone(),
+        operator,
+        operator_token: Zeroizing::new(token.to_owned()),
+        statement_key: founded.statement_key,
+    }))
+}
+
+/// How many records a founding writes.
+const FIRST_RECORDS: usize = 3;
+
+fn first_records(founded: &FoundedStore, keys: &Keys, policy: &str, recorded_at_ms: i64) -> Vec<Vec<u8>> {
+    let facts: [Fact; FIRST_RECORDS] = [
         Fact::Founded(Founded {
-            reseller: reseller.to_string(),
+            reseller: founded.reseller.to_string(),
             format: FORMAT,
             service_key: keys.service().verifying_key().to_bytes().to_vec(),
-            statement_key: statement_key.to_vec(),
+            statement_key: founded.statement_key.to_vec(),
         }),
         Fact::OperatorAdded(OperatorAdded {
-            operator: operator.to_string(),
-            token_hash: hash(operator_token.as_bytes()).to_vec(),
+            operator: founded.operator.to_string(),
+            token_hash: hash(founded.operator_token.as_bytes()).to_vec(),
         }),
         Fact::PolicySet(PolicySet { toml: policy.to_owned() }),
     ];
-    store::write_file(&folder.join(Config::FILE), toml::to_string(config)?.as_bytes())?;
-    let recorded_at_ms = clock.now_ms();
-    let records: Vec<Vec<u8>> = facts
-        .into_iter()
-        .map(|fact| {
-            let actor = "collector".to_owned();
-            JournalRecord { recorded_at_ms, actor, reason: "founded".to_owned(), fact: Some(fact) }
-                .encode_to_vec()
-        })
-        .collect();
-    journal.append(&records)?;
-    Ok(FoundedStore { reseller, operator, operator_token, statement_key })
+    let record = |fact| {
+        let (actor, reason) = ("collector".to_owned(), "founded".to_owned());
+        JournalRecord { recorded_at_ms, actor, reason, fact: Some(fact) }.encode_to_vec()
+    };
+    facts.into_iter().map(record).collect()
 }
 
 fn operator_token() -> Zeroizing<String> {
     let mut secret = Zeroizing::new([0u8; 32]);
     getrandom::fill(secret.as_mut()).expect("the operating system gives random bytes");
     Zeroizing::new(format!("{OPERATOR_TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(secret)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: &str = "zone = \"UTC\"";
+
+    fn begun(folder: &Path) -> Result<Founding, FoundError> {
+        Founding::begin(folder, &Config::default(), POLICY, Clock::real())
+    }
+
+    #[test]
+    fn a_founding_that_was_cut_short_is_begun_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = begun(folder.path()).unwrap().founded().statement_key;
+        let founded = begun(folder.path()).unwrap().finish().unwrap();
+        assert_ne!(founded.statement_key, first, "no key of the first attempt is used");
+        assert!(matches!(begun(folder.path()), Err(FoundError::Founded(_))));
+        let opened = opened_by(folder.path(), &founded.operator_token).unwrap();
+        assert_eq!(opened.map(|store| store.reseller), Some(founded.reseller));
+        assert!(opened_by(folder.path(), "sbo1.another").unwrap().is_none());
+    }
+
+    #[test]
+    fn a_vault_without_its_journal_is_not_taken_for_an_attempt() {
+        let folder = tempfile::tempdir().unwrap();
+        begun(folder.path()).unwrap().finish().unwrap();
+        let vault = || std::fs::read(folder.path().join("vault/vault.key")).unwrap();
+        let key = vault();
+        std::fs::remove_dir_all(folder.path().join("journal")).unwrap();
+        assert!(begun(folder.path()).is_err());
+        std::fs::remove_file(folder.path().join(Config::FILE)).unwrap();
+        assert!(matches!(begun(folder.path()), Err(FoundError::Vault(VaultError::Exists { .. }))));
+        assert_eq!(vault(), key);
+    }
 }

@@ -124,6 +124,11 @@ impl Store {
         self.folder.join("vault")
     }
 
+    /// Is there while the store is being founded.
+    pub fn unfinished(&self) -> PathBuf {
+        self.folder.join("founding")
+    }
+
     /// Where the lookup rows lie.
     pub fn lookup(&self) -> PathBuf {
         self.folder.join("lookup")
@@ -151,6 +156,30 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let aside = write_aside(path, &[bytes])?;
     fs::rename(&aside, path).map_err(StoreError::io("replace", path))?;
     sync_folder_of(path)
+}
+
+/// Removes a file for good; one that is not there is none.
+///
+/// # Errors
+/// When the system fails.
+pub(crate) fn remove_file(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
+        Ok(()) => sync_folder_of(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(StoreError::io("remove", path)(error)),
+    }
+}
+
+/// Removes a folder and what is in it for good; one that is not there is none.
+///
+/// # Errors
+/// When the system fails.
+pub(crate) fn remove_folder(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_dir_all(path) {
+        Ok(()) => sync_folder_of(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(StoreError::io("remove", path)(error)),
+    }
 }
 
 /// Writes bytes, durably, beside the path where they are to be; where they are now.

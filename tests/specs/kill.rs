@@ -1,11 +1,13 @@
 //! Kill -9 under load: what was acknowledged is there, and nothing is there twice.
 
 use std::collections::BTreeMap;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use seatbeat_collector::found::opened_by;
 use seatbeat_fleet::client::{Connection, Door};
 use seatbeat_fleet::machine::{Link, Machine};
 use seatbeat_fleet::seed::Seed;
@@ -14,6 +16,9 @@ use crate::desk::{Desk, eventually, say, text};
 use crate::reporters::{exported, now, reporter};
 
 const MACHINES: usize = 8;
+/// Inits that are killed, each so much later than the one before.
+const KILLED_INITS: u64 = 16;
+const INIT_STEP_MS: u64 = 10;
 const KILLS_DEFAULT: u64 = 20;
 /// Longest time between two kills.
 const UPTIME_MS_MAX: u64 = 400;
@@ -109,6 +114,33 @@ fn nothing_acknowledged_is_lost_and_nothing_counted_twice_when_the_collector_is_
     desk.kill();
     desk.start();
     assert_eq!(exported(&desk, &period), expected, "after another start");
+}
+
+#[test]
+fn an_init_that_is_killed_is_begun_anew_or_finished_by_the_next() {
+    let desk = Desk::founded();
+    for run in 0..KILLED_INITS {
+        let (store, profile) = (desk.path(&format!("store-{run}")), desk.path(&format!("{run}.toml")));
+        let doors = ["--agent-listen", "127.0.0.1:0", "--operator-listen", "127.0.0.1:0"];
+        let init = [&["--profile", text(&profile), "init", "--store", text(&store)], &doors[..]].concat();
+        let mut first = desk
+            .command(&init)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program starts");
+        std::thread::sleep(Duration::from_millis(run * INIT_STEP_MS));
+        first.kill().expect("a child can be killed");
+        first.wait().expect("a child can be waited for");
+        if !profile.exists() {
+            desk.operator_ok(&init);
+        }
+        let known: toml::Table =
+            std::fs::read_to_string(&profile).expect("a profile").parse().expect("a profile is TOML");
+        let token = known["token"].as_str().expect("a profile has a token");
+        let opened = opened_by(&store, token).expect("the store can be read");
+        assert!(opened.is_some(), "after {} ms the profile opens nothing", run * INIT_STEP_MS);
+    }
 }
 
 #[test]

@@ -193,6 +193,7 @@ fn found(error: &FoundError) -> Option<String> {
         FoundError::Vault(error) => error.hint(),
         FoundError::Journal(error) => error.hint(),
         FoundError::Keys(error) => keys(error),
+        FoundError::Fold(_) => Some("start the version that wrote this store, or a later one".to_owned()),
         FoundError::Policy(_) | FoundError::Config(_) => None,
     }
 }

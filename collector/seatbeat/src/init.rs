@@ -2,13 +2,13 @@
 //! of the operator's own, or was never made.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use seatbeat_collector::clock::Clock;
 use seatbeat_collector::config::Config;
-use seatbeat_collector::found::{FoundError, found};
+use seatbeat_collector::found::{FoundError, FoundedStore, Founding, opened_by};
 use seatbeat_ledger::calendar::Zone;
 use serde::Serialize;
 
@@ -56,16 +56,18 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<()> {
         operator_listen: args.operator_listen,
         ..Config::default()
     };
-    if folder.join(Config::FILE).exists() {
-        return Err(FoundError::Founded(folder).into());
-    }
-    let place = Place::take(&profile::path(context.profile.as_deref())?)?;
+    let mut place = Place::take(&profile::path(context.profile.as_deref())?)?;
     let clock = context.clock.map_or_else(Clock::real, Clock::as_of);
-    let founded = found(&folder, &config, &first_policy(&args.zone), clock)?;
-    let profile = place.write(&Profile {
-        address: config.operator_listen.to_string(),
-        token: founded.operator_token.to_string(),
-    })?;
+    let founded = match Founding::begin(&folder, &config, &first_policy(&args.zone), clock) {
+        Ok(founding) => {
+            let token = founding.founded().operator_token.to_string();
+            place.write(&Profile { address: config.operator_listen.to_string(), token })?;
+            founding.finish()?
+        }
+        Err(FoundError::Founded(folder)) => left_over(&folder, &place)?,
+        Err(error) => return Err(error.into()),
+    };
+    let profile = place.publish()?;
     let founded = Founded {
         store: folder,
         reseller: founded.reseller.to_string(),
@@ -81,6 +83,15 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<()> {
         ));
     }
     Ok(())
+}
+
+/// A store whose founding was cut short just before its profile was in its place.
+fn left_over(folder: &Path, place: &Place) -> Result<FoundedStore, FoundError> {
+    let known = match place.left() {
+        Some(profile) => opened_by(folder, &profile.token)?,
+        None => None,
+    };
+    known.ok_or_else(|| FoundError::Founded(folder.to_owned()))
 }
 
 fn page(founded: &Founded) -> String {

@@ -1,8 +1,8 @@
 //! The operator's profile: where the collector is and the token that opens its operator door. Invariant: the file is
 //! its owner's alone from the moment it exists, and one that is there is never overwritten.
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::{Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use directories::ProjectDirs;
@@ -93,53 +93,83 @@ impl Profile {
     }
 }
 
-/// A place for a profile that is not written yet: the file is there, empty, and the operator's alone.
+/// A place for a profile, held by one process at a time. The profile waits beside it until it is of use: it is
+/// durable before the store that it opens is founded, so that no store is left without one.
 pub struct Place {
     path: PathBuf,
-    file: Option<std::fs::File>,
+    aside: PathBuf,
+    file: File,
+    /// Whether what waits is of no use without this process.
+    is_ours: bool,
 }
 
 impl Place {
     /// Takes the place.
     ///
     /// # Errors
-    /// When a profile is there already, or its folder cannot be written.
+    /// When a profile is there already, another process makes one, or its folder cannot be written.
     pub fn take(path: &Path) -> Result<Self, ProfileError> {
-        let failed = |source: std::io::Error| match source.kind() {
-            std::io::ErrorKind::AlreadyExists => ProfileError::Exists(path.to_owned()),
-            _ => ProfileError::Write { path: path.to_owned(), source },
-        };
+        let failed = |source: std::io::Error| ProfileError::Write { path: path.to_owned(), source };
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(failed)?;
         }
+        if path.exists() {
+            return Err(ProfileError::Exists(path.to_owned()));
+        }
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(".new");
+        let aside = path.with_file_name(name);
         let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
+        options.read(true).write(true).create(true).truncate(false);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(path).map_err(failed)?;
-        Ok(Self { path: path.to_owned(), file: Some(file) })
+        let file = options.open(&aside).map_err(failed)?;
+        file.try_lock().map_err(|error| failed(error.into()))?;
+        // The one who held it may have been done just now.
+        if path.exists() {
+            return Err(ProfileError::Exists(path.to_owned()));
+        }
+        let is_ours = file.metadata().map_err(failed)?.len() == 0;
+        Ok(Self { path: path.to_owned(), aside, file, is_ours })
     }
 
-    /// Writes the profile.
+    /// The profile that an attempt which was cut short left here.
+    pub fn left(&self) -> Option<Profile> {
+        Profile::read(&self.aside).ok()
+    }
+
+    /// Writes the profile, durably, to wait beside its place.
     ///
     /// # Errors
-    /// When the disk does not take it; the place stays taken then.
-    pub fn write(mut self, profile: &Profile) -> Result<PathBuf, ProfileError> {
-        let path = self.path.clone();
+    /// When the disk does not take it.
+    pub fn write(&mut self, profile: &Profile) -> Result<(), ProfileError> {
+        self.is_ours = true;
         let text = toml::to_string(profile).expect("a profile is two texts");
-        let mut file = self.file.take().expect("a place is written once");
-        file.write_all(text.as_bytes())
+        let mut file = &self.file;
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(text.as_bytes()))
             .and_then(|()| file.sync_all())
-            .map_err(|source| ProfileError::Write { path: path.clone(), source })?;
-        Ok(path)
+            .map_err(|source| ProfileError::Write { path: self.path.clone(), source })
+    }
+
+    /// Puts the profile that waits in its place.
+    ///
+    /// # Errors
+    /// When the system fails; it still waits then.
+    pub fn publish(mut self) -> Result<PathBuf, ProfileError> {
+        self.is_ours = false;
+        std::fs::rename(&self.aside, &self.path)
+            .map_err(|source| ProfileError::Write { path: self.path.clone(), source })?;
+        Ok(self.path.clone())
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if self.file.take().is_some() {
-            // Nothing was founded: an empty profile would only be in the way of the next attempt.
-            let _ = std::fs::remove_file(&self.path);
+        if self.is_ours {
+            // It opens nothing.
+            let _ = std::fs::remove_file(&self.aside);
         }
     }
 }
@@ -152,11 +182,17 @@ mod tests {
         Profile { address: "127.0.0.1:8080".to_owned(), token: "sbo1.secret".to_owned() }
     }
 
+    fn publish(path: &Path) {
+        let mut place = Place::take(path).unwrap();
+        place.write(&profile()).unwrap();
+        place.publish().unwrap();
+    }
+
     #[test]
     fn a_profile_reads_back_and_is_its_owners_alone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep/operator.toml");
-        Place::take(&path).unwrap().write(&profile()).unwrap();
+        publish(&path);
         assert!(Profile::read(&path).unwrap() == profile());
         #[cfg(unix)]
         {
@@ -169,9 +205,12 @@ mod tests {
     fn a_profile_is_never_overwritten_and_a_place_given_up_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("operator.toml");
-        drop(Place::take(&path).unwrap());
-        assert!(!path.exists());
-        Place::take(&path).unwrap().write(&profile()).unwrap();
+        let mut given_up = Place::take(&path).unwrap();
+        assert!(Place::take(&path).is_err(), "one at a time");
+        given_up.write(&profile()).unwrap();
+        drop(given_up);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        publish(&path);
         assert!(matches!(Place::take(&path), Err(ProfileError::Exists(_))));
         assert!(Profile::read(&path).unwrap() == profile());
     }

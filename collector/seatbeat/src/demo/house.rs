@@ -243,7 +243,9 @@ fn write_profile(path: &Path, profile: &Profile) -> Result<(), Fault> {
             Err(Fault::Folder { act: "replace", path: path.to_owned(), source })
         }
         _ => {
-            profile::Place::take(path)?.write(profile)?;
+            let mut place = profile::Place::take(path)?;
+            place.write(profile)?;
+            place.publish()?;
             Ok(())
         }
     }
