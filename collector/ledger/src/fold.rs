@@ -29,7 +29,7 @@ use evidence::{Body, Evidence};
 pub const COLLECTOR: &str = "collector";
 
 /// Flag of a machine whose chain came in two versions.
-const FORKED_SPOOL: &str = "forked_spool";
+pub(crate) const FORKED_SPOOL: &str = "forked_spool";
 
 /// Version of the records' meaning. A journal of a newer one is not read.
 pub const FORMAT: u32 = 1;

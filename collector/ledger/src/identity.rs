@@ -4,9 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
 use seatbeat_proto::ids::{CustomerId, MachineId};
 
+use crate::fold::FORKED_SPOOL;
 use crate::registry::{Facts, Machine, Registry};
 
 /// A value on this many live machines is a vendor's default, not a fact.
@@ -20,6 +20,9 @@ pub const POSSIBLE_CLONE: &str = "possible_clone";
 
 /// Flag of a machine that may be another one, for an operator to decide.
 pub const POSSIBLE_SAME_MACHINE: &str = "possible_same_machine";
+
+/// Flag of a machine whose key speaks from two places.
+pub const KEY_IN_TWO_PLACES: &str = "key_in_two_places";
 
 /// What to put on record about a pair of machines.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,14 +52,19 @@ pub enum Decision {
         /// The machine it looks like.
         like: MachineId,
     },
+    /// Its chain came in two versions: one key is in two places. [`KEY_IN_TWO_PLACES`] for an operator.
+    TwoPlaces {
+        /// Which machine.
+        machine: MachineId,
+    },
 }
 
-/// Everything that the known machines' facts call for and that is not on record yet, for the machines that were let
-/// in after `since`, and for those that were absorbed and report again.
-pub fn decisions(registry: &Registry, since: Timestamp) -> BTreeSet<Decision> {
+/// Everything that the known machines' facts call for and that is not on record yet, for the machines that were not
+/// `seen` before, for those that were absorbed and report again, and for those whose chain was forked.
+pub fn decisions(registry: &Registry, seen: &BTreeSet<MachineId>) -> BTreeSet<Decision> {
     let mut found = BTreeSet::new();
-    let is_new = |machine: &Machine| machine.enrolled_at > since && is_live(machine);
-    let mut new = registry.machines_after(None).filter(|(_, machine)| is_new(machine)).peekable();
+    let is_new = |id: &MachineId, machine: &Machine| !seen.contains(id) && is_live(machine);
+    let mut new = registry.machines_after(None).filter(|(id, machine)| is_new(id, machine)).peekable();
     // The index is over all machines: it is made only where there is somebody to look up.
     if new.peek().is_some() {
         let index = Index::of(registry);
@@ -67,6 +75,9 @@ pub fn decisions(registry: &Registry, since: Timestamp) -> BTreeSet<Decision> {
         }
     }
     for (id, machine) in registry.machines_after(None) {
+        if machine.flags.contains_key(FORKED_SPOOL) && !machine.flags.contains_key(KEY_IN_TWO_PLACES) {
+            found.insert(Decision::TwoPlaces { machine: id.clone() });
+        }
         if let Some((kept, merged_at)) = &machine.absorbed_into
             && machine.last.as_ref().is_some_and(|last| last.received_at > *merged_at)
         {
@@ -163,6 +174,7 @@ fn flag(registry: &Registry, flag: &'static str, one: &MachineId, other: &Machin
 mod tests {
     use super::*;
     use crate::registry::LastReport;
+    use jiff::Timestamp;
     use std::collections::BTreeMap;
 
     /// Uuid, system, board and disk serial, system id; `-` is a fact that is missing.
@@ -199,16 +211,22 @@ mod tests {
     }
 
     fn check(machines: &[(&str, Machine)], expected: &[&str]) {
+        check_after(&[], machines, expected);
+    }
+
+    fn check_after(seen: &[&str], machines: &[(&str, Machine)], expected: &[&str]) {
+        let seen = seen.iter().map(|name| id(name)).collect();
         let mut registry = Registry::default();
         for (name, machine) in machines {
             registry.machines.insert(id(name), machine.clone());
         }
-        let shown: Vec<String> = decisions(&registry, at(0))
+        let shown: Vec<String> = decisions(&registry, &seen)
             .iter()
             .map(|decision| match decision {
                 Decision::Merge { kept, absorbed, .. } => format!("{kept} was {absorbed}"),
                 Decision::Split { kept, absorbed } => format!("{kept} is not {absorbed}"),
                 Decision::Flag { machine, flag, .. } => format!("{machine} {flag}"),
+                Decision::TwoPlaces { machine } => format!("{machine} {KEY_IN_TWO_PLACES}"),
             })
             .collect();
         assert_eq!(shown, expected);
@@ -254,6 +272,22 @@ mod tests {
             &[("a", machine("cus_x", 1, 10, PC)), ("b", machine("cus_x", 20, 30, moved_disk))],
             &["mch_a possible_same_machine", "mch_b possible_same_machine"],
         );
+    }
+
+    #[test]
+    fn each_machine_is_looked_at_once_whatever_the_clock_said_when_it_came() {
+        let machines = [("a", machine("cus_x", 20, 30, PC)), ("b", machine("cus_x", 1, 35, PC))];
+        check_after(&["a"], &machines, &["mch_a possible_clone", "mch_b possible_clone"]);
+        check_after(&["a", "b"], &machines, &[]);
+    }
+
+    #[test]
+    fn a_forked_chain_is_one_key_in_two_places() {
+        let mut forked = machine("cus_x", 1, 25, PC);
+        forked.flags.insert(FORKED_SPOOL.to_owned(), at(30));
+        check_after(&["a"], &[("a", forked.clone())], &["mch_a key_in_two_places"]);
+        forked.flags.insert(KEY_IN_TWO_PLACES.to_owned(), at(31));
+        check_after(&["a"], &[("a", forked)], &[]);
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Puts on record which machines are one: what the facts call for and the journal does not say yet.
 //! Invariant: each decision names the facts it rests on and can be undone by an operator's record.
 
-use jiff::Timestamp;
+use std::collections::BTreeSet;
+
 use seatbeat_ledger::fold::COLLECTOR;
-use seatbeat_ledger::identity::{Decision, decisions};
+use seatbeat_ledger::identity::{Decision, KEY_IN_TWO_PLACES, decisions};
+use seatbeat_proto::ids::MachineId;
 use seatbeat_proto::wire::journal_record::Fact;
 use seatbeat_proto::wire::{MachineFlagged, MachinesMerged, MachinesSplit};
 
@@ -12,22 +14,20 @@ use crate::books::Books;
 /// Looks at the machines that were let in since it ran last.
 pub struct Identity {
     books: Books,
-    seen: Timestamp,
+    seen: BTreeSet<MachineId>,
 }
 
 impl Identity {
     /// A job over these books; its first run looks at all machines.
     pub fn new(books: Books) -> Self {
-        Self { books, seen: Timestamp::MIN }
+        Self { books, seen: BTreeSet::new() }
     }
 
     /// Runs once.
     pub async fn run(&mut self) {
-        let since = self.seen;
-        let (found, newest) = self.books.read(|fold| {
-            let machines = fold.registry().machines_after(None);
-            let newest = machines.map(|(_, machine)| machine.enrolled_at).max().unwrap_or(since);
-            (decisions(fold.registry(), since), newest)
+        let (found, seen) = self.books.read(|fold| {
+            let machines = fold.registry().machines_after(None).map(|(id, _)| id.clone());
+            (decisions(fold.registry(), &self.seen), machines.collect())
         });
         for decision in found {
             let (reason, fact) = record(&decision, self.books.clock().now_ms());
@@ -37,7 +37,7 @@ impl Identity {
             }
             tracing::info!(%reason, "decided which machines are one");
         }
-        self.seen = newest;
+        self.seen = seen;
     }
 }
 
@@ -58,6 +58,14 @@ fn record(decision: &Decision, at_ms: i64) -> (String, Fact) {
             Fact::MachinesSplit(MachinesSplit {
                 kept: kept.to_string(),
                 absorbed: absorbed.to_string(),
+                at_ms,
+            }),
+        ),
+        Decision::TwoPlaces { machine } => (
+            "two versions of its chain came: its key is in two places".to_owned(),
+            Fact::MachineFlagged(MachineFlagged {
+                machine: machine.to_string(),
+                flag: KEY_IN_TWO_PLACES.to_owned(),
                 at_ms,
             }),
         ),
