@@ -8,6 +8,8 @@ use jiff::Timestamp;
 use seatbeat_proto::ids::{CustomerId, MachineId, OperatorId, ProductId, SpoolId, TokenId};
 use serde::{Deserialize, Serialize};
 
+use crate::usage::AHEAD_MAX;
+
 /// Everybody the journal has named so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registry {
@@ -94,6 +96,13 @@ pub struct LastReport {
     pub received_at: Timestamp,
     /// Products found.
     pub products: Vec<Product>,
+}
+
+impl LastReport {
+    /// Whether the machine's clock was too far ahead for the report to be accepted.
+    fn is_ahead(&self) -> bool {
+        self.observed_at.duration_since(self.received_at) > AHEAD_MAX
+    }
 }
 
 /// A product as a report lists it.
@@ -349,7 +358,9 @@ impl Machine {
         if seen.facts.is_some() {
             self.facts = seen.facts;
         }
-        if self.last.as_ref().is_none_or(|last| last.observed_at <= seen.last.observed_at) {
+        // A report of a clock that was ahead would stand for years.
+        let is_newer = |last: &LastReport| last.observed_at <= seen.last.observed_at || last.is_ahead();
+        if self.last.as_ref().is_none_or(is_newer) {
             self.last = Some(seen.last);
         }
     }

@@ -16,7 +16,7 @@ use crate::calendar::{Day, Period, Zone};
 use crate::record::{Entry, Event, POOL_FLAG, Record, Report, Sku};
 
 /// A machine's clock may be this far ahead of the collector's.
-const AHEAD_MAX: SignedDuration = SignedDuration::from_mins(10);
+pub(crate) const AHEAD_MAX: SignedDuration = SignedDuration::from_mins(10);
 /// Two months, so that all of the last period can still arrive.
 const AGE_MAX: SignedDuration = SignedDuration::from_hours(62 * 24);
 

@@ -186,6 +186,22 @@ fn a_fork_is_flagged_and_both_sides_count() {
 }
 
 #[test]
+fn a_report_of_a_clock_that_was_ahead_does_not_stand_for_the_machine() {
+    let mut house = House::new();
+    house.token(1, 0);
+    let (id, fact) = claim(7);
+    house.taken(fact);
+    let mut previous = Vec::new();
+    for (sequence, days_ahead) in [(1, 400), (2, 0), (3, -1)] {
+        let says = report(&id, sequence, &previous, house.now_ms + days_ahead * DAY_MS, "1");
+        previous = hash(&says.payload).to_vec();
+        house.taken(received(&says));
+    }
+    let last = house.machine(&id).last.as_ref().unwrap();
+    assert_eq!(instant::to_ms(last.observed_at), house.now_ms);
+}
+
+#[test]
 fn evidence_that_is_malformed_or_of_nobody_changes_nothing() {
     let mut house = House::new();
     house.token(1, 0);
