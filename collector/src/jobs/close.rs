@@ -37,6 +37,8 @@ pub struct Closing {
     config: Config,
     folder: PathBuf,
     drafts: Arc<Mutex<VecDeque<Draft>>>,
+    /// One computation at a time: each has a copy of the fold.
+    computing: Arc<Mutex<()>>,
 }
 
 /// Where a period stands.
@@ -153,7 +155,7 @@ fn body_text(value: &impl serde::Serialize) -> Result<String, JcsError> {
 impl Closing {
     /// Closes months of these books; sealed statements are dropped in `folder`.
     pub fn new(books: Books, config: Config, folder: PathBuf) -> Self {
-        Self { books, config, folder, drafts: Arc::default() }
+        Self { books, config, folder, drafts: Arc::default(), computing: Arc::default() }
     }
 
     /// The folder that sealed statements are dropped in.
@@ -161,14 +163,21 @@ impl Closing {
         &self.folder
     }
 
-    /// What a period's statement would be now, on any day.
+    /// Computes on a copy of the fold, for which writers wait a fraction of what a large month takes.
+    fn compute<T>(&self, ask: impl FnOnce(&Fold) -> T) -> T {
+        let _one_at_a_time = self.computing.lock().unwrap_or_else(PoisonError::into_inner);
+        let fold = self.books.read(Fold::clone);
+        ask(&fold)
+    }
+
+    /// What a period's statement would be now, on any day. Blocks while it computes.
     ///
     /// # Errors
     /// When the policy or an earlier statement cannot be used.
     pub fn draft(&self, period: Period) -> Result<Draft, CloseError> {
         let now = self.books.clock().now();
         let grace = SignedDuration::from_hours(i64::from(self.config.grace_hours));
-        let draft = self.books.read(|fold| draft(fold, period, now, grace))?;
+        let draft = self.compute(|fold| draft(fold, period, now, grace))?;
         let mut drafts = self.drafts.lock().unwrap_or_else(PoisonError::into_inner);
         drafts.retain(|known| known.digest != draft.digest);
         drafts.push_back(draft.clone());
@@ -178,13 +187,13 @@ impl Closing {
         Ok(draft)
     }
 
-    /// Statement and earnings of a period up to now.
+    /// Statement and earnings of a period up to now. Blocks while it computes.
     ///
     /// # Errors
     /// As [`Closing::draft`].
     pub fn to_date(&self, period: Period) -> Result<MeterOutput, CloseError> {
         let now = self.books.clock().now();
-        self.books.read(|fold| compute(fold, &policy(fold)?, period, Some(now)))
+        self.compute(|fold| compute(fold, &policy(fold)?, period, Some(now)))
     }
 
     /// Seals exactly the draft of this digest, and drops its files.
@@ -304,7 +313,9 @@ impl Closing {
         if !self.config.unattended_approval || !is_due {
             return Ok(());
         }
-        let draft = self.draft(period)?;
+        let closing = self.clone();
+        let drafted = tokio::task::spawn_blocking(move || closing.draft(period)).await;
+        let draft = drafted.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         if draft.stage == Stage::Draft {
             let reason = "nothing blocks it on the day of unattended approval";
             self.seal(period, &draft.digest, COLLECTOR, reason).await?;
