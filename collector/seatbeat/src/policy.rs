@@ -3,12 +3,15 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Subcommand;
-use seatbeat_proto::wire;
+use seatbeat_proto::wire::{self, MESSAGE_LENGTH_MAX};
 
 use crate::connect::Collector;
 use crate::out::{self, Out};
+
+/// Longest policy in bytes: it goes in one message, with a reason and what frames them.
+const LENGTH_MAX: usize = MESSAGE_LENGTH_MAX - 8 * 1024;
 
 #[derive(Debug, Subcommand)]
 pub enum Verb {
@@ -40,6 +43,13 @@ pub async fn run(verb: Verb, collector: &mut Collector, out: Out) -> anyhow::Res
         }
         Verb::Set { file, reason } => {
             let toml = read(&file)?;
+            if toml.len() > LENGTH_MAX {
+                bail!(
+                    "`{}` has {} bytes, more than a policy can have ({LENGTH_MAX})",
+                    file.display(),
+                    toml.len()
+                );
+            }
             let request = wire::SetPolicyRequest { toml, reason };
             let done = collector
                 .call(async |console| console.set_policy(request).await)

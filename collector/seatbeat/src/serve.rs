@@ -86,6 +86,8 @@ fn log(format: LogFormat) {
 fn told_to_end() -> anyhow::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let failed = "failed to listen for signals";
+    // Listened to, it does not end the process: a write beyond a limit of file sizes fails like one on a full disk.
+    let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).context(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).context(failed)?;
     let mut terminate = signal(SignalKind::terminate()).context(failed)?;
     Ok(async move {

@@ -39,7 +39,7 @@ pub fn blocker(blocker: &Blocker) -> Advice {
         }
         ("negative_quantity", _) => (
             format!("adjustments of {sku} for customer {customer} take away more than was used"),
-            "take an adjustment back".to_owned(),
+            "an adjustment that gives them back is needed; this version has no verb to enter one".to_owned(),
         ),
         (other, _) => (
             format!("{other}{}", subjects(&[customer, sku, machine])),
@@ -115,7 +115,7 @@ mod tests {
         check(
             r#"{"blocker":"negative_quantity","customer":"cus_acme","sku":"WF-SVC"}"#,
             "adjustments of WF-SVC for customer cus_acme take away more than was used",
-            "take an adjustment back",
+            "an adjustment that gives them back is needed; this version has no verb to enter one",
         );
     }
 
