@@ -106,8 +106,8 @@ struct OpenScope {
     /// Read the vendor's command output from files in this folder in place of running its commands
     #[arg(long, value_name = "DIR")]
     vendor_output: Option<PathBuf>,
-    /// Read what would be observed from this file
-    #[arg(long, value_name = "FILE")]
+    /// Read what would be observed from this file, a machine of its own
+    #[arg(long, value_name = "FILE", conflicts_with = "root")]
     snapshot: Option<PathBuf>,
 }
 
@@ -118,7 +118,7 @@ struct HiddenScope {
     root: Option<PathBuf>,
     #[arg(long, value_name = "DIR", hide = true)]
     vendor_output: Option<PathBuf>,
-    #[arg(long, value_name = "FILE", hide = true)]
+    #[arg(long, value_name = "FILE", hide = true, conflicts_with = "root")]
     snapshot: Option<PathBuf>,
 }
 
@@ -169,7 +169,8 @@ impl CliError {
                 Some("`--token sb1.…`, `--token-file FILE`, or the variable SEATBEAT_TOKEN".into())
             }
             Self::Config(_) => Some("the keys are `scan_interval_s` and `pool`".into()),
-            Self::TokenFile { .. } | Self::Runtime(_) | Self::Output(_) | Self::Scan(_) => None,
+            Self::Scan(error) => error.hint(),
+            Self::TokenFile { .. } | Self::Runtime(_) | Self::Output(_) => None,
         }
     }
 }
@@ -242,9 +243,13 @@ mod tests {
 
     #[test]
     fn wrong_usage_exits_2_and_help_0() {
-        for args in
-            [&["fly"][..], &[], &["enrol", "--token", "a", "--token-file", "b"], &["run", "--clock", "noon"]]
-        {
+        for args in [
+            &["fly"][..],
+            &[],
+            &["enrol", "--token", "a", "--token-file", "b"],
+            &["run", "--clock", "noon"],
+            &["scan", "--snapshot", "s.json", "--root", "/mnt"],
+        ] {
             assert_eq!(usage(args), 2, "{args:?}");
         }
         assert_eq!(usage(&["--help"]), 0);
@@ -272,6 +277,28 @@ mod tests {
         let (said, _) = ran(&["enrol", "--token-file", &file, "--state", &state]).unwrap_err();
         assert!(said.starts_with(&format!("failed to read the token file `{file}`: ")), "{said}");
         assert!(!dir.path().join("state").exists(), "nothing was begun");
+    }
+
+    #[test]
+    fn a_scan_that_cannot_be_done_says_what_and_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        std::fs::write(path("bad.json"), "{}").unwrap();
+        for (args, error, hint) in [
+            (["--snapshot", &path("none.json")], "failed to read snapshot `", "scan --save"),
+            (["--snapshot", &path("bad.json")], "`", "scan --save"),
+            (["--root", &path("none")], "failed to open root `", "mounted"),
+            (
+                ["--vendor-output", &path("none")],
+                "failed to open the folder of collected output `",
+                "<command>.txt",
+            ),
+            (["--save", &path("none/s.json")], "failed to write snapshot `", "folder"),
+        ] {
+            let (said, advice) = ran(&[&["scan"][..], &args].concat()).unwrap_err();
+            assert!(said.starts_with(error), "{said}");
+            assert!(advice.as_deref().unwrap_or_default().contains(hint), "{said}: {advice:?}");
+        }
     }
 
     #[test]

@@ -35,6 +35,17 @@ pub enum ScanError {
     Print(#[source] std::io::Error),
 }
 
+impl ScanError {
+    /// What a person can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Detect(error) => error.hint(),
+            Self::Save(error) => Some(error.hint()),
+            Self::Print(_) => None,
+        }
+    }
+}
+
 /// Looks, matches, and prints.
 ///
 /// # Errors
@@ -45,13 +56,17 @@ pub fn run(args: &ScanArgs, now: Timestamp, out: &mut dyn Write) -> Result<(), S
     if let Some(path) = &args.save {
         snapshot::save(&seen, path)?;
     }
-    let explanations = catalogue.explain(&seen, now);
-    let findings = catalogue.find(&seen, now);
-    let text = match args.json {
-        true => format!("{:#}\n", as_json(catalogue, &seen, &findings, &explanations)),
-        false => as_text(&seen, &findings, &explanations),
-    };
+    let text = told(catalogue, &seen, now, args.json);
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(ScanError::Print)
+}
+
+fn told(catalogue: &Catalogue, seen: &Observations, now: Timestamp, json: bool) -> String {
+    let explanations = catalogue.explain(seen, now);
+    let findings = catalogue.find(seen, now);
+    match json {
+        true => format!("{:#}\n", as_json(catalogue, seen, &findings, &explanations)),
+        false => as_text(seen, &findings, &explanations),
+    }
 }
 
 fn as_json(
@@ -155,3 +170,6 @@ fn table(rows: Vec<[&str; 4]>, text: &mut String) {
         text.push('\n');
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,8 +13,8 @@ pub(super) const STATUS: &str = "/var/lib/dpkg/status";
 /// One file a package, as images without dpkg have it.
 pub(super) const STATUS_FOLDER: &str = "/var/lib/dpkg/status.d";
 
-/// Bytes of the status file that are read: a hundred times that of a large desktop.
-const BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// Bytes of the status file that are read: twenty times that of a large desktop.
+const BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Files of the status folder that are read.
 const FILES_MAX: usize = 10_000;
@@ -63,7 +63,7 @@ struct Stanza {
 }
 
 /// Reads stanzas; of the packages that are wanted only.
-fn read(
+pub(super) fn read(
     file: impl Read,
     wanted: &Wanted<'_>,
     default_state: &str,
@@ -72,7 +72,7 @@ fn read(
     let mut stanza = Stanza::default();
     lines::for_each(file, BYTES_MAX, |line| {
         if line.trim_ascii().is_empty() {
-            found.extend(std::mem::take(&mut stanza).end(wanted, default_state));
+            keep(std::mem::take(&mut stanza).end(wanted, default_state), found);
         } else if let Some(name) = field(line, b"Package:") {
             stanza.name = Some(name);
         } else if let Some(state) = field(line, b"Status:") {
@@ -81,8 +81,12 @@ fn read(
             stanza.version = Some(version);
         }
     })?;
-    found.extend(stanza.end(wanted, default_state));
+    keep(stanza.end(wanted, default_state), found);
     Ok(())
+}
+
+fn keep(package: Option<Package>, found: &mut Vec<Package>) {
+    found.extend(package.filter(|_| found.len() < lines::FOUND_MAX));
 }
 
 fn field(line: &[u8], name: &[u8]) -> Option<String> {

@@ -2,7 +2,7 @@
 //! is kept.
 
 use std::collections::BTreeSet;
-use std::io;
+use std::io::{self, Read};
 
 use seatbeat_proto::catalogue::{Observations, Source, Wanted, glob};
 
@@ -47,18 +47,22 @@ impl Sensor for KernelModules {
 
 /// First words of the lines that are wanted; none when there is no such file.
 fn names(root: &Root, path: &str, end: u8, wanted: &BTreeSet<&str>) -> io::Result<BTreeSet<String>> {
-    let mut names = BTreeSet::new();
     if wanted.is_empty() {
-        return Ok(names);
+        return Ok(BTreeSet::new());
     }
-    let file = match root.open(path) {
-        Ok(file) => file,
-        Err(error) if is_absent(&error) => return Ok(names),
-        Err(error) => return Err(error),
-    };
+    match root.open(path) {
+        Ok(file) => read(file, end, wanted),
+        Err(error) if is_absent(&error) => Ok(BTreeSet::new()),
+        Err(error) => Err(error),
+    }
+}
+
+pub(super) fn read(file: impl Read, end: u8, wanted: &BTreeSet<&str>) -> io::Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
     lines::for_each(file, BYTES_MAX, |line| {
         let name = line.split(|byte| *byte == end).next().unwrap_or_default();
         if let Ok(name) = std::str::from_utf8(name)
+            && names.len() < lines::FOUND_MAX
             && wanted.iter().any(|wanted| glob(wanted, name))
         {
             names.insert(name.to_owned());

@@ -5,6 +5,9 @@ use std::io::{self, BufRead, BufReader, Read};
 /// Longest line in bytes that is looked at; the rest of a longer one is skipped. Names and versions are far shorter.
 pub const LENGTH_MAX: usize = 4096;
 
+/// Things of one kind that a source keeps; a machine has some tens of the vendor's. The first ones stay.
+pub const FOUND_MAX: usize = 1000;
+
 /// Calls `each` with every line, without its end, of the first `bytes_max` bytes.
 pub fn for_each(file: impl Read, bytes_max: u64, mut each: impl FnMut(&[u8])) -> io::Result<()> {
     let mut reader = BufReader::with_capacity(64 * 1024, file.take(bytes_max));

@@ -41,7 +41,7 @@ pub mod watch;
 
 use std::path::PathBuf;
 
-use seatbeat_proto::catalogue::{Catalogue, Observations, Os, Source, Wanted};
+use seatbeat_proto::catalogue::{Catalogue, Observations, Os, Source, VendorCommand, Wanted};
 
 #[cfg(not(target_os = "linux"))]
 pub use elsewhere::Nudges;
@@ -74,9 +74,31 @@ pub enum DetectError {
         /// Why.
         source: std::io::Error,
     },
+    /// The folder of collected output is none.
+    #[error("failed to open the folder of collected output `{path}`")]
+    VendorOutput {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The snapshot file cannot be used.
     #[error(transparent)]
     Snapshot(#[from] snapshot::SnapshotError),
+}
+
+impl DetectError {
+    /// What a person can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Root { .. } => Some("name a folder that another system's disk is mounted on".into()),
+            Self::VendorOutput { .. } => {
+                let names: Vec<&str> = VendorCommand::ALL.iter().map(|command| command.id()).collect();
+                Some(format!("a folder with files named <command>.txt, of {}", names.join(", ")))
+            }
+            Self::Snapshot(error) => Some(error.hint()),
+        }
+    }
 }
 
 /// One outside source: the real one, a folder's, or a snapshot's.
@@ -110,6 +132,9 @@ fn sensors(scope: &Scope, seen: &mut Observations) -> Result<Vec<Box<dyn Sensor>
         sensors.extend(machine(scope, seen)?);
     }
     if let Some(folder) = &scope.vendor_output {
+        // Refused: a name that was misspelt would look like programs that do not answer.
+        std::fs::read_dir(folder)
+            .map_err(|source| DetectError::VendorOutput { path: folder.clone(), source })?;
         sensors.push(Box::new(vendor::Collected(folder.clone())));
     }
     Ok(sensors)
@@ -182,5 +207,7 @@ fn this_os() -> Os {
     Os::from_name(std::env::consts::OS).unwrap_or_default()
 }
 
+#[cfg(all(test, target_os = "linux"))]
+mod fuzz;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;

@@ -91,7 +91,7 @@ impl Nudges {
 }
 
 /// Whether one of the events says more than that its watch has ended. An overflow does.
-fn is_nudge(mut events: &[u8]) -> bool {
+pub(super) fn is_nudge(mut events: &[u8]) -> bool {
     while let Some((head, rest)) = events.split_first_chunk::<HEAD_LENGTH>() {
         let word = |at: usize| u32::from_ne_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
         if ReadFlags::from_bits_retain(word(4)) != ReadFlags::IGNORED {

@@ -35,10 +35,10 @@ impl Sensor for Ports {
     }
 }
 
-fn read(file: impl Read, wanted: &Wanted<'_>, seen: &mut Observations, path: &str) {
-    let mut ports = Vec::new();
-    let read = lines::for_each(file, BYTES_MAX, |line| ports.extend(listening(line)));
-    seen.listening_ports.extend(ports.into_iter().filter(|port| wanted.ports.contains(port)));
+pub(super) fn read(file: impl Read, wanted: &Wanted<'_>, seen: &mut Observations, path: &str) {
+    let read = lines::for_each(file, BYTES_MAX, |line| {
+        seen.listening_ports.extend(listening(line).filter(|port| wanted.ports.contains(port)));
+    });
     if let Err(error) = read {
         note(seen, path, &error);
     }

@@ -82,7 +82,7 @@ fn first_argument(pid: u32) -> Option<String> {
 }
 
 /// The first of the words, each ended by a zero byte, when it is a path.
-fn first_path(arguments: &[u8]) -> Option<String> {
+pub(super) fn first_path(arguments: &[u8]) -> Option<String> {
     let first = arguments.split(|byte| *byte == 0).next()?;
     std::str::from_utf8(first).ok().filter(|word| word.contains('/')).map(str::to_owned)
 }

@@ -61,7 +61,7 @@ fn ask(wanted: &Wanted<'_>) -> Result<Vec<Package>, String> {
     Ok(packages(&answer.text))
 }
 
-fn packages(answer: &str) -> Vec<Package> {
+pub(super) fn packages(answer: &str) -> Vec<Package> {
     let package = |line: &str| {
         let (name, version) = line.strip_prefix("=\t")?.split_once('\t')?;
         Some(Package {

@@ -50,6 +50,16 @@ pub enum SnapshotError {
     },
 }
 
+impl SnapshotError {
+    /// What a person can do about it.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Write { .. } => "name a file in a folder that is there and may be written".into(),
+            _ => "`seatbeat-agent scan --save FILE` writes one".into(),
+        }
+    }
+}
+
 /// A machine that was looked at before.
 pub struct Snapshot(Observations);
 
@@ -60,14 +70,19 @@ impl Snapshot {
     /// When it cannot be read, is too long, or is no snapshot.
     pub fn open(path: &Path) -> Result<Self, SnapshotError> {
         let failed = |source| SnapshotError::Read { path: path.to_owned(), source };
-        let file = std::fs::File::open(path).map_err(failed)?;
+        Self::read(std::fs::File::open(path).map_err(failed)?, path)
+    }
+
+    pub(super) fn read(file: impl Read, path: &Path) -> Result<Self, SnapshotError> {
+        let failed = |source| SnapshotError::Read { path: path.to_owned(), source };
         let mut bytes = Vec::new();
         file.take(LENGTH_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
         if bytes.len() as u64 > LENGTH_MAX {
             return Err(SnapshotError::TooLong(path.to_owned()));
         }
-        let seen = serde_json::from_slice(&bytes);
-        seen.map(Self).map_err(|source| SnapshotError::Parse { path: path.to_owned(), source })
+        serde_json::from_slice(&bytes)
+            .map(Self)
+            .map_err(|source| SnapshotError::Parse { path: path.to_owned(), source })
     }
 
     /// The system it was taken of.

@@ -146,14 +146,14 @@ impl Units {
 
 /// What systemd says of one unit.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Shown {
-    id: String,
+pub(super) struct Shown {
+    pub(super) id: String,
     path: String,
     unit: Unit,
 }
 
 /// Blocks of `Property=value`, an empty line between them.
-fn shown(answer: &str) -> Vec<Shown> {
+pub(super) fn shown(answer: &str) -> Vec<Shown> {
     let block = |text: &str| {
         let mut shown = Shown::default();
         for (name, value) in text.lines().filter_map(|line| line.split_once('=')) {

@@ -83,7 +83,7 @@ impl Sensor for Collected {
 }
 
 /// Text as a console saved it: UTF-8, or the UTF-16 that Windows redirections write.
-fn text(bytes: &[u8]) -> String {
+pub(super) fn text(bytes: &[u8]) -> String {
     let (unit, rest): (fn([u8; 2]) -> u16, _) = match bytes {
         [0xFF, 0xFE, rest @ ..] => (u16::from_le_bytes, rest),
         [0xFE, 0xFF, rest @ ..] => (u16::from_be_bytes, rest),
