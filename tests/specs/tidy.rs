@@ -15,6 +15,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
     ("seatbeat-ledger", "collector/ledger", &["seatbeat-proto"]),
     ("seatbeat-collector", "collector", &["seatbeat-ledger", "seatbeat-proto"]),
     ("seatbeat-fleet", "tests/fleet", &["seatbeat-proto"]),
+    ("seatbeat-benches", "tests/benches", &[]),
     (
         "seatbeat",
         "collector/seatbeat",
@@ -38,6 +39,8 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
 const PURE: &[&str] = &[
     "proto/src",
     "collector/ledger/src",
+    "agent/src/detect/places.rs",
+    "agent/src/detect/watch.rs",
     "agent/src/meter.rs",
     "agent/src/session.rs",
     "collector/src/gateway/decide.rs",
