@@ -10,6 +10,8 @@ use seatbeat_fleet::seed::Seed;
 use crate::desk::{Desk, eventually, text};
 use crate::reporters::reporter;
 
+const OCTOBER: &str = "2026-10-20T09:00:00Z";
+
 const POLICY: &str = r#"
 zone = "UTC"
 presume_days = 0
@@ -38,6 +40,17 @@ async fn report(door: &Door, machine: &mut Machine, now: &str, at: &[&str]) {
     connection.close().await;
 }
 
+/// A running collector with a policy, a customer and a token for two machines.
+fn desk_in_october() -> (Desk, Door) {
+    let mut desk = Desk::founded_at(Some(OCTOBER));
+    desk.start();
+    let policy = desk.path("policy.toml");
+    fs::write(&policy, POLICY).expect("a policy can be written");
+    desk.operator_ok(&["policy", "set", text(&policy)]);
+    let door = Door::of(&desk.customer_with_token("cus_a", "2")).expect("a token opens a door");
+    (desk, door)
+}
+
 fn restart_at(desk: &mut Desk, clock: &str) {
     assert!(desk.stop(), "{}", desk.log());
     desk.set_clock(clock);
@@ -46,19 +59,13 @@ fn restart_at(desk: &mut Desk, clock: &str) {
 
 #[test]
 fn a_month_waits_for_its_grace_is_sealed_on_its_day_and_corrected_by_the_next() {
-    let october = "2026-10-20T09:00:00Z";
-    let mut desk = Desk::founded_at(Some(october));
-    desk.start();
-    let policy = desk.path("policy.toml");
-    fs::write(&policy, POLICY).expect("a policy can be written");
-    desk.operator_ok(&["policy", "set", text(&policy)]);
-    let door = Door::of(&desk.customer_with_token("cus_a", "2")).expect("a token opens a door");
+    let (mut desk, door) = desk_in_october();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
     let mut machines = ["early", "late"].map(|name| reporter(name, &Seed::new(7)));
     for machine in &machines {
-        runtime.block_on(door.enrol(machine, instant(october))).expect("the token lets it in");
+        runtime.block_on(door.enrol(machine, instant(OCTOBER))).expect("the token lets it in");
     }
-    runtime.block_on(report(&door, &mut machines[0], october, &["2026-10-20T08:00:00Z"]));
+    runtime.block_on(report(&door, &mut machines[0], OCTOBER, &["2026-10-20T08:00:00Z"]));
 
     restart_at(&mut desk, "2026-11-02T12:00:00Z");
     let said = desk.operator_fails(&["statement", "close", "2026-10"]);
@@ -96,17 +103,11 @@ fn a_month_waits_for_its_grace_is_sealed_on_its_day_and_corrected_by_the_next() 
 
 #[test]
 fn what_was_exported_meters_to_what_was_sealed() {
-    let october = "2026-10-20T09:00:00Z";
-    let mut desk = Desk::founded_at(Some(october));
-    desk.start();
-    let policy = desk.path("policy.toml");
-    fs::write(&policy, POLICY).expect("a policy can be written");
-    desk.operator_ok(&["policy", "set", text(&policy)]);
-    let door = Door::of(&desk.customer_with_token("cus_a", "2")).expect("a token opens a door");
+    let (mut desk, door) = desk_in_october();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
     let mut machine = reporter("pc", &Seed::new(8));
-    runtime.block_on(door.enrol(&machine, instant(october))).expect("the token lets it in");
-    runtime.block_on(report(&door, &mut machine, october, &["2026-10-19T08:00:00Z", "2026-10-20T08:00:00Z"]));
+    runtime.block_on(door.enrol(&machine, instant(OCTOBER))).expect("the token lets it in");
+    runtime.block_on(report(&door, &mut machine, OCTOBER, &["2026-10-19T08:00:00Z", "2026-10-20T08:00:00Z"]));
     restart_at(&mut desk, "2026-11-04T12:00:00Z");
     desk.operator_ok(&["statement", "close", "2026-10"]);
 
