@@ -12,7 +12,7 @@ use crate::store::{StoreError, sync_folder_of, write_aside};
 pub const BODY_BYTES_MAX: usize = 1024 * 1024 * 1024;
 
 const MAGIC: &[u8; 17] = b"seatbeat snapshot";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const HEAD_LENGTH: usize = MAGIC.len() + 4 + 8 + 32 + 8;
 const CHECKSUM_LENGTH: usize = 4;
 
@@ -199,7 +199,7 @@ mod tests {
         let folder = saved(&[FIRST, SECOND]);
         let newest = folder.path().join("snapshot");
         let mut bytes = fs::read(&newest).unwrap();
-        bytes[MAGIC.len()] = 2;
+        bytes[MAGIC.len()] += 1;
         let end = bytes.len() - CHECKSUM_LENGTH;
         let checksum = crc32c::crc32c(&bytes[..end]).to_le_bytes();
         bytes[end..].copy_from_slice(&checksum);

@@ -296,7 +296,7 @@ impl Fold {
         match standing {
             Standing::Next => {
                 let tip = Tip { sequence: evidence.sequence, hash: evidence.hash };
-                machine.spools.insert(evidence.spool.clone(), tip);
+                machine.continue_chain(&evidence.spool, tip, at);
             }
             Standing::Fork | Standing::Earlier if fact.forked => {
                 machine.flags.insert(FORKED_SPOOL.to_owned(), at);

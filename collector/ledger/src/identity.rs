@@ -200,6 +200,7 @@ mod tests {
             absorbed_into: None,
             agent_version: String::new(),
             spools: BTreeMap::new(),
+            continued_at: BTreeMap::new(),
             last: Some(LastReport { observed_at: at(heard), received_at: at(heard), products: vec![] }),
             flags: BTreeMap::new(),
             facts: Some(facts(values)),

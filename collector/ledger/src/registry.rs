@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use seatbeat_proto::ids::{CustomerId, MachineId, OperatorId, ProductId, SpoolId, TokenId};
 use serde::{Deserialize, Serialize};
 
-use crate::usage::AHEAD_MAX;
+use crate::usage::{AGE_MAX, AHEAD_MAX};
 
 /// Everybody the journal has named so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +70,8 @@ pub struct Machine {
     pub agent_version: String,
     /// Its chains.
     pub spools: BTreeMap<SpoolId, Tip>,
+    /// When each of them was last continued, by the collector's clock.
+    pub(crate) continued_at: BTreeMap<SpoolId, Timestamp>,
     /// Its newest report by its own clock.
     pub last: Option<LastReport>,
     /// What was noticed about it, with the instant.
@@ -287,6 +289,7 @@ impl Registry {
                 absorbed_into: None,
                 agent_version: new.agent_version,
                 spools: BTreeMap::new(),
+                continued_at: BTreeMap::new(),
                 last: None,
                 flags: BTreeMap::new(),
                 facts: new.facts,
@@ -363,6 +366,18 @@ impl Machine {
         if self.last.as_ref().is_none_or(is_newer) {
             self.last = Some(seen.last);
         }
+    }
+
+    /// Begins a chain or continues it. With a new one, those are forgotten that have been still for so long that
+    /// nothing of them would be accepted any more.
+    pub(crate) fn continue_chain(&mut self, spool: &SpoolId, tip: Tip, at: Timestamp) {
+        if self.spools.insert(spool.clone(), tip).is_none() {
+            let still = |since: &Timestamp| at.duration_since(*since) > AGE_MAX + AHEAD_MAX;
+            self.continued_at.retain(|_, since| !still(since));
+            let continued_at = &self.continued_at;
+            self.spools.retain(|known, _| known == spool || continued_at.contains_key(known));
+        }
+        self.continued_at.insert(spool.clone(), at);
     }
 
     /// Where evidence stands to this machine's chains.

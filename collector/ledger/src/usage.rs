@@ -18,7 +18,7 @@ use crate::record::{Entry, Event, POOL_FLAG, Record, Report, Sku};
 /// A machine's clock may be this far ahead of the collector's.
 pub(crate) const AHEAD_MAX: SignedDuration = SignedDuration::from_mins(10);
 /// Two months, so that all of the last period can still arrive.
-const AGE_MAX: SignedDuration = SignedDuration::from_hours(62 * 24);
+pub(crate) const AGE_MAX: SignedDuration = SignedDuration::from_hours(62 * 24);
 
 /// Why a report was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -202,6 +202,30 @@ fn a_report_of_a_clock_that_was_ahead_does_not_stand_for_the_machine() {
 }
 
 #[test]
+fn a_chain_that_has_been_still_for_two_months_is_forgotten_when_another_begins() {
+    let mut house = House::new();
+    house.token(1, 0);
+    let (id, fact) = claim(7);
+    house.taken(fact);
+    for (spool, days_later, known) in [
+        ("spl_a", 0, &["spl_a"][..]),
+        ("spl_b", 62, &["spl_a", "spl_b"]),
+        ("spl_c", 1, &["spl_b", "spl_c"]),
+        ("spl_c", 70, &["spl_b", "spl_c"]),
+    ] {
+        house.now_ms += days_later * DAY_MS;
+        let tip = house.machine(&id).spools.get(&spool.parse::<SpoolId>().unwrap()).copied();
+        let (sequence, previous) = tip.map_or((1, Vec::new()), |tip| (tip.sequence + 1, tip.hash.to_vec()));
+        let says = report(&id, sequence, &previous, house.now_ms, "1");
+        let mut evidence = wire::Evidence::decode(says.payload.as_slice()).unwrap();
+        evidence.spool = spool.to_owned();
+        house.taken(received(&sign(&new_key(), Domain::Evidence, evidence.encode_to_vec())));
+        let spools: Vec<&str> = house.machine(&id).spools.keys().map(SpoolId::as_str).collect();
+        assert_eq!(spools, known, "{days_later} days later");
+    }
+}
+
+#[test]
 fn evidence_that_is_malformed_or_of_nobody_changes_nothing() {
     let mut house = House::new();
     house.token(1, 0);
