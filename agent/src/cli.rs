@@ -103,7 +103,9 @@ struct OpenScope {
     /// Look below this folder in place of `/`; nothing is executed then
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
-    /// Read the vendor's command output from files in this folder in place of running its commands
+    /// Read the vendor's command output from files in this folder in place of running its commands; with --snapshot
+    /// also listings of that machine (registry.reg, sc-query.txt, pkgutil-pkgs.txt, launchctl-list.txt,
+    /// systemextensionsctl-list.txt)
     #[arg(long, value_name = "DIR")]
     vendor_output: Option<PathBuf>,
     /// Read what would be observed from this file, a machine of its own

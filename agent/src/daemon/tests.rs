@@ -399,6 +399,31 @@ async fn the_eyes_are_asked_for_everything_once_a_day_and_for_changes_in_between
     assert!(count(Look::Changes) > 120, "{looks:?}");
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_package_that_comes_is_looked_at_within_a_minute_and_not_at_the_next_timer() {
+    use crate::detect::{notify, places::Places};
+    let machine = alone().await;
+    let status = machine.dir.path().join("status");
+    std::fs::write(&status, "a").unwrap();
+    let watched_files = [status.to_str().unwrap().to_owned()].into();
+    let (watches, nudges) = notify::open().unwrap();
+    watches.arm(&Places { watched_files, ..Places::default() });
+    let daemon = machine.daemon(demonstration(), Box::new(RealDisk)).unwrap().told_by(Some(nudges));
+    let (stop, stopped) = oneshot::channel();
+    tokio::time::pause();
+    let running = daemon.run(async {
+        let _ = stopped.await;
+    });
+    let agent = Agent { stop, task: tokio::spawn(running) };
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    *machine.products.lock().unwrap() = Ok(vec![product("2")]);
+    std::fs::write(&status, "b").unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    agent.stop().await;
+    assert_eq!(reasons(&machine.kept()), [wire::ReportReason::Start, wire::ReportReason::Change]);
+}
+
 #[tokio::test]
 async fn eyes_that_fail_stop_reporting_in_words_and_it_comes_back_by_itself() {
     let machine = alone().await;

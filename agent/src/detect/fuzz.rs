@@ -149,6 +149,39 @@ fn what_the_vendors_programs_answer() {
 }
 
 #[test]
+fn listings_of_other_systems() {
+    let (windows, mac) = (Catalogue::embedded().wanted(Os::Windows), Catalogue::embedded().wanted(Os::Macos));
+    let export = br#"[HKEY_LOCAL_MACHINE\SOFTWARE\TrendMicro\Osprey]
+"A"="C:\\x \"y\""
+"N"=dword:0000002a
+[HKEY_LOCAL_MACHINE\SOFTWARE\Microsoft\Windows\CurrentVersion\Uninstall\Wofie]
+"DisplayName"="Trend Micro Security Agent"
+"#;
+    let utf16: Vec<u8> = [0xFF, 0xFE]
+        .into_iter()
+        .chain(String::from_utf8_lossy(export).encode_utf16().flat_map(u16::to_le_bytes))
+        .collect();
+    for sample in [&export[..], &utf16] {
+        check(sample, |bytes| {
+            collected::registry(&vendor::text(bytes), &windows, &mut Observations::default());
+        });
+    }
+    let services = b"SERVICE_NAME: ntrtscan\nDISPLAY_NAME: Scan\n        STATE : 4  RUNNING\n";
+    check(services, |bytes| {
+        collected::services(&vendor::text(bytes), &windows, &mut Observations::default())
+    });
+    let mac_listing =
+        b"77\t0\tcom.trendmicro.dsa\n*\t*\tE8\tcom.trendmicro.icore.es (3.5/1)\t[activated enabled]\n";
+    check(mac_listing, |bytes| {
+        let (text, mut seen) = (vendor::text(bytes), Observations::default());
+        collected::receipts(&text, &mac, &mut seen);
+        collected::launchd(&text, &mac, &mut seen);
+        collected::extensions(&text, &mac, &mut seen);
+        assert!(seen.launchd.len() <= bytes.len());
+    });
+}
+
+#[test]
 fn snapshots() {
     let mut seen = Observations { os: Os::Windows, ..Observations::default() };
     seen.paths.insert(r"{x86}\Trend Micro\Security Agent\PccNTMon.exe".into());

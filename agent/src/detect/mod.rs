@@ -5,6 +5,7 @@
 
 #[cfg(target_os = "linux")]
 mod changes;
+mod collected;
 #[cfg(target_os = "linux")]
 mod dpkg;
 #[cfg(not(target_os = "linux"))]
@@ -18,11 +19,11 @@ mod files;
 mod lines;
 pub mod lookout;
 #[cfg(target_os = "linux")]
-mod notify;
+pub(crate) mod notify;
 #[cfg(target_os = "linux")]
 mod paths;
 #[cfg(target_os = "linux")]
-mod places;
+pub(crate) mod places;
 #[cfg(target_os = "linux")]
 mod ports;
 #[cfg(target_os = "linux")]
@@ -57,7 +58,8 @@ pub struct Scope {
     /// known. Default: this machine.
     pub root: Option<PathBuf>,
     /// A folder of `<command>.txt` files (`dsa_query-GetAgentStatus.txt`) that is read instead of running the vendor's
-    /// programs.
+    /// programs; beside a snapshot also of listings of that machine (`registry.reg`, `sc-query.txt`,
+    /// `pkgutil-pkgs.txt`, `launchctl-list.txt`, `systemextensionsctl-list.txt`), which are added to it.
     pub vendor_output: Option<PathBuf>,
     /// A snapshot file that is read instead of looking at anything.
     pub snapshot: Option<PathBuf>,
@@ -136,6 +138,9 @@ fn sensors(scope: &Scope, seen: &mut Observations) -> Result<Vec<Box<dyn Sensor>
         std::fs::read_dir(folder)
             .map_err(|source| DetectError::VendorOutput { path: folder.clone(), source })?;
         sensors.push(Box::new(vendor::Collected(folder.clone())));
+        if scope.snapshot.is_some() {
+            sensors.push(Box::new(collected::Listings(folder.clone())));
+        }
     }
     Ok(sensors)
 }

@@ -179,6 +179,38 @@ fn a_scan_saved_is_the_same_scan_again() {
 }
 
 #[test]
+fn listings_of_a_machine_are_added_to_its_snapshot_and_saved_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    write(
+        folder.path(),
+        &[
+            (
+                "base.json",
+                r#"{"format": "seatbeat-snapshot/1", "os": "windows", "unreadable": {"services": "x"}}"#,
+            ),
+            (
+                "out/sc-query.txt",
+                "SERVICE_NAME: ntrtscan\nDISPLAY_NAME: Apex One NT RealTime Scan\n STATE : 4 RUNNING\n",
+            ),
+            ("out/registry.reg", "[HKEY_LOCAL_MACHINE\\SOFTWARE\\WOW6432Node\\TrendMicro\\Osprey]\n"),
+        ],
+    );
+    let scope = |snapshot: &str, output: Option<&str>| Scope {
+        snapshot: Some(folder.path().join(snapshot)),
+        vendor_output: output.map(|name| folder.path().join(name)),
+        root: None,
+    };
+    let save = Some(folder.path().join("whole.json"));
+    let args = ScanArgs { scope: scope("base.json", Some("out")), json: false, save };
+    let mut out = Vec::new();
+    scan::run(&args, now(), &mut out).unwrap();
+    let seen = observe(&scope("whole.json", None), Catalogue::embedded()).unwrap();
+    assert!(seen.unreadable.is_empty() && seen.services[0].running, "{seen:?}");
+    assert_eq!(seen.registry_keys.len(), 1);
+    assert!(String::from_utf8(out).unwrap().contains("apexone"));
+}
+
+#[test]
 fn what_is_no_snapshot_and_no_root_is_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), &[("bad.json", r#"{"format":"seatbeat-snapshot/1","os":"linux","unknown":1}"#)]);
