@@ -258,6 +258,7 @@ fn months_that_cannot_be_closed_say_why() {
     let running = desk.operator_json(&["usage"])["period"].as_str().expect("a period").to_owned();
     check(&desk.operator_fails(&["statement", "close", &running]), &["not over"]);
     check(&desk.operator_fails(&["statement", "show", &running]), &["not sealed"]);
+    check(&desk.operator_fails(&["statement", "close", "2001-01"]), &["before any machine was enrolled"]);
     let wrong = desk.operator(&["statement", "close", "October"]);
     assert_eq!(wrong.status.code(), Some(2));
 }

@@ -8,6 +8,7 @@ use seatbeat_proto::ids::{CustomerId, MachineId};
 
 use crate::fold::FORKED_SPOOL;
 use crate::registry::{Facts, Machine, Registry};
+use crate::usage::Usage;
 
 /// A value on this many live machines is a vendor's default, not a fact.
 const SHARED_BY: usize = 3;
@@ -60,8 +61,9 @@ pub enum Decision {
 }
 
 /// Everything that the known machines' facts call for and that is not on record yet, for the machines that were not
-/// `seen` before, for those that were absorbed and report again, and for those whose chain was forked.
-pub fn decisions(registry: &Registry, seen: &BTreeSet<MachineId>) -> BTreeSet<Decision> {
+/// `seen` before, for those that were absorbed and report again, and for those whose chain was forked. A pair about
+/// which `usage` knows a decision is not joined again: what was parted stays apart.
+pub fn decisions(registry: &Registry, usage: &Usage, seen: &BTreeSet<MachineId>) -> BTreeSet<Decision> {
     let mut found = BTreeSet::new();
     let is_new = |id: &MachineId, machine: &Machine| !seen.contains(id) && is_live(machine);
     let mut new = registry.machines_after(None).filter(|(id, machine)| is_new(id, machine)).peekable();
@@ -70,7 +72,12 @@ pub fn decisions(registry: &Registry, seen: &BTreeSet<MachineId>) -> BTreeSet<De
         let index = Index::of(registry);
         for (id, machine) in new {
             for peer in index.alike(id, machine) {
-                found.extend(compare(&index, (id, machine), peer));
+                let parted = usage.bond_of(id, peer).is_some();
+                found.extend(
+                    compare(&index, (id, machine), peer)
+                        .into_iter()
+                        .filter(|decision| !parted || !matches!(decision, Decision::Merge { .. })),
+                );
             }
         }
     }
@@ -173,6 +180,7 @@ fn flag(registry: &Registry, flag: &'static str, one: &MachineId, other: &Machin
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::{Entry, Event};
     use crate::registry::LastReport;
     use jiff::Timestamp;
     use std::collections::BTreeMap;
@@ -212,16 +220,16 @@ mod tests {
     }
 
     fn check(machines: &[(&str, Machine)], expected: &[&str]) {
-        check_after(&[], machines, expected);
+        check_after(&Usage::default(), &[], machines, expected);
     }
 
-    fn check_after(seen: &[&str], machines: &[(&str, Machine)], expected: &[&str]) {
+    fn check_after(usage: &Usage, seen: &[&str], machines: &[(&str, Machine)], expected: &[&str]) {
         let seen = seen.iter().map(|name| id(name)).collect();
         let mut registry = Registry::default();
         for (name, machine) in machines {
             registry.machines.insert(id(name), machine.clone());
         }
-        let shown: Vec<String> = decisions(&registry, &seen)
+        let shown: Vec<String> = decisions(&registry, usage, &seen)
             .iter()
             .map(|decision| match decision {
                 Decision::Merge { kept, absorbed, .. } => format!("{kept} was {absorbed}"),
@@ -278,17 +286,17 @@ mod tests {
     #[test]
     fn each_machine_is_looked_at_once_whatever_the_clock_said_when_it_came() {
         let machines = [("a", machine("cus_x", 20, 30, PC)), ("b", machine("cus_x", 1, 35, PC))];
-        check_after(&["a"], &machines, &["mch_a possible_clone", "mch_b possible_clone"]);
-        check_after(&["a", "b"], &machines, &[]);
+        check_after(&Usage::default(), &["a"], &machines, &["mch_a possible_clone", "mch_b possible_clone"]);
+        check_after(&Usage::default(), &["a", "b"], &machines, &[]);
     }
 
     #[test]
     fn a_forked_chain_is_one_key_in_two_places() {
         let mut forked = machine("cus_x", 1, 25, PC);
         forked.flags.insert(FORKED_SPOOL.to_owned(), at(30));
-        check_after(&["a"], &[("a", forked.clone())], &["mch_a key_in_two_places"]);
+        check_after(&Usage::default(), &["a"], &[("a", forked.clone())], &["mch_a key_in_two_places"]);
         forked.flags.insert(KEY_IN_TWO_PLACES.to_owned(), at(31));
-        check_after(&["a"], &[("a", forked)], &[]);
+        check_after(&Usage::default(), &["a"], &[("a", forked)], &[]);
     }
 
     #[test]
@@ -337,5 +345,14 @@ mod tests {
         absorbed.absorbed_into = Some((id("b"), at(30)));
         check(&[("a", known), ("b", machine("cus_x", 20, 30, PC))], &["mch_b possible_clone"]);
         check(&[("a", absorbed), ("b", machine("cus_x", 20, 30, PC))], &[]);
+    }
+    #[test]
+    fn what_an_operator_parted_stays_apart() {
+        let mut usage = Usage::default();
+        let (kept, absorbed) = (id("b"), id("a"));
+        usage.apply_entry(&Entry::new(at(40), Event::MachinesSplit { kept, absorbed }));
+        let machines = [("a", machine("cus_x", 1, 10, PC)), ("b", machine("cus_x", 20, 30, PC))];
+        check(&machines, &["mch_b was mch_a"]);
+        check_after(&usage, &[], &machines, &[]);
     }
 }

@@ -270,6 +270,12 @@ impl Usage {
         &self.machines
     }
 
+    /// The latest decision about a pair of machines, when there was one.
+    pub fn bond_of(&self, one: &MachineId, other: &MachineId) -> Option<Bond> {
+        let (small, large) = if one < other { (one, other) } else { (other, one) };
+        self.bonds.get(small)?.get(large).map(|(_, bond)| *bond)
+    }
+
     /// The pairs of machines that are one by the latest decision.
     pub fn merged_pairs(&self) -> impl Iterator<Item = (&MachineId, &MachineId)> + '_ {
         self.bonds.iter().flat_map(|(small, others)| {

@@ -114,6 +114,9 @@ fn refused(reason: Reason) -> Option<&'static str> {
         Reason::Policy => Some("`seatbeat policy show` prints the one in force"),
         Reason::ZoneFixed => Some("keep the zone; another one needs a collector of its own"),
         Reason::NotOver => Some("`seatbeat usage` shows the month so far; --dry-run shows what it would be"),
+        Reason::NobodyYet => {
+            Some("there is nothing to seal: `seatbeat machines list` shows who is enrolled since when")
+        }
         Reason::InGrace => Some(
             "--dry-run shows what it would be now; `grace_hours` in seatbeat.toml says how long it waits",
         ),

@@ -59,6 +59,8 @@ reasons! {
     ZoneFixed = "zone_fixed",
     /// The month is not over.
     NotOver = "not_over",
+    /// Nobody was enrolled in it.
+    NobodyYet = "nobody_yet",
     /// Its evidence may still arrive.
     InGrace = "in_grace",
     /// It is sealed.
@@ -208,6 +210,7 @@ impl Fault {
 fn close_reason(error: &CloseError) -> Reason {
     match error {
         CloseError::NotOver(_) => Reason::NotOver,
+        CloseError::Nobody(_) => Reason::NobodyYet,
         CloseError::Grace { .. } => Reason::InGrace,
         CloseError::AlreadySealed(_) => Reason::AlreadySealed,
         CloseError::NotSealed(_) => Reason::NotSealed,

@@ -33,6 +33,7 @@ pub(super) fn status(fault: &Fault) -> Status {
         Reason::NoAddress
         | Reason::ZoneFixed
         | Reason::NotOver
+        | Reason::NobodyYet
         | Reason::InGrace
         | Reason::AlreadySealed
         | Reason::Blocked

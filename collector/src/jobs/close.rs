@@ -108,6 +108,9 @@ pub enum CloseError {
     /// Months are not closed before they are over.
     #[error("period {0} is not over")]
     NotOver(Period),
+    /// Nor are months in which there was nobody to count.
+    #[error("period {0} ended before any machine was enrolled, and nothing is declared for it")]
+    Nobody(Period),
     /// Nor before their grace is.
     #[error("the evidence of period {period} may still arrive until {until}")]
     Grace {
@@ -216,6 +219,11 @@ impl Closing {
         if self.books.read(|fold| fold.sealed(period).next().is_some()) {
             return Err(CloseError::AlreadySealed(period));
         }
+        let statement = &draft.output.statement;
+        let nothing = statement.lines.is_empty() && statement.corrections.is_empty();
+        if nothing && self.books.read(|fold| nobody_enrolled_in(fold, period)) {
+            return Err(CloseError::Nobody(period));
+        }
         if !draft.output.statement.blockers.is_empty() {
             return Err(CloseError::Blocked { period, blockers: draft.output.statement.blockers });
         }
@@ -294,17 +302,13 @@ impl Closing {
 
     async fn seal_what_is_due(&self) -> Result<(), CloseError> {
         let now = self.books.clock().now();
-        let (zone, sealed) = self.books.read(|fold| {
+        let (zone, period, nothing_to_do) = self.books.read(|fold| {
             let zone = fold.usage().zone().clone();
             let last = Period::of_day(zone.usage_day(now)).previous();
-            (zone, (fold.sealed(last).next().is_some(), last))
+            let is_sealed = fold.sealed(last).next().is_some();
+            (zone, last, is_sealed || nobody_enrolled_in(fold, last))
         });
-        let (is_sealed, period) = sealed;
-        let nothing_yet = self.books.read(|fold| {
-            let end = zone.first_instant(period.next().first_day());
-            !fold.registry().machines_after(None).any(|(_, machine)| machine.enrolled_at < end)
-        });
-        if is_sealed || nothing_yet {
+        if nothing_to_do {
             self.books.alarms().clear(WAITING);
             return Ok(());
         }
@@ -357,6 +361,12 @@ fn file_name(distributor: &str) -> String {
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '_' })
         .collect()
+}
+
+/// Whether every machine was enrolled after a period.
+fn nobody_enrolled_in(fold: &Fold, period: Period) -> bool {
+    let end = fold.usage().zone().first_instant(period.next().first_day());
+    !fold.registry().machines_after(None).any(|(_, machine)| machine.enrolled_at < end)
 }
 
 fn policy(fold: &Fold) -> Result<Policy, CloseError> {

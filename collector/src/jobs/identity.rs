@@ -27,7 +27,7 @@ impl Identity {
     pub async fn run(&mut self) {
         let (found, seen) = self.books.read(|fold| {
             let machines = fold.registry().machines_after(None).map(|(id, _)| id.clone());
-            (decisions(fold.registry(), &self.seen), machines.collect())
+            (decisions(fold.registry(), fold.usage(), &self.seen), machines.collect())
         });
         for decision in found {
             let (reason, fact) = record(&decision, self.books.clock().now_ms());

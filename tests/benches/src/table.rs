@@ -34,7 +34,7 @@ pub fn tenths(tenths: u64) -> String {
     format!("{}.{}", tenths / 10, tenths % 10)
 }
 
-/// How many times `base` goes into `value`.
+/// How many times `base`, at least 1, goes into `value`.
 pub fn ratio(value: u64, base: u64) -> String {
     tenths((value * 10 + base / 2) / base.max(1))
 }
@@ -45,6 +45,6 @@ mod tests {
 
     #[test]
     fn ratios_have_one_digit_and_are_rounded() {
-        assert_eq!((ratio(250, 100), ratio(1, 3), ratio(5, 0)), ("2.5".into(), "0.3".into(), "50.0".into()));
+        assert_eq!((ratio(250, 100), ratio(1, 3), ratio(5, 0)), ("2.5".into(), "0.3".into(), "5.0".into()));
     }
 }
