@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use prost::Message as _;
 use rustix::process::{Resource, Rlimit};
+use seatbeat_ledger::fold::COLLECTOR;
 use seatbeat_proto::signed::{Domain, sign};
-use seatbeat_proto::wire::{Settings, Signed};
+use seatbeat_proto::wire::journal_record::Fact;
+use seatbeat_proto::wire::{Settings, SettingsChanged, Signed};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -89,7 +91,7 @@ pub async fn start(folder: &Path, clock: Clock) -> Result<Running, ServeError> {
 
     let (stop, stopped) = watch::channel(false);
     let presence = Presence::default();
-    let settings = watch::Sender::new(settings(&books, &config)).subscribe();
+    let settings = watch::Sender::new(settings(&books, &config).await).subscribe();
     let statements = config.statements.clone().unwrap_or_else(|| folder.join("statements"));
     let closing = Closing::new(books.clone(), config.clone(), statements);
     let identity = Identity::new(books.clone());
@@ -185,13 +187,30 @@ async fn jobs(
     }
 }
 
-fn settings(books: &Books, config: &Config) -> Signed {
-    let settings = Settings {
-        // Seconds of the start: a restart with another configuration is newer, and costs each agent one message.
-        revision: books.clock().now().as_second().unsigned_abs(),
+/// What the configuration says, as the settings in force: a change is put on record, so that its revision grows
+/// whatever the clock shows. A journal that takes no records now leaves agents with what they follow.
+async fn settings(books: &Books, config: &Config) -> Signed {
+    let known = books.read(|fold| fold.settings().cloned());
+    let wanted = |revision| Settings {
+        revision,
         beat_interval_s: config.beat_interval_s,
         report_interval_s: config.report_interval_s,
         scan_interval_s: config.scan_interval_s,
     };
+    let in_force = known.map_or(Settings::default(), |known| Settings {
+        revision: known.revision,
+        beat_interval_s: known.beat_interval_s,
+        report_interval_s: known.report_interval_s,
+        scan_interval_s: known.scan_interval_s,
+    });
+    let mut settings = wanted(in_force.revision);
+    if settings != in_force {
+        settings = wanted(in_force.revision + 1);
+        let fact = Fact::SettingsChanged(SettingsChanged { settings: Some(settings) });
+        if let Err(error) = books.write(COLLECTOR, "the configuration changed", fact).await {
+            tracing::warn!(%error, "the agents' settings are not changed");
+            settings = in_force;
+        }
+    }
     sign(books.keys().service(), Domain::Settings, settings.encode_to_vec())
 }

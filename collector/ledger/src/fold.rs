@@ -40,6 +40,7 @@ pub struct Fold {
     log: Frontier,
     founded: Option<Founded>,
     policy: Option<String>,
+    settings: Option<Settings>,
     registry: Registry,
     statements: BTreeMap<Period, BTreeMap<String, Sealed>>,
     orders: BTreeMap<OrderId, Order>,
@@ -55,6 +56,19 @@ pub struct Founded {
     pub service_key: [u8; 32],
     /// Signs statements.
     pub statement_key: [u8; 32],
+}
+
+/// How agents behave ([`wire::Settings`]).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// From 1; agents follow the highest they have seen.
+    pub revision: u64,
+    /// Seconds between beats.
+    pub beat_interval_s: u32,
+    /// Seconds between reports when nothing changes.
+    pub report_interval_s: u32,
+    /// Seconds between looks at the machine.
+    pub scan_interval_s: u32,
 }
 
 /// A sealed statement: its newest revision.
@@ -139,6 +153,11 @@ impl Fold {
         self.policy.as_deref()
     }
 
+    /// How agents behave; none before a collector has said so.
+    pub fn settings(&self) -> Option<&Settings> {
+        self.settings.as_ref()
+    }
+
     /// Who is known.
     pub fn registry(&self) -> &Registry {
         &self.registry
@@ -194,6 +213,7 @@ impl Fold {
         match fact {
             Fact::Founded(fact) => self.found(entry, fact)?,
             Fact::PolicySet(fact) => self.set_policy(&fact.toml)?,
+            Fact::SettingsChanged(fact) => self.change_settings(entry, fact)?,
             Fact::CustomerAdded(fact) => {
                 let added = self.registry.customers.insert(entry.id("customer", &fact.customer)?);
                 refuse_unless(added, Refusal::Repeated)?;
@@ -241,6 +261,20 @@ impl Fold {
             reseller: entry.id("reseller", &fact.reseller)?,
             service_key: entry.bytes32("service_key", &fact.service_key)?,
             statement_key: entry.bytes32("statement_key", &fact.statement_key)?,
+        });
+        Ok(())
+    }
+
+    /// Several collectors may find the same change: the journal's order decides which of them made it.
+    fn change_settings(&mut self, entry: &Entry, fact: &wire::SettingsChanged) -> Result<(), Stop> {
+        let new = fact.settings.as_ref().ok_or_else(|| entry.invalid("settings", "they are missing"))?;
+        let revision = self.settings.as_ref().map_or(0, |settings| settings.revision);
+        refuse_unless(revision.checked_add(1) == Some(new.revision), Refusal::Repeated)?;
+        self.settings = Some(Settings {
+            revision: new.revision,
+            beat_interval_s: new.beat_interval_s,
+            report_interval_s: new.report_interval_s,
+            scan_interval_s: new.scan_interval_s,
         });
         Ok(())
     }

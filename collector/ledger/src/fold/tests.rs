@@ -307,3 +307,17 @@ fn a_record_of_a_newer_version_stops_the_fold_and_leaves_it_as_it_was() {
     assert!(matches!(house.fold.apply(&[0xff]), Err(FoldError::Undecodable { position: 3, .. })));
     assert_eq!(house.fold, before);
 }
+
+#[test]
+fn settings_change_one_revision_at_a_time() {
+    let mut house = House::new();
+    let changed = |revision, beat_interval_s| {
+        let settings = wire::Settings { revision, beat_interval_s, ..Default::default() };
+        Fact::SettingsChanged(wire::SettingsChanged { settings: Some(settings) })
+    };
+    house.taken(changed(1, 60));
+    house.refused(changed(1, 30), Refusal::Repeated);
+    house.refused(changed(3, 30), Refusal::Repeated);
+    house.taken(changed(2, 30));
+    assert_eq!(house.fold.settings().unwrap().beat_interval_s, 30);
+}
