@@ -1,7 +1,7 @@
 //! Stamps of the places where a change would show, and which wanted programs run. Invariant: nothing is opened but
-//! the names of processes that were not there before; no program is started.
+//! the names of processes that were not there at the last two looks; no program is started.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 
@@ -28,8 +28,9 @@ pub struct Stamps {
 /// Takes stamps.
 #[derive(Debug, Default)]
 pub struct Stamper {
-    /// Processes whose names were read and are nobody's.
-    others: BTreeSet<u32>,
+    /// Processes whose names were read and are nobody's, and whether they were so at more than one look: between its
+    /// start and its program's a process bears the name of whoever started it.
+    others: BTreeMap<u32, bool>,
 }
 
 impl Stamper {
@@ -37,11 +38,12 @@ impl Stamper {
     pub fn take(&mut self, places: &Places, is_wanted: impl Fn(&str) -> bool) -> Stamps {
         let files = places.stamped.iter().map(stamp).collect();
         let mut programs = BTreeSet::new();
-        let mut others = BTreeSet::new();
+        let mut others = BTreeMap::new();
         // A process list that cannot be read is empty here and unreadable in the scan.
         for pid in processes::pids().unwrap_or_default() {
-            if self.others.contains(&pid) {
-                others.insert(pid);
+            let known = self.others.get(&pid);
+            if known == Some(&true) {
+                others.insert(pid, true);
                 continue;
             }
             match processes::name(pid) {
@@ -49,7 +51,7 @@ impl Stamper {
                     programs.insert(name);
                 }
                 Some(_) => {
-                    others.insert(pid);
+                    others.insert(pid, known.is_some());
                 }
                 None => {}
             }
@@ -117,20 +119,38 @@ mod tests {
         assert_ne!(stamper.take(&places, |_| false), first);
     }
 
+    /// A process that ends with its test, however that ends.
+    struct Started(std::process::Child);
+
+    impl Drop for Started {
+        fn drop(&mut self) {
+            // Both fail only where it has ended by itself.
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
     #[test]
     fn a_wanted_program_that_starts_or_ends_moves() {
         let mut stamper = Stamper::default();
         let folder = tempfile::tempdir().unwrap();
-        let program = folder.path().join("ds_agent_of_test");
+        // A name of this run alone, as short as the kernel keeps it.
+        let wanted = format!("dsa{}", std::process::id());
+        let program = folder.path().join(&wanted);
         std::fs::copy("/usr/bin/sleep", &program).unwrap();
-        let mut take = || stamper.take(&Places::default(), |name| name.starts_with("ds_agent_of_"));
+        let mut take = || stamper.take(&Places::default(), |name| name == wanted);
         let before = take();
         assert!(before.programs.is_empty());
-        let mut child = std::process::Command::new(&program).arg("600").spawn().unwrap();
-        let during = take();
-        assert_ne!(during, before);
-        child.kill().unwrap();
-        child.wait().unwrap();
+        let started = Started(std::process::Command::new(&program).arg("600").spawn().unwrap());
+        // It bears our name for some time after its start.
+        for _ in 0..5000 {
+            if processes::name(started.0.id()).as_deref() == Some(wanted.as_str()) {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        assert_ne!(take(), before);
+        drop(started);
         assert_eq!(take(), before);
     }
 }
