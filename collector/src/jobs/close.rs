@@ -329,12 +329,24 @@ impl Closing {
         Ok(())
     }
 
+    fn path(&self, period: Period, distributor: &str, revision: u32) -> PathBuf {
+        self.folder.join(format!("{period}-{}-r{revision}.json", file_name(distributor)))
+    }
+
     /// Drops a period's files where they are missing; what is there stays.
     fn drop_files(&self, period: Period) {
+        let sealed: Vec<(String, u32)> = self.books.read(|fold| {
+            fold.sealed(period)
+                .map(|(distributor, sealed)| (distributor.to_owned(), sealed.revision))
+                .collect()
+        });
+        // Asked again and again of every month there ever was: bodies are read only where a file is missing.
+        if sealed.iter().all(|(distributor, revision)| self.path(period, distributor, *revision).exists()) {
+            return;
+        }
         let Ok(files) = self.sealed_files(period) else { return };
         for file in files {
-            let name = format!("{period}-{}-r{}.json", file_name(&file.distributor), file.revision);
-            let path = self.folder.join(name);
+            let path = self.path(period, &file.distributor, file.revision);
             if path.exists() {
                 continue;
             }
