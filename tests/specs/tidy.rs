@@ -15,7 +15,11 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
     ("seatbeat-ledger", "collector/ledger", &["seatbeat-proto"]),
     ("seatbeat-collector", "collector", &["seatbeat-ledger", "seatbeat-proto"]),
     ("seatbeat-fleet", "tests/fleet", &["seatbeat-proto"]),
-    ("seatbeat-benches", "tests/benches", &[]),
+    (
+        "seatbeat-benches",
+        "tests/benches",
+        &["seatbeat-collector", "seatbeat-fleet", "seatbeat-ledger", "seatbeat-proto"],
+    ),
     (
         "seatbeat",
         "collector/seatbeat",

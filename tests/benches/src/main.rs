@@ -1,14 +1,17 @@
-//! Benches that print ratios: ours beside others, measured in one run on one machine. Invariant: nothing is measured
-//! but processes, by the kernel's own accounting; what another program is missing for is said, and not made up.
+//! Benches that print ratios: ours beside others, measured in one run on one machine. Invariant: memory and CPU are
+//! those of whole processes, by the kernel's own accounting; what is missing for a comparison is said, not made up.
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 mod desk;
 mod idle;
 mod measure;
+mod results;
 mod scan;
+mod stopwatch;
 mod table;
 
 /// What Seatbeat costs.
@@ -21,6 +24,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Bench {
+    /// Every bench with its usual sizes, one after the other
+    All,
     /// CPU time and memory of looking for products, beside Debian's inventory agents
     Scan {
         /// Times each scan is measured; the middle one is shown
@@ -41,8 +46,12 @@ enum Bench {
     },
 }
 
+/// What `all` runs, each in a process of its own.
+const ALL: &[&str] = &["idle", "scan"];
+
 fn main() -> ExitCode {
     let done = match Cli::parse().bench {
+        Bench::All => all(),
         Bench::Scan { times } => scan::bench(times.max(1)),
         Bench::Idle { seconds } => idle::bench(seconds.max(1)),
         Bench::Measure { command } => measure::child(&command),
@@ -54,4 +63,18 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs every bench; one that fails does not keep the others from running.
+fn all() -> anyhow::Result<ExitCode> {
+    let own = std::env::current_exe().context("failed to find this program")?;
+    let mut failed = false;
+    for name in ALL {
+        table::say(&format!("\n{name}"));
+        let (status, took) = stopwatch::timed(|| Command::new(&own).arg(name).status());
+        let status = status.context("failed to start a bench")?;
+        table::progress(&format!("{name} took {} s", took.as_secs()));
+        failed |= !status.success();
+    }
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -6,7 +6,10 @@ use std::process::{Command, ExitCode};
 
 use crate::desk::{self, Desk};
 use crate::measure::{self, Used};
+use crate::results::Section;
 use crate::table;
+
+const ABOUT: &str = "CPU and peak memory of a scan and of a whole agent, beside Debian's inventory agents.";
 
 /// Packages of the made-up machine: a desktop's.
 const PACKAGES: usize = 900;
@@ -65,23 +68,24 @@ pub fn bench(times: usize) -> anyhow::Result<ExitCode> {
             None => skipped.push(program),
         }
     }
-    print(&rows, base);
+    let mut section = Section::new("scan", ABOUT);
+    add(&mut section, &rows, base);
     for program in skipped {
-        table::say(&format!(
-            "skipped: needs {program} (apt-get install -y --no-install-recommends {program})"
-        ));
+        section
+            .note(format!("skipped: needs {program} (apt-get install -y --no-install-recommends {program})"));
     }
     let met = base.cpu_us <= CPU_US_MAX && base.rss_kib <= RSS_KIB_MAX;
     let word = if met { "met" } else { "MISSED" };
-    table::say(&format!(
+    section.note(format!(
         "aim: the whole agent with one scan, {} ms CPU and {} MiB: {word}",
         CPU_US_MAX / 1000,
         RSS_KIB_MAX / 1024
     ));
+    section.publish()?;
     Ok(if met { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn print(rows: &[Row], base: Used) {
+fn add(section: &mut Section, rows: &[Row], base: Used) {
     let cells = |row: &Row| {
         vec![
             row.name.clone(),
@@ -92,7 +96,7 @@ fn print(rows: &[Row], base: Used) {
         ]
     };
     let head = ["PROGRAM", "CPU ms", "PEAK MiB", "CPU / agent", "MEMORY / agent"];
-    table::print(&head, rows.iter().map(cells).collect());
+    section.table(&head, rows.iter().map(cells).collect());
 }
 
 fn found(program: &str) -> Option<PathBuf> {
