@@ -143,6 +143,7 @@ impl Session {
             sent_at_ms: instant::to_ms(now.wall),
             settings_revision: self.settings.revision,
             host_name: self.profile.host_name.clone(),
+            catalogue_version: 0,
         };
         effects.push(send(wire::agent_message::Body::Hello(hello)));
     }
@@ -192,6 +193,7 @@ impl Session {
             Some(Body::Order(order)) if open => self.ordered(&order, now, effects),
             Some(Body::Settings(signed)) if open => self.set(signed, effects),
             Some(Body::Checkpoint(text)) if open => keep_checkpoint(text, effects),
+            Some(Body::Catalogue(_)) if open => effects.push(Effect::Note(Note::Unknown)),
             Some(_) => effects.push(Effect::Note(Note::BeforeWelcome)),
             None => effects.push(Effect::Note(Note::Unknown)),
         }

@@ -1,6 +1,8 @@
 //! Signatures over bytes, each kind of payload under a domain of its own, so that no signature can be taken for
 //! one over something else. Invariant: bytes are verified as they came, before they are decoded.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signature, Signer, SigningKey, Verifier, VerifyingKey};
 use sha2::{Digest, Sha256};
 
@@ -45,6 +47,11 @@ impl Domain {
 #[error("the signature does not belong to these bytes and this key")]
 pub struct BadSignature;
 
+/// A text that is no public key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a public key: that is 32 bytes in base64")]
+pub struct BadKey;
+
 /// Signs a payload.
 pub fn sign(key: &SigningKey, domain: Domain, payload: Vec<u8>) -> Signed {
     let signature = key.sign(&domain.message(&payload)).to_bytes().to_vec();
@@ -67,6 +74,20 @@ pub fn verify(key: &VerifyingKey, domain: Domain, signed: &Signed) -> Result<(),
 pub fn public_key(bytes: &[u8]) -> Result<VerifyingKey, BadSignature> {
     let bytes: &[u8; 32] = bytes.try_into().map_err(|_| BadSignature)?;
     VerifyingKey::from_bytes(bytes).map_err(|_| BadSignature)
+}
+
+/// A public key as people are shown it and type it: base64.
+pub fn key_text(key: &VerifyingKey) -> String {
+    STANDARD.encode(key.as_bytes())
+}
+
+/// A public key from its text.
+///
+/// # Errors
+/// When the text is no Ed25519 public key in base64.
+pub fn key_from_text(text: &str) -> Result<VerifyingKey, BadKey> {
+    let bytes = STANDARD.decode(text.trim()).map_err(|_| BadKey)?;
+    public_key(&bytes).map_err(|_| BadKey)
 }
 
 /// A new key.
@@ -108,5 +129,14 @@ mod tests {
         assert!(verify(&key.verifying_key(), Domain::Evidence, &changed).is_err());
         let cut = Signed { signature: signed.signature[..63].to_vec(), ..signed };
         assert!(verify(&key.verifying_key(), Domain::Evidence, &cut).is_err());
+    }
+
+    #[test]
+    fn a_public_key_is_read_as_it_is_shown() {
+        let key = new_key().verifying_key();
+        assert_eq!(key_from_text(&format!(" {}\n", key_text(&key))), Ok(key));
+        for text in ["", "secret", "AAAA", &STANDARD.encode([2; 31])] {
+            assert_eq!(key_from_text(text), Err(BadKey), "{text}");
+        }
     }
 }

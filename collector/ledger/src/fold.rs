@@ -41,6 +41,7 @@ pub struct Fold {
     founded: Option<Founded>,
     policy: Option<String>,
     settings: Option<Settings>,
+    catalogue: Option<PushedCatalogue>,
     registry: Registry,
     statements: BTreeMap<Period, BTreeMap<String, Sealed>>,
     orders: BTreeMap<OrderId, Order>,
@@ -69,6 +70,23 @@ pub struct Settings {
     pub report_interval_s: u32,
     /// Seconds between looks at the machine.
     pub scan_interval_s: u32,
+}
+
+/// The catalogue that agents are sent ([`wire::CataloguePushed`]): the newest that was pushed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PushedCatalogue {
+    /// As its file says.
+    pub version: u32,
+    /// The file's bytes, as they were signed.
+    pub file: Vec<u8>,
+    /// The release key's signature; agents verify it, the collector does not know the key.
+    pub signature: Vec<u8>,
+    /// When it was pushed.
+    pub pushed_at: Timestamp,
+    /// Who pushed it.
+    pub operator: String,
+    /// Why, in their words.
+    pub reason: String,
 }
 
 /// A sealed statement: its newest revision.
@@ -158,6 +176,11 @@ impl Fold {
         self.settings.as_ref()
     }
 
+    /// The catalogue that agents are sent; none before one was pushed.
+    pub fn catalogue(&self) -> Option<&PushedCatalogue> {
+        self.catalogue.as_ref()
+    }
+
     /// Who is known.
     pub fn registry(&self) -> &Registry {
         &self.registry
@@ -214,6 +237,7 @@ impl Fold {
             Fact::Founded(fact) => self.found(entry, fact)?,
             Fact::PolicySet(fact) => self.set_policy(&fact.toml)?,
             Fact::SettingsChanged(fact) => self.change_settings(entry, fact)?,
+            Fact::CataloguePushed(fact) => self.push_catalogue(entry, fact, at)?,
             Fact::CustomerAdded(fact) => {
                 let added = self.registry.customers.insert(entry.id("customer", &fact.customer)?);
                 refuse_unless(added, Refusal::Repeated)?;
@@ -275,6 +299,26 @@ impl Fold {
             beat_interval_s: new.beat_interval_s,
             report_interval_s: new.report_interval_s,
             scan_interval_s: new.scan_interval_s,
+        });
+        Ok(())
+    }
+
+    fn push_catalogue(
+        &mut self,
+        entry: &Entry,
+        fact: &wire::CataloguePushed,
+        at: Timestamp,
+    ) -> Result<(), Stop> {
+        let signed = fact.catalogue.as_ref().ok_or_else(|| entry.invalid("catalogue", "it is missing"))?;
+        let version = self.catalogue.as_ref().map_or(0, |catalogue| catalogue.version);
+        refuse_unless(fact.version > version, Refusal::NotNewer)?;
+        self.catalogue = Some(PushedCatalogue {
+            version: fact.version,
+            file: signed.payload.clone(),
+            signature: signed.signature.clone(),
+            pushed_at: at,
+            operator: entry.record.actor.clone(),
+            reason: entry.record.reason.clone(),
         });
         Ok(())
     }

@@ -207,6 +207,7 @@ mod tests {
             retired_at: None,
             absorbed_into: None,
             agent_version: String::new(),
+            catalogue_version: 0,
             spools: BTreeMap::new(),
             continued_at: BTreeMap::new(),
             last: Some(LastReport { observed_at: at(heard), received_at: at(heard), products: vec![] }),

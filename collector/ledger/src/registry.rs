@@ -68,6 +68,8 @@ pub struct Machine {
     pub absorbed_into: Option<(MachineId, Timestamp)>,
     /// Version its agent reported last.
     pub agent_version: String,
+    /// Version of the catalogue that its newest report was made with; 0: none yet.
+    pub catalogue_version: u32,
     /// Its chains.
     pub spools: BTreeMap<SpoolId, Tip>,
     /// When each of them was last continued, by the collector's clock.
@@ -188,6 +190,9 @@ pub enum Refusal {
     /// It is there already.
     #[error("it is there already")]
     Repeated,
+    /// A newer one is there.
+    #[error("it is not newer than what is there")]
+    NotNewer,
     /// Evidence that is not the next of its chain.
     #[error("the evidence does not continue its chain")]
     BrokenChain,
@@ -288,6 +293,7 @@ impl Registry {
                 retired_at: None,
                 absorbed_into: None,
                 agent_version: new.agent_version,
+                catalogue_version: 0,
                 spools: BTreeMap::new(),
                 continued_at: BTreeMap::new(),
                 last: None,
@@ -333,6 +339,8 @@ impl Token {
 pub struct Seen {
     /// Version of the agent.
     pub agent_version: String,
+    /// Version of its catalogue.
+    pub catalogue_version: u32,
     /// Facts, when the report has them.
     pub facts: Option<Facts>,
     /// Products and instants.
@@ -358,6 +366,7 @@ impl Machine {
     /// Keeps what a report showed, when nothing newer is known.
     pub(crate) fn remember(&mut self, seen: Seen) {
         self.agent_version = seen.agent_version;
+        self.catalogue_version = seen.catalogue_version;
         if seen.facts.is_some() {
             self.facts = seen.facts;
         }

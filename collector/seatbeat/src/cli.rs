@@ -14,8 +14,8 @@ use crate::demo;
 use crate::out::{self, Out};
 use crate::profile::{self, Profile};
 use crate::{
-    config, customers, export, hints, init, machines, meter, moment, policy, serve, statement, status,
-    tokens, usage, verify,
+    catalogue, config, customers, export, hints, init, machines, meter, moment, policy, serve, statement,
+    status, tokens, usage, verify,
 };
 
 /// Heading of the options that every verb takes.
@@ -63,6 +63,9 @@ enum Verb {
     /// Rules, prices and the billing zone
     #[command(subcommand)]
     Policy(policy::Verb),
+    /// What agents look for: signing a newer catalogue, and sending it to them
+    #[command(subcommand)]
+    Catalogue(catalogue::Verb),
     /// Monthly statements
     #[command(subcommand)]
     Statement(statement::Verb),
@@ -144,6 +147,7 @@ fn run(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
         }
         Verb::Usage(args) => context.ask(async |collector| usage::run(args, collector, context.out).await),
         Verb::Policy(verb) => context.ask(async |collector| policy::run(verb, collector, context.out).await),
+        Verb::Catalogue(verb) => catalogue::run(verb, context),
         Verb::Statement(verb) => {
             context.ask(async |collector| statement::run(verb, collector, context.out).await)
         }
@@ -154,7 +158,10 @@ fn run(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
 
 impl Context {
     /// Runs a verb that speaks to the collector.
-    fn ask(&self, verb: impl AsyncFnOnce(&mut Collector) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    /// When there is no profile, nobody answers, or the verb fails.
+    pub fn ask(&self, verb: impl AsyncFnOnce(&mut Collector) -> anyhow::Result<()>) -> anyhow::Result<()> {
         let path = profile::path(self.profile.as_deref())?;
         let profile = Profile::read(&path)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

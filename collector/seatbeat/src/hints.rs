@@ -113,6 +113,7 @@ fn refused(reason: Reason) -> Option<&'static str> {
         ),
         Reason::Policy => Some("`seatbeat policy show` prints the one in force"),
         Reason::ZoneFixed => Some("keep the zone; another one needs a collector of its own"),
+        Reason::Catalogue => Some("`seatbeat catalogue show` says which one agents are sent"),
         Reason::NotOver => Some("`seatbeat usage` shows the month so far; --dry-run shows what it would be"),
         Reason::NobodyYet => {
             Some("there is nothing to seal: `seatbeat machines list` shows who is enrolled since when")

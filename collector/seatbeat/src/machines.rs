@@ -157,6 +157,7 @@ fn page(detail: &MachineDetail) -> String {
         ("host", machine.host_name.clone()),
         ("state", state(machine).to_owned()),
         ("agent", machine.agent_version.clone()),
+        ("catalogue", version(machine.catalogue_version)),
         ("enrolled", moment::shown(detail.enrolled_at)),
         ("last report", machine.last_report.map(moment::shown).unwrap_or_default()),
         ("flags", detail.flags.join(", ")),
@@ -168,6 +169,11 @@ fn page(detail: &MachineDetail) -> String {
         out::section("Chains", &spools(&detail.spools)),
         out::section("Newest evidence", &recent(&detail.recent)),
     ])
+}
+
+/// The version of a catalogue; empty: not known.
+fn version(catalogue: u32) -> String {
+    if catalogue == 0 { String::new() } else { catalogue.to_string() }
 }
 
 fn products(products: &[Product]) -> String {
@@ -237,6 +243,7 @@ mod tests {
             customer: "cus_acme".parse().unwrap(),
             host_name: "ws-1".to_owned(),
             agent_version: "0.1.0".to_owned(),
+            catalogue_version: 1,
             last_report: Some("2026-10-01T07:02:11Z".parse().unwrap()),
             connected: true,
             banned: false,

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use seatbeat_ledger::sealed::{self, VerifyError};
 use seatbeat_ledger::statement::Statement;
-use seatbeat_proto::signed::public_key;
+use seatbeat_proto::signed::{key_from_text, public_key};
 use serde::Serialize;
 
 use crate::cli::Context;
@@ -29,10 +29,8 @@ pub struct Args {
 pub struct Key([u8; 32]);
 
 fn key(text: &str) -> Result<Key, String> {
-    let refused = || "expected a public key: 32 bytes in base64, as `seatbeat status` shows it".to_owned();
-    let bytes = STANDARD.decode(text.trim()).map_err(|_| refused())?;
-    public_key(&bytes).map_err(|_| refused())?;
-    Ok(Key(bytes.try_into().map_err(|_| refused())?))
+    let refused = |_| "expected a public key: 32 bytes in base64, as `seatbeat status` shows it".to_owned();
+    key_from_text(text).map(|key| Key(key.to_bytes())).map_err(refused)
 }
 
 #[derive(Serialize)]

@@ -212,7 +212,7 @@ impl Console {
         self.sealed_rows(period, files, self.position().0)
     }
 
-    async fn write(&self, caller: &Caller, reason: &str, fact: Fact) -> Result<Position, Fault> {
+    pub(super) async fn write(&self, caller: &Caller, reason: &str, fact: Fact) -> Result<Position, Fault> {
         checked_reason(reason)?;
         Ok(self.books.write(caller.0.as_str(), reason, fact).await?)
     }

@@ -6,6 +6,7 @@ use seatbeat_ledger::calendar::{Period, PeriodError};
 use seatbeat_ledger::fold::FoldError;
 use seatbeat_ledger::money::TooLarge;
 use seatbeat_ledger::policy::PolicyError;
+use seatbeat_proto::catalogue::PushedError;
 use seatbeat_proto::ids::{CustomerId, IdError, MachineId, TokenId};
 use seatbeat_proto::tls::TlsError;
 
@@ -57,6 +58,8 @@ reasons! {
     Policy = "policy",
     /// The billing zone stays once there is evidence.
     ZoneFixed = "zone_fixed",
+    /// The catalogue is not one, or not newer.
+    Catalogue = "catalogue",
     /// The month is not over.
     NotOver = "not_over",
     /// Nobody was enrolled in it.
@@ -129,6 +132,9 @@ pub enum Fault {
         /// What it is.
         zone: String,
     },
+    /// A catalogue is not taken.
+    #[error(transparent)]
+    Catalogue(#[from] PushedError),
     /// A month was not closed.
     #[error(transparent)]
     Close(#[from] CloseError),
@@ -179,6 +185,7 @@ impl Fault {
             Self::NoAddress => Reason::NoAddress,
             Self::Policy(_) => Reason::Policy,
             Self::ZoneFixed { .. } => Reason::ZoneFixed,
+            Self::Catalogue(_) => Reason::Catalogue,
             Self::Close(error) => close_reason(error),
             Self::NotReached(_) => Reason::NotReached,
             Self::Write(_) => Reason::NotWritten,

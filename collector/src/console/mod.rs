@@ -20,6 +20,7 @@ use crate::gateway::presence::Presence;
 use crate::jobs::close::Closing;
 
 pub mod auth;
+mod catalogue;
 pub mod command;
 pub mod export;
 pub mod fault;

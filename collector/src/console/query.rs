@@ -300,6 +300,7 @@ impl Console {
             machine: id,
             customer: machine.customer.clone(),
             agent_version: machine.agent_version.clone(),
+            catalogue_version: machine.catalogue_version,
             last_report: machine.last.as_ref().map(|last| last.observed_at),
             banned: machine.banned,
             retired: machine.retired_at.is_some(),

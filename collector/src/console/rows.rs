@@ -107,6 +107,8 @@ pub struct Machine {
     pub host_name: String,
     /// Version of its agent.
     pub agent_version: String,
+    /// Version of the catalogue that its newest report was made with; 0: none yet.
+    pub catalogue_version: u32,
     /// Its newest report, by its own clock.
     pub last_report: Option<Timestamp>,
     /// Whether its stream is open.
@@ -132,6 +134,45 @@ pub struct Product {
     pub signals: Vec<String>,
     /// Why it is not active; empty when it is.
     pub why: String,
+}
+
+/// The catalogue that agents are sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CatalogueState {
+    /// Version that the collector itself was built with; agents of its version have it, too.
+    pub built_in_version: u32,
+    /// The newest that was pushed.
+    pub pushed: Option<PushedCatalogue>,
+    /// By version, what machines used for their newest report; banned and retired ones are left out.
+    pub in_use: Vec<CatalogueUse>,
+}
+
+/// A catalogue that was pushed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PushedCatalogue {
+    /// As its file says.
+    pub version: u32,
+    /// Length of its file in bytes.
+    pub length: u64,
+    /// SHA-256 of its file (hexadecimal).
+    pub sha256: String,
+    /// When it was pushed.
+    pub pushed_at: Timestamp,
+    /// Who pushed it.
+    pub operator: String,
+    /// Why, in their words.
+    pub reason: String,
+    /// Where the journal stands behind its record; 0: not said.
+    pub position: u64,
+}
+
+/// How many machines use a catalogue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct CatalogueUse {
+    /// Its version.
+    pub version: u32,
+    /// How many.
+    pub machines: u64,
 }
 
 /// A page of machines, by id.

@@ -25,7 +25,7 @@ pub(super) fn status(fault: &Fault) -> Status {
     let reason = fault.reason();
     let code = match reason {
         Reason::NotLetIn => Code::Unauthenticated,
-        Reason::Invalid | Reason::Policy => Code::InvalidArgument,
+        Reason::Invalid | Reason::Policy | Reason::Catalogue => Code::InvalidArgument,
         Reason::UnknownCustomer | Reason::UnknownMachine | Reason::UnknownToken | Reason::NotSealed => {
             Code::NotFound
         }
@@ -166,6 +166,20 @@ impl Service for Console {
         let caller = caller(&request)?;
         let wire::SetPolicyRequest { toml, reason } = request.into_inner();
         done(Console::set_policy(self, &caller, &toml, &reason).await)
+    }
+
+    async fn get_catalogue(&self, request: Request<wire::ListRequest>) -> Answer<wire::CatalogueReply> {
+        caller(&request)?;
+        answer(self.catalogue(request.into_inner().after_position).await)
+    }
+
+    async fn push_catalogue(
+        &self,
+        request: Request<wire::PushCatalogueRequest>,
+    ) -> Answer<wire::PushedCatalogue> {
+        let caller = caller(&request)?;
+        let wire::PushCatalogueRequest { catalogue, reason } = request.into_inner();
+        answer(Console::push_catalogue(self, &caller, catalogue.unwrap_or_default(), &reason).await)
     }
 
     async fn draft_statement(&self, request: Request<wire::PeriodRequest>) -> Answer<wire::Draft> {

@@ -55,6 +55,7 @@ impl From<Machine> for wire::Machine {
             customer: row.customer.to_string(),
             host_name: row.host_name,
             agent_version: row.agent_version,
+            catalogue_version: row.catalogue_version,
             last_report_ms: row.last_report.map_or(0, instant::to_ms),
             connected: row.connected,
             banned: row.banned,
@@ -77,6 +78,7 @@ impl TryFrom<wire::Machine> for Machine {
             customer: id("customer", &wire.customer)?,
             host_name: wire.host_name,
             agent_version: wire.agent_version,
+            catalogue_version: wire.catalogue_version,
             last_report,
             connected: wire.connected,
             banned: wire.banned,
@@ -180,7 +182,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn unhex(text: &str) -> Vec<u8> {
+pub(super) fn unhex(text: &str) -> Vec<u8> {
     let digits = text.as_bytes().chunks_exact(2);
     digits.filter_map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
@@ -195,6 +197,7 @@ mod tests {
             customer: "cus_a".parse().unwrap(),
             host_name: "ws-1".to_owned(),
             agent_version: "0.1.0".to_owned(),
+            catalogue_version: 2,
             last_report: Some(time("", 7).unwrap()),
             connected: true,
             banned: false,

@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout};
 use tonic::Status;
 
+use super::catalogue::Catalogues;
 use super::clocks::Clocks;
 use super::limits::{
     ADDRESSES_MAX, Buckets, ENROL_RATE, EVIDENCE_BYTES_MAX, EVIDENCE_RATE, MACHINES_MAX, Patience,
@@ -47,6 +48,7 @@ pub struct Door {
     pub books: Books,
     pub presence: Presence,
     pub settings: watch::Receiver<Signed>,
+    pub catalogues: Catalogues,
     pub streams: Arc<Streams>,
     pub patience: Patience,
     clocks: Mutex<Clocks>,
@@ -69,6 +71,7 @@ impl Door {
         patience: Patience,
     ) -> Self {
         Self {
+            catalogues: Catalogues::new(&books),
             books,
             presence,
             settings,

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 use tonic::{Code, Status, Streaming};
 
+use super::catalogue::Offer;
 use super::connection::Peer;
 use super::door::Door;
 use super::intake::{Intake, Outcome};
@@ -79,6 +80,7 @@ struct Conversation<'a> {
     place: Place,
     settings: watch::Receiver<Signed>,
     settings_revision: u64,
+    catalogue: Offer,
     checkpoint_at: Instant,
     up: Streaming<AgentMessage>,
     down: &'a Sender,
@@ -119,6 +121,7 @@ impl<'a> Conversation<'a> {
             place,
             settings: door.settings.clone(),
             settings_revision: hello.settings_revision,
+            catalogue: door.catalogues.offer(hello.catalogue_version),
             checkpoint_at: Instant::now(),
             up,
             down,
@@ -140,6 +143,10 @@ impl<'a> Conversation<'a> {
                     ending = self.place.ended() => return Err(ending.status()),
                     () = changed(&mut self.settings) => {
                         self.send_newer_settings().await?;
+                        continue;
+                    }
+                    catalogue = self.catalogue.next(&self.door.catalogues) => {
+                        self.send(Down::Catalogue(catalogue.as_ref().clone())).await?;
                         continue;
                     }
                     message = self.up.message() => message,

@@ -1,6 +1,7 @@
 //! The agent door: TLS, enrolment, and one open stream for each machine. Invariant: a message means what the key of
 //! its connection may say, and nothing is acknowledged that is not durable and folded.
 
+mod catalogue;
 mod clocks;
 mod connection;
 mod decide;
@@ -86,6 +87,7 @@ async fn serve_with(
     let mut by_itself = JoinSet::new();
     by_itself.spawn(rounds::bans(Arc::clone(&door)));
     by_itself.spawn(rounds::tidy(Arc::clone(&door)));
+    by_itself.spawn(catalogue::follow(Arc::clone(&door)));
 
     let service = AgentLinkServer::new(Service { door: Arc::clone(&door) })
         .max_decoding_message_size(MESSAGE_LENGTH_MAX)

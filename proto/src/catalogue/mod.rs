@@ -32,7 +32,7 @@ pub use kind::Kind;
 pub use lint::Lint;
 pub use names::{Folder, folder_of, msi_code};
 pub use observations::{Observations, Os, SnapshotFormat, Source};
-pub use pushed::{CATALOGUE_LENGTH_MAX, PushedError};
+pub use pushed::{CATALOGUE_LENGTH_MAX, PushedError, RELEASE_KEY};
 pub use read::CatalogueError;
 pub use rule::{Check, Rule, Test, Verdict};
 pub use signal::{Role, Sight, Signal};

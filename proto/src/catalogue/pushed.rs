@@ -6,10 +6,14 @@ use ed25519_dalek::VerifyingKey;
 use super::Catalogue;
 use super::read::CatalogueError;
 use crate::signed::{BadSignature, Domain, verify};
-use crate::wire::Signed;
+use crate::wire::{MESSAGE_LENGTH_MAX, Signed};
 
-/// Bytes of a catalogue file that are read: six times the embedded one.
-pub const CATALOGUE_LENGTH_MAX: usize = 256 * 1024;
+/// Longest catalogue file in bytes, five times the embedded one: it goes in one message, with its signature, a reason
+/// and what frames them.
+pub const CATALOGUE_LENGTH_MAX: usize = MESSAGE_LENGTH_MAX - 8 * 1024;
+
+/// The public key (base64) that a pushed catalogue has to be signed by, as this program was built with it.
+pub const RELEASE_KEY: Option<&str> = option_env!("SEATBEAT_RELEASE_KEY");
 
 /// Why a catalogue that was sent is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,10 +51,21 @@ impl Catalogue {
         release_key: &VerifyingKey,
         current_version: u32,
     ) -> Result<Self, PushedError> {
+        if signed.payload.len() <= CATALOGUE_LENGTH_MAX {
+            verify(release_key, Domain::Catalogue, signed)?;
+        }
+        Self::from_unverified(signed, current_version)
+    }
+
+    /// As [`Catalogue::from_signed`], for whoever only passes it on and does not know the release key: an agent
+    /// verifies it all the same.
+    ///
+    /// # Errors
+    /// As [`Catalogue::from_signed`], but for the signature.
+    pub fn from_unverified(signed: &Signed, current_version: u32) -> Result<Self, PushedError> {
         if signed.payload.len() > CATALOGUE_LENGTH_MAX {
             return Err(PushedError::TooLong(signed.payload.len()));
         }
-        verify(release_key, Domain::Catalogue, signed)?;
         let file = std::str::from_utf8(&signed.payload).map_err(|_| PushedError::NotText)?;
         let catalogue = Self::parse(file)?;
         match catalogue.version > current_version {
@@ -110,7 +125,7 @@ mod tests {
     fn one_that_is_too_long_is_refused_unread() {
         let mut file = FILE.to_owned();
         file.push_str(&"#".repeat(CATALOGUE_LENGTH_MAX + 1 - FILE.len()));
-        let why = "the catalogue has 262145 bytes, and can have 262144".to_owned();
+        let why = "the catalogue has 253953 bytes, and can have 253952".to_owned();
         assert_eq!(taken(Domain::Catalogue, file.as_bytes(), 0), Err(why));
         file.pop();
         assert_eq!(taken(Domain::Catalogue, file.as_bytes(), 0), Ok(7));

@@ -200,6 +200,8 @@ impl Connection {
             sent_at_ms: instant::to_ms(now),
             settings_revision: 0,
             host_name: machine.name().to_owned(),
+            // It has no release key, and detects nothing by one.
+            catalogue_version: 0,
         });
         let _ = up.send(wire::AgentMessage { body: Some(hello) }).await;
         let opening = async {

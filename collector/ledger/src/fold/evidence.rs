@@ -133,7 +133,9 @@ impl Evidence {
                 };
                 let last = LastReport { observed_at, received_at, products };
                 let facts = report.facts.map(bounded).transpose()?;
-                let seen = Box::new(Seen { agent_version: short(report.agent_version)?, facts, last });
+                let (agent_version, catalogue_version) =
+                    (short(report.agent_version)?, report.catalogue_version);
+                let seen = Box::new(Seen { agent_version, catalogue_version, facts, last });
                 Body::Report(Report { record, seen })
             }
             evidence::Body::OrderResult(result) => Body::OrderResult {

@@ -321,3 +321,22 @@ fn settings_change_one_revision_at_a_time() {
     house.taken(changed(2, 30));
     assert_eq!(house.fold.settings().unwrap().beat_interval_s, 30);
 }
+
+#[test]
+fn a_pushed_catalogue_gives_way_to_a_newer_one_only() {
+    let mut house = House::new();
+    let pushed = |version, file: &str| {
+        let catalogue = Some(wire::Signed { payload: file.into(), signature: vec![7; 64] });
+        Fact::CataloguePushed(wire::CataloguePushed { version, catalogue })
+    };
+    assert_eq!(house.fold.catalogue(), None);
+    house.refused(pushed(0, "none"), Refusal::NotNewer);
+    house.taken(pushed(3, "third"));
+    house.refused(pushed(3, "third, again"), Refusal::NotNewer);
+    house.refused(pushed(2, "second"), Refusal::NotNewer);
+    assert_eq!(house.fold.catalogue().unwrap().file, b"third");
+    house.taken(pushed(4, "fourth"));
+    let held = house.fold.catalogue().unwrap();
+    assert_eq!((held.version, held.file.as_slice()), (4, b"fourth".as_slice()));
+    assert_eq!(instant::to_ms(held.pushed_at), house.now_ms);
+}

@@ -168,3 +168,53 @@ async fn a_policy_is_checked_before_it_is_written_and_the_zone_stays_with_the_ev
         .await;
     assert_eq!(client.get_policy(wire::ListRequest::default()).await.unwrap().into_inner().toml, POLICY);
 }
+
+fn signed_catalogue(version: u32) -> wire::Signed {
+    let file = format!("schema = \"seatbeat-catalogue/1\"\nversion = {version}\n");
+    sign(&new_key(), Domain::Catalogue, file.into_bytes())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pushed_catalogue_is_on_record_as_it_was_signed_with_who_and_why() {
+    let house = House::founded("2026-10-15T12:00:00Z");
+    let mut client = house.client();
+    let before = client.get_catalogue(wire::ListRequest::default()).await.unwrap().into_inner();
+    assert_eq!((before.pushed, before.built_in_version > 0), (None, true));
+    let signed = signed_catalogue(before.built_in_version + 1);
+    let push = |signed: &wire::Signed| wire::PushCatalogueRequest {
+        catalogue: Some(signed.clone()),
+        reason: "a new product".to_owned(),
+    };
+    let pushed = client.push_catalogue(push(&signed)).await.unwrap().into_inner();
+    let again = client.push_catalogue(push(&signed)).await.unwrap().into_inner();
+    assert_eq!(wire::PushedCatalogue { position: 0, ..pushed.clone() }, again, "nothing new is written");
+    let ask = wire::ListRequest { after_position: pushed.position };
+    assert_eq!(client.get_catalogue(ask).await.unwrap().into_inner().pushed, Some(again));
+    let records = house.console.books.records(crate::journal::Position(pushed.position - 1), 9).unwrap();
+    let record = JournalRecord::decode(records[0].1.as_slice()).unwrap();
+    assert!(record.actor.starts_with("opr_") && record.recorded_at_ms > 0, "{record:?}");
+    assert_eq!((record.reason.as_str(), records.len()), ("a new product", 1));
+    let Some(Fact::CataloguePushed(fact)) = record.fact else { panic!("another fact") };
+    assert_eq!((fact.catalogue, fact.version), (Some(signed), pushed.version));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_catalogue_that_no_agent_could_use_is_not_pushed() {
+    let house = House::founded("2026-10-15T12:00:00Z");
+    let mut client = house.client();
+    let built_in = seatbeat_proto::catalogue::Catalogue::embedded().version;
+    let position = house.console.books.read(seatbeat_ledger::fold::Fold::position);
+    let mut refuse = async |signed: Option<wire::Signed>, words: &str| {
+        let push = wire::PushCatalogueRequest { catalogue: signed, reason: String::new() };
+        refused(client.push_catalogue(push), Reason::Catalogue, words).await;
+    };
+    refuse(None, "failed to read the catalogue").await;
+    refuse(Some(signed_catalogue(built_in)), "is in use").await;
+    let odd = "schema = \"seatbeat-catalogue/1\"\nversion = 9\n[[product]]\nid = \"p\"\nname = \"P\"\n\
+               count = \"none\"\nactions = \"format-disk\"\n";
+    let odd = sign(&new_key(), Domain::Catalogue, odd.into());
+    refuse(Some(odd), "format-disk").await;
+    let long = sign(&new_key(), Domain::Catalogue, vec![b'#'; 255 * 1024]);
+    refuse(Some(long), "and can have").await;
+    assert_eq!(house.console.books.read(seatbeat_ledger::fold::Fold::position), position);
+}

@@ -124,6 +124,7 @@ impl Agent {
             sent_at_ms: seatbeat_proto::instant::to_ms(crate::clock::Clock::real().now()),
             settings_revision: 99,
             host_name: String::new(),
+            catalogue_version: 1,
         }
     }
 

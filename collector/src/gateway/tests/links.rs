@@ -7,7 +7,8 @@ use seatbeat_ledger::checkpoint::{Checkpoint, origin};
 use seatbeat_proto::signed::{Domain, verify};
 use seatbeat_proto::wire::agent_message::Body as Up;
 use seatbeat_proto::wire::collector_message::Body as Down;
-use seatbeat_proto::wire::{Hello, PROTOCOL_VERSION};
+use seatbeat_proto::wire::journal_record::Fact;
+use seatbeat_proto::wire::{CataloguePushed, Hello, PROTOCOL_VERSION, Signed};
 use tokio::time::timeout;
 use tonic::Code;
 
@@ -56,6 +57,43 @@ async fn settings_come_when_they_are_newer_and_at_once_when_they_change() {
     collector.settings.send(newer.clone()).unwrap();
     let heard = link.hears().await;
     assert!(matches!(&heard, Ok(Down::Settings(signed)) if *signed == newer), "{heard:?}");
+    collector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pushed_catalogue_comes_to_agents_with_an_older_one_and_at_once_to_those_who_are_there() {
+    let collector = Collector::start().await;
+    let pushed = |version: u32| {
+        let signed =
+            Signed { payload: format!("version = {version}").into(), signature: vec![version as u8; 64] };
+        (Fact::CataloguePushed(CataloguePushed { version, catalogue: Some(signed.clone()) }), signed)
+    };
+    let (third, third_signed) = pushed(3);
+    collector.write(third).await;
+    let mut links = Vec::new();
+    for (version, is_sent) in [(2, true), (3, false), (0, false), (1, true)] {
+        let agent = collector.agent().await;
+        let mut link = agent.open(&collector).await.unwrap();
+        let hello = Hello { settings_revision: 9, catalogue_version: version, ..agent.hello() };
+        link.say(Up::Hello(hello)).await;
+        assert!(matches!(link.hears().await, Ok(Down::Welcome(_))));
+        if is_sent {
+            let heard = link.hears().await;
+            assert!(matches!(&heard, Ok(Down::Catalogue(signed)) if *signed == third_signed), "{heard:?}");
+        }
+        links.push((version, link));
+    }
+    let (fifth, fifth_signed) = pushed(5);
+    collector.write(fifth).await;
+    for (version, mut link) in links {
+        if version == 0 {
+            let silence = timeout(Duration::from_millis(800), link.hears()).await;
+            assert!(silence.is_err(), "an agent that takes none is sent none: {silence:?}");
+            continue;
+        }
+        let heard = link.hears().await;
+        assert!(matches!(&heard, Ok(Down::Catalogue(signed)) if *signed == fifth_signed), "{heard:?}");
+    }
     collector.stop().await;
 }
 
