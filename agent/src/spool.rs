@@ -5,12 +5,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ed25519_dalek::{SigningKey, VerifyingKey};
 use jiff::{SignedDuration, Timestamp};
 use prost::Message as _;
 use seatbeat_proto::frame;
-use seatbeat_proto::ids::{MachineId, SpoolId};
-use seatbeat_proto::signed::{Domain, hash, sign};
+use seatbeat_proto::ids::MachineId;
+use seatbeat_proto::signed::{Domain, Signing, Verifying, hash};
 use seatbeat_proto::wire;
 
 use crate::chain::{Chain, Hash};
@@ -21,7 +20,7 @@ mod read;
 #[cfg(test)]
 mod tests;
 
-use disk::{Disk, Tape};
+use disk::{Disk, RealDisk, Tape};
 use read::{End, Name, Reading, Segment, Whole};
 
 /// How long evidence is kept, acknowledged or not: a collector that lost its disk gets two months again, and
@@ -130,13 +129,13 @@ impl Spool {
         folder: &Path,
         disk: Box<dyn Disk>,
         machine: &MachineId,
-        key: &SigningKey,
+        key: &dyn Signing,
     ) -> Result<Opened, SpoolError> {
         let fault = |source| SpoolError::File { act: "create the folder", path: folder.to_owned(), source };
         disk.create_folder(folder).map_err(fault)?;
-        let names = read::names(folder)?;
+        let names = read::names(disk.as_ref(), folder)?;
         let ordinal = names.last().map_or(1, |name| name.ordinal);
-        let spool_id = names.last().map_or_else(SpoolId::random, |name| name.spool.clone());
+        let spool_id = names.last().map_or_else(|| disk.new_spool(), |name| name.spool.clone());
         let mut spool = Self {
             folder: folder.to_owned(),
             disk,
@@ -148,16 +147,15 @@ impl Spool {
             tape: None,
             torn: false,
         };
-        let public = key.verifying_key();
-        let mut reading = Reading::new(machine, &public, spool_id.clone());
+        let mut reading = Reading::new(spool.disk.as_ref(), machine, key.verifying(), spool_id.clone());
         let current: Vec<_> = names.iter().filter(|name| name.ordinal == ordinal).collect();
-        let bad = spool.read_all(&current, &mut reading)?;
+        let bad = read_all(folder, &current, &mut reading)?;
         let Reading { chain, mut kept, segments, foreign, .. } = reading;
         (spool.chain, spool.segments) = (chain, segments);
-        spool.acknowledged = read::mark(folder, &spool_id).min(spool.chain.tip());
+        spool.acknowledged = read::mark(spool.disk.as_ref(), folder, &spool_id).min(spool.chain.tip());
         let damage = match bad {
             Some((name, what)) => {
-                let damage = set_aside(folder, name, what)?;
+                let damage = set_aside(spool.disk.as_ref(), folder, name, what)?;
                 kept.retain(|evidence| evidence.sequence > spool.acknowledged);
                 kept = spool.begin_new(kept, key)?;
                 Some(damage)
@@ -178,10 +176,14 @@ impl Spool {
     ///
     /// # Errors
     /// When a file cannot be read, or belongs to a newer agent.
-    pub fn inspect(folder: &Path, machine: &MachineId, key: &VerifyingKey) -> Result<Inspection, SpoolError> {
-        let names = if folder.exists() { read::names(folder)? } else { Vec::new() };
+    pub fn inspect(
+        folder: &Path,
+        machine: &MachineId,
+        key: &dyn Verifying,
+    ) -> Result<Inspection, SpoolError> {
+        let names = if folder.exists() { read::names(&RealDisk, folder)? } else { Vec::new() };
         let Some(newest) = names.last() else { return Ok(Inspection::default()) };
-        let mut reading = Reading::new(machine, key, newest.spool.clone());
+        let mut reading = Reading::new(&RealDisk, machine, key, newest.spool.clone());
         let mut damage = None;
         for name in names.iter().filter(|name| name.ordinal == newest.ordinal) {
             if let End::Damaged(what) = reading.segment(&folder.join(name.to_string()), name)? {
@@ -189,7 +191,7 @@ impl Spool {
                 break;
             }
         }
-        let acknowledged = read::mark(folder, &newest.spool).min(reading.chain.tip());
+        let acknowledged = read::mark(&RealDisk, folder, &newest.spool).min(reading.chain.tip());
         let waiting = reading.chain.tip() - acknowledged.max(reading.chain.oldest() - 1);
         Ok(Inspection { kept: reading.kept.len() as u64, waiting, damage, chain: Some(reading.chain) })
     }
@@ -211,7 +213,7 @@ impl Spool {
     pub fn append(
         &mut self,
         observation: Observation,
-        key: &SigningKey,
+        key: &dyn Signing,
     ) -> Result<wire::Evidence, SpoolError> {
         let evidence = meter::evidence(&self.chain, &self.machine, observation);
         let (bytes, digest) = framed(&evidence, key)?;
@@ -236,7 +238,7 @@ impl Spool {
         };
         let index = usize::try_from(sequence - segment.first).ok();
         let whole = index.and_then(|index| segment.wholes.get(index));
-        whole.map(|whole| read::signed_at(&segment.path, whole)).transpose()
+        whole.map(|whole| read::signed_at(self.disk.as_ref(), &segment.path, whole)).transpose()
     }
 
     /// Everything after a sequence, decoded.
@@ -261,7 +263,7 @@ impl Spool {
             .disk
             .create(&aside)
             .and_then(|mut tape| tape.write(text.as_bytes()))
-            .and_then(|()| std::fs::rename(&aside, self.folder.join(MARK)));
+            .and_then(|()| self.disk.rename(&aside, &self.folder.join(MARK)));
         if let Err(source) = marked {
             tracing::debug!(error = %source, "the mark of what is acknowledged was not written");
         }
@@ -275,9 +277,9 @@ impl Spool {
     pub fn begin_new(
         &mut self,
         carried: Vec<wire::Evidence>,
-        key: &SigningKey,
+        key: &dyn Signing,
     ) -> Result<Vec<wire::Evidence>, SpoolError> {
-        let mut chain = Chain::new(SpoolId::random());
+        let mut chain = Chain::new(self.disk.new_spool());
         let mut again = Vec::new();
         let mut bytes = read::HEADER.to_vec();
         let name = Name { ordinal: self.ordinal + 1, first: 1, spool: chain.spool().clone(), damaged: false };
@@ -309,38 +311,22 @@ impl Spool {
     pub fn prune(&mut self, now: Timestamp) -> Result<bool, SpoolError> {
         let Ok(limit) = now.checked_sub(KEPT) else { return Ok(false) };
         let limit_ms = limit.as_millisecond();
-        let names = read::names(&self.folder)?;
+        let names = read::names(self.disk.as_ref(), &self.folder)?;
         if let Some(other) = names.first().filter(|name| name.ordinal < self.ordinal) {
             let path = self.folder.join(other.to_string());
-            let old = read::newest_ms(&path).is_some_and(|newest_ms| newest_ms < limit_ms);
-            return if old { remove(&path).map(|()| true) } else { Ok(false) };
+            let old =
+                read::newest_ms(self.disk.as_ref(), &path).is_some_and(|newest_ms| newest_ms < limit_ms);
+            return if old { remove(self.disk.as_ref(), &path).map(|()| true) } else { Ok(false) };
         }
         // The newest evidence stays: it is the tip.
         let [oldest, later @ ..] = self.segments.as_slice() else { return Ok(false) };
         if oldest.newest_ms >= limit_ms || later.iter().all(|segment| segment.wholes.is_empty()) {
             return Ok(false);
         }
-        remove(&oldest.path)?;
+        remove(self.disk.as_ref(), &oldest.path)?;
         self.chain.forget_oldest(oldest.wholes.len());
         self.segments.remove(0);
         Ok(true)
-    }
-
-    fn read_all<'n>(
-        &self,
-        names: &[&'n Name],
-        reading: &mut Reading<'_>,
-    ) -> Result<Option<(&'n Name, &'static str)>, SpoolError> {
-        for (index, name) in names.iter().enumerate() {
-            match reading.segment(&self.folder.join(name.to_string()), name)? {
-                _ if reading.foreign => return Ok(None),
-                End::Damaged(what) => return Ok(Some((name, what))),
-                End::Torn if index + 1 < names.len() => return Ok(Some((name, "its end is missing"))),
-                End::Clean | End::Torn if name.damaged => return Ok(Some((name, "it was set aside before"))),
-                End::Clean | End::Torn => {}
-            }
-        }
-        Ok(None)
     }
 
     fn continue_last_segment(&mut self) -> Result<(), SpoolError> {
@@ -349,7 +335,7 @@ impl Spool {
             |source| SpoolError::File { act: "continue the spool file", path: segment.path.clone(), source };
         if segment.length < read::HEADER.len() as u64 {
             // Not even its header was written: it is begun again.
-            remove(&segment.path)?;
+            remove(self.disk.as_ref(), &segment.path)?;
             self.segments.pop();
             return Ok(());
         }
@@ -375,13 +361,13 @@ impl Spool {
             let mut tape = self.disk.create(&aside)?;
             tape.write(bytes)?;
             tape.sync()?;
-            std::fs::rename(&aside, path)?;
+            self.disk.rename(&aside, path)?;
             self.disk.sync_folder(&self.folder)?;
             Ok(tape)
         };
         write().map_err(|source| {
             for left in [aside.as_path(), path] {
-                let _ = std::fs::remove_file(left);
+                let _ = self.disk.remove(left);
             }
             write_error("begin the spool file", path, source)
         })
@@ -406,6 +392,23 @@ impl Spool {
     }
 }
 
+fn read_all<'n>(
+    folder: &Path,
+    names: &[&'n Name],
+    reading: &mut Reading<'_>,
+) -> Result<Option<(&'n Name, &'static str)>, SpoolError> {
+    for (index, name) in names.iter().enumerate() {
+        match reading.segment(&folder.join(name.to_string()), name)? {
+            _ if reading.foreign => return Ok(None),
+            End::Damaged(what) => return Ok(Some((name, what))),
+            End::Torn if index + 1 < names.len() => return Ok(Some((name, "its end is missing"))),
+            End::Clean | End::Torn if name.damaged => return Ok(Some((name, "it was set aside before"))),
+            End::Clean | End::Torn => {}
+        }
+    }
+    Ok(None)
+}
+
 /// What is in a spool, seen from outside.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inspection {
@@ -419,11 +422,11 @@ pub struct Inspection {
     pub chain: Option<Chain>,
 }
 
-fn framed(evidence: &wire::Evidence, key: &SigningKey) -> Result<(Vec<u8>, Hash), SpoolError> {
+fn framed(evidence: &wire::Evidence, key: &dyn Signing) -> Result<(Vec<u8>, Hash), SpoolError> {
     let payload = evidence.encode_to_vec();
     let digest = hash(&payload);
     let mut bytes = Vec::new();
-    frame::append(&mut bytes, &sign(key, Domain::Evidence, payload).encode_to_vec())?;
+    frame::append(&mut bytes, &key.signs(Domain::Evidence, payload).encode_to_vec())?;
     Ok((bytes, digest))
 }
 
@@ -442,10 +445,10 @@ fn is_done(segment: &Segment, observed_at_ms: i64) -> bool {
     !segment.wholes.is_empty() && (old || segment.length >= SEGMENT_LENGTH_MAX)
 }
 
-fn set_aside(folder: &Path, name: &Name, what: &'static str) -> Result<Damage, SpoolError> {
+fn set_aside(disk: &dyn Disk, folder: &Path, name: &Name, what: &'static str) -> Result<Damage, SpoolError> {
     let was = folder.join(name.to_string());
     let is = folder.join(Name { damaged: true, ..name.clone() }.to_string());
-    std::fs::rename(&was, &is).map_err(|source| SpoolError::File {
+    disk.rename(&was, &is).map_err(|source| SpoolError::File {
         act: "set aside",
         path: was.clone(),
         source,
@@ -453,8 +456,8 @@ fn set_aside(folder: &Path, name: &Name, what: &'static str) -> Result<Damage, S
     Ok(Damage { was, is, what })
 }
 
-fn remove(path: &Path) -> Result<(), SpoolError> {
-    std::fs::remove_file(path).map_err(|source| SpoolError::File {
+fn remove(disk: &dyn Disk, path: &Path) -> Result<(), SpoolError> {
+    disk.remove(path).map_err(|source| SpoolError::File {
         act: "remove the old spool file",
         path: path.to_owned(),
         source,

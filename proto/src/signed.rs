@@ -67,6 +67,40 @@ pub fn verify(key: &VerifyingKey, domain: Domain, signed: &Signed) -> Result<(),
     key.verify_strict(&domain.message(&signed.payload), &signature).map_err(|_| BadSignature)
 }
 
+/// What tells whether somebody signed: a public key, or what stands for one under simulated time.
+pub trait Verifying: std::fmt::Debug {
+    /// As [`verify`].
+    ///
+    /// # Errors
+    /// As [`verify`].
+    fn holds(&self, domain: Domain, signed: &Signed) -> Result<(), BadSignature>;
+}
+
+/// What signs: a secret key, or what stands for one under simulated time.
+pub trait Signing: std::fmt::Debug {
+    /// As [`sign`].
+    fn signs(&self, domain: Domain, payload: Vec<u8>) -> Signed;
+
+    /// What tells its signatures.
+    fn verifying(&self) -> &dyn Verifying;
+}
+
+impl Verifying for VerifyingKey {
+    fn holds(&self, domain: Domain, signed: &Signed) -> Result<(), BadSignature> {
+        verify(self, domain, signed)
+    }
+}
+
+impl Signing for SigningKey {
+    fn signs(&self, domain: Domain, payload: Vec<u8>) -> Signed {
+        sign(self, domain, payload)
+    }
+
+    fn verifying(&self) -> &dyn Verifying {
+        AsRef::<VerifyingKey>::as_ref(self)
+    }
+}
+
 /// A public key from its 32 bytes.
 ///
 /// # Errors

@@ -1,9 +1,13 @@
-//! The few things a spool asks of a disk, so that a test can fill one up. Invariant: no decisions here.
+//! The few things a spool asks of its machine, so that a test can fill a disk up, or have the power fail. Invariant:
+//! no decisions here; what a disk does not say otherwise is done by the file system as it is.
 
 use std::fmt::Debug;
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
+
+use jiff::Timestamp;
+use seatbeat_proto::ids::SpoolId;
 
 /// Where spool files are.
 pub trait Disk: Debug + Send {
@@ -15,6 +19,47 @@ pub trait Disk: Debug + Send {
     fn open(&self, path: &Path) -> io::Result<Box<dyn Tape>>;
     /// Makes new and renamed names in a folder durable.
     fn sync_folder(&self, path: &Path) -> io::Result<()>;
+
+    /// The names in a folder, in any order.
+    fn names(&self, folder: &Path) -> io::Result<Vec<String>> {
+        let entries = fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name().into_string().ok()));
+        Ok(entries.collect::<io::Result<Vec<_>>>()?.into_iter().flatten().collect())
+    }
+
+    /// All bytes of a file.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        fs::read(path)
+    }
+
+    /// A part of a file's bytes; fewer where it ends before.
+    fn read_part(&self, path: &Path, at: u64, length: u64) -> io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::Start(at))?;
+        let mut bytes = Vec::new();
+        file.take(length).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// When a file was written last (Unix milliseconds).
+    fn modified_ms(&self, path: &Path) -> Option<i64> {
+        let modified = fs::metadata(path).and_then(|metadata| metadata.modified()).ok()?;
+        Timestamp::try_from(modified).ok().map(Timestamp::as_millisecond)
+    }
+
+    /// Gives a file another name; one that has it already is gone then.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    /// An id for a new spool that nobody else has.
+    fn new_spool(&self) -> SpoolId {
+        SpoolId::random()
+    }
 }
 
 /// A file that grows at its end.

@@ -2,18 +2,15 @@
 //! nothing on disk.
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use ed25519_dalek::VerifyingKey;
-use jiff::Timestamp;
 use prost::Message as _;
 use seatbeat_proto::frame::{self, Frame, Tail};
 use seatbeat_proto::ids::{MachineId, SpoolId};
-use seatbeat_proto::signed::{Domain, hash, verify};
+use seatbeat_proto::signed::{Domain, Verifying, hash};
 use seatbeat_proto::wire;
 
+use super::disk::Disk;
 use super::{MARK, SpoolError};
 use crate::chain::Chain;
 
@@ -100,33 +97,25 @@ pub enum End {
 }
 
 /// The names of all spool files in a folder, oldest first.
-pub fn names(folder: &Path) -> Result<Vec<Name>, SpoolError> {
+pub fn names(disk: &dyn Disk, folder: &Path) -> Result<Vec<Name>, SpoolError> {
     let fault = |source| SpoolError::File { act: "list the folder", path: folder.to_owned(), source };
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder).map_err(fault)? {
-        names.extend(entry.map_err(fault)?.file_name().to_str().and_then(Name::parse));
-    }
+    let found = disk.names(folder).map_err(fault)?;
+    let mut names: Vec<_> = found.iter().filter_map(|name| Name::parse(name)).collect();
     names.sort();
     Ok(names)
 }
 
 /// The acknowledged sequence of a spool, as it was marked last; 0 when there is no (readable) mark.
-pub fn mark(folder: &Path, spool: &SpoolId) -> u64 {
-    let text = fs::read_to_string(folder.join(MARK)).unwrap_or_default();
+pub fn mark(disk: &dyn Disk, folder: &Path, spool: &SpoolId) -> u64 {
+    let text = disk.read(&folder.join(MARK)).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let text = text.unwrap_or_default();
     let marked = text.split_once(' ').filter(|(marked, _)| *marked == spool.as_str());
     marked.and_then(|(_, sequence)| sequence.trim_end().parse().ok()).unwrap_or(0)
 }
 
 /// The signed evidence in a frame.
-pub fn signed_at(path: &Path, whole: &Whole) -> Result<wire::Signed, SpoolError> {
-    let read = || -> io::Result<Vec<u8>> {
-        let mut file = File::open(path)?;
-        file.seek(SeekFrom::Start(whole.at))?;
-        let mut bytes = Vec::new();
-        file.take(whole.length).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    let bytes = read().map_err(|source| SpoolError::File {
+pub fn signed_at(disk: &dyn Disk, path: &Path, whole: &Whole) -> Result<wire::Signed, SpoolError> {
+    let bytes = disk.read_part(path, whole.at, whole.length).map_err(|source| SpoolError::File {
         act: "read the spool file",
         path: path.to_owned(),
         source,
@@ -140,8 +129,8 @@ pub fn signed_at(path: &Path, whole: &Whole) -> Result<wire::Signed, SpoolError>
 }
 
 /// When the newest whole evidence of a file was observed; of a file without any, when it was written.
-pub fn newest_ms(path: &Path) -> Option<i64> {
-    let bytes = fs::read(path).ok()?;
+pub fn newest_ms(disk: &dyn Disk, path: &Path) -> Option<i64> {
+    let bytes = disk.read(path).ok()?;
     let mut at = HEADER.len();
     let mut newest = None;
     while let Some(Frame::Whole { body, length }) = bytes.get(at..).map(frame::read) {
@@ -151,17 +140,15 @@ pub fn newest_ms(path: &Path) -> Option<i64> {
             .and_then(|signed| wire::Evidence::decode(signed.payload.as_slice()).ok());
         newest = newest.max(evidence.map(|evidence| evidence.observed_at_ms));
     }
-    newest.or_else(|| {
-        let modified = fs::metadata(path).and_then(|metadata| metadata.modified()).ok()?;
-        Timestamp::try_from(modified).ok().map(|at| at.as_millisecond())
-    })
+    newest.or_else(|| disk.modified_ms(path))
 }
 
 /// The chain of a spool, built up file by file.
 #[derive(Debug)]
 pub struct Reading<'a> {
+    disk: &'a dyn Disk,
     machine: &'a MachineId,
-    key: &'a VerifyingKey,
+    key: &'a dyn Verifying,
     /// What was read so far.
     pub chain: Chain,
     /// Whole evidence, oldest first.
@@ -174,9 +161,9 @@ pub struct Reading<'a> {
 
 impl<'a> Reading<'a> {
     /// Nothing read yet.
-    pub fn new(machine: &'a MachineId, key: &'a VerifyingKey, spool: SpoolId) -> Self {
+    pub fn new(disk: &'a dyn Disk, machine: &'a MachineId, key: &'a dyn Verifying, spool: SpoolId) -> Self {
         let chain = Chain::new(spool);
-        Self { machine, key, chain, kept: Vec::new(), segments: Vec::new(), foreign: false }
+        Self { disk, machine, key, chain, kept: Vec::new(), segments: Vec::new(), foreign: false }
     }
 
     /// Reads the next file, up to where it is not whole any more.
@@ -184,7 +171,7 @@ impl<'a> Reading<'a> {
     /// # Errors
     /// When it cannot be read, or belongs to a newer agent.
     pub fn segment(&mut self, path: &Path, name: &Name) -> Result<End, SpoolError> {
-        let bytes = fs::read(path).map_err(|source| SpoolError::File {
+        let bytes = self.disk.read(path).map_err(|source| SpoolError::File {
             act: "read the spool file",
             path: path.to_owned(),
             source,
@@ -237,7 +224,8 @@ impl<'a> Reading<'a> {
             self.foreign = true;
             return Ok(());
         }
-        verify(self.key, Domain::Evidence, &signed)
+        self.key
+            .holds(Domain::Evidence, &signed)
             .map_err(|_| "evidence in it is not signed by this machine")?;
         if self.chain.tip_hash().is_none() && evidence.sequence > 1 {
             let previous = evidence.previous.as_slice().try_into().ok();

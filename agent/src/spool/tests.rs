@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use ed25519_dalek::SigningKey;
 use seatbeat_proto::signed::{new_key, verify};
 
 use super::disk::RealDisk;
