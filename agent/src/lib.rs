@@ -1,6 +1,6 @@
 //! The agent: finds the vendor's products on this machine and reports them, signed, to its reseller's collector.
 //! Pure rooms (`meter`, `session`, `orders`, `settings`, `chain`) take time as a parameter and touch nothing
-//! outside; `daemon` feeds them.
+//! outside; `reporter` is what they amount to, `daemon` feeds it.
 
 pub mod chain;
 pub mod check;
@@ -20,6 +20,7 @@ pub mod meter;
 pub mod moment;
 pub mod orders;
 pub mod plain;
+pub mod reporter;
 pub mod scan;
 pub mod session;
 pub mod settings;

@@ -148,8 +148,7 @@ impl Books {
         let store = Store::open(folder)?;
         let journal = FileJournal::open(&store.journal())?;
         let reader = journal.reader();
-        let mut fold = from_snapshot(folder, &reader)?;
-        fold_tail(&mut fold, &reader)?;
+        let fold = start(folder, &reader)?;
         if fold.founded().is_none() {
             return Err(BooksError::NotFounded(folder.to_owned()));
         }
@@ -326,6 +325,16 @@ impl BooksEnd {
     }
 }
 
+/// What a start knows of a journal: the snapshot in a folder, when it is one of this journal, then the tail.
+///
+/// # Errors
+/// When the journal cannot be read, does not fold, or is shorter than it was.
+pub fn start(folder: &Path, reader: &FileReader) -> Result<Fold, BooksError> {
+    let mut fold = from_snapshot(folder, reader)?;
+    fold_tail(&mut fold, reader)?;
+    Ok(fold)
+}
+
 fn from_snapshot(folder: &Path, reader: &FileReader) -> Result<Fold, BooksError> {
     let Some((position, newest_leaf, body)) = snapshot::load(folder).unwrap_or_default() else {
         return Ok(Fold::default());
@@ -371,8 +380,23 @@ fn fold_tail(fold: &mut Fold, reader: &FileReader) -> Result<(), BooksError> {
 }
 
 fn save_snapshot(folder: &Path, books: &Books) {
-    let (position, body) = books.read(|fold| (fold.position(), postcard::to_allocvec(fold)));
-    let newest = position.checked_sub(1).map(|last| books.records(Position(last), 1));
+    let (position, body) = books.read(encoded);
+    keep_snapshot(folder, &books.reader, position, body);
+}
+
+/// A fold as the body of a snapshot, and its position.
+pub fn encoded(fold: &Fold) -> (u64, Result<Vec<u8>, postcard::Error>) {
+    (fold.position(), postcard::to_allocvec(fold))
+}
+
+/// Keeps a snapshot taken at a position; without one the next start takes longer.
+pub fn keep_snapshot(
+    folder: &Path,
+    reader: &FileReader,
+    position: u64,
+    body: Result<Vec<u8>, postcard::Error>,
+) {
+    let newest = position.checked_sub(1).map(|last| reader.read_from(Position(last), 1));
     let (Ok(body), Some(Ok(newest))) = (body, newest) else { return };
     let Some((_, record)) = newest.first() else { return };
     if let Err(error) = snapshot::save(folder, Position(position), leaf(record), &body) {

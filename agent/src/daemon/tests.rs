@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use jiff::SignedDuration;
 use seatbeat_proto::instant;
@@ -10,7 +11,9 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::enrol::{self, Request};
 use crate::fake::FakeCollector;
+use crate::spool::Spool;
 use crate::spool::disk::RealDisk;
+use crate::status::LinkStatus;
 use seatbeat_proto::token;
 
 /// Longest wait for something that should happen at once.

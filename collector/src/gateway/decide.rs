@@ -1,13 +1,12 @@
 //! What to do with one piece of evidence. Invariant: no clock, no store, no network; what is appended verified with
 //! the key of its connection, and only content that is known to be in the journal is acknowledged again.
 
-use ed25519_dalek::VerifyingKey;
 use jiff::Timestamp;
 use prost::Message as _;
 use seatbeat_ledger::fold::evidence::{Evidence, EvidenceError};
 use seatbeat_ledger::registry::{Standing, Tip};
 use seatbeat_proto::ids::MachineId;
-use seatbeat_proto::signed::{self, Domain};
+use seatbeat_proto::signed::{Domain, Verifying};
 use seatbeat_proto::wire::{self, Refusal, RefusalReason, Signed};
 
 use crate::journal::Position;
@@ -74,10 +73,10 @@ pub enum Reason {
 pub fn read(
     signed: &Signed,
     machine: &MachineId,
-    key: &VerifyingKey,
+    key: &dyn Verifying,
     now: Timestamp,
 ) -> Result<Evidence, Fault> {
-    if signed::verify(key, Domain::Evidence, signed).is_err() {
+    if key.holds(Domain::Evidence, signed).is_err() {
         // Decoded only to name the fault: a machine's evidence sent over another's connection.
         let claimed = wire::Evidence::decode(signed.payload.as_slice()).ok();
         return Err(match claimed.and_then(|evidence| evidence.machine.parse::<MachineId>().ok()) {

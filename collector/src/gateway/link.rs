@@ -7,13 +7,10 @@ use std::time::Duration;
 use ed25519_dalek::VerifyingKey;
 use futures_util::FutureExt as _;
 use prost::Message as _;
-use seatbeat_ledger::registry::Tip;
-use seatbeat_proto::ids::{MachineId, SpoolId};
+use seatbeat_proto::ids::MachineId;
 use seatbeat_proto::wire::agent_message::Body as Up;
 use seatbeat_proto::wire::collector_message::Body as Down;
-use seatbeat_proto::wire::{
-    AgentMessage, CollectorMessage, Hello, MESSAGE_LENGTH_MAX, PROTOCOL_VERSION, Settings, Signed, Welcome,
-};
+use seatbeat_proto::wire::{AgentMessage, CollectorMessage, Hello, MESSAGE_LENGTH_MAX, Settings, Signed};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 use tonic::{Code, Status, Streaming};
@@ -21,6 +18,7 @@ use tonic::{Code, Status, Streaming};
 use super::catalogue::Offer;
 use super::connection::Peer;
 use super::door::Door;
+use super::greeting;
 use super::intake::{Intake, Outcome};
 use super::limits::{GROUP_BYTES_MAX, GROUP_RECORDS_MAX, SEND_TIMEOUT};
 use super::presence::Open;
@@ -95,18 +93,10 @@ impl<'a> Conversation<'a> {
         down: &'a Sender,
     ) -> Result<Self, Status> {
         let hello = hello(&mut up, door.patience.hello).await?;
-        let spool = checked(&hello)?;
+        let spool = greeting::checked(&hello)?;
         let place = door.streams.open(&machine);
         // Asked behind the place: a ban from here on ends the stream through it.
-        let (banned, tip) = door.books.read(|fold| {
-            let machine = fold.registry().machine(&machine);
-            let tip =
-                machine.zip(spool.as_ref()).and_then(|(machine, spool)| machine.spools.get(spool).copied());
-            (machine.is_none_or(|machine| machine.banned), tip)
-        });
-        if banned {
-            return Err(Ending::Banned.status());
-        }
+        let tip = door.books.read(|fold| greeting::tip(fold, &machine, spool.as_ref()))?;
         let now = door.books.clock().now();
         let now_ms = door.books.clock().now_ms();
         let offset_ms = hello.sent_at_ms.saturating_sub(now_ms);
@@ -126,7 +116,7 @@ impl<'a> Conversation<'a> {
             up,
             down,
         };
-        conversation.send(Down::Welcome(welcome(hello, tip, now_ms, door.checkpoint()))).await?;
+        conversation.send(Down::Welcome(greeting::welcome(hello, tip, now_ms, door.checkpoint()))).await?;
         // Behind the welcome: a slow disk would make its clock late.
         door.keep_host_name(&conversation.machine, &host_name).await;
         Ok(conversation)
@@ -247,34 +237,6 @@ async fn hello(up: &mut Streaming<AgentMessage>, patience: Duration) -> Result<H
     }
 }
 
-/// The spool that Hello names, when the agent has one already.
-fn checked(hello: &Hello) -> Result<Option<SpoolId>, Status> {
-    match hello.protocol {
-        0 => return Err(Status::invalid_argument("Hello names no protocol version")),
-        newer if newer > PROTOCOL_VERSION => {
-            return Err(Status::failed_precondition(format!(
-                "the agent speaks protocol {newer}, this collector up to {PROTOCOL_VERSION}: update the collector"
-            )));
-        }
-        _ => {}
-    }
-    if hello.spool.is_empty() {
-        return Ok(None);
-    }
-    hello.spool.parse().map(Some).map_err(|error| Status::invalid_argument(format!("Hello: {error}")))
-}
-
-fn welcome(hello: Hello, tip: Option<Tip>, now_ms: i64, checkpoint: String) -> Welcome {
-    Welcome {
-        hello_sent_at_ms: hello.sent_at_ms,
-        now_ms,
-        spool: hello.spool,
-        sequence: tip.map_or(0, |tip| tip.sequence),
-        hash: tip.map_or_else(Vec::new, |tip| tip.hash.to_vec()),
-        checkpoint,
-    }
-}
-
 /// Why a message could not be read, in words; a connection that broke is told to nobody.
 fn unreadable(status: Status) -> Status {
     match status.code() {
@@ -290,38 +252,5 @@ fn unreadable(status: Status) -> Status {
 async fn changed(settings: &mut watch::Receiver<Signed>) {
     if settings.changed().await.is_err() {
         std::future::pending::<()>().await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn says(protocol: u32, spool: &str) -> Result<Option<SpoolId>, Code> {
-        let hello = Hello { protocol, spool: spool.into(), ..Hello::default() };
-        checked(&hello).map_err(|status| status.code())
-    }
-
-    #[test]
-    fn an_agent_may_be_older_but_not_newer() {
-        assert_eq!(says(PROTOCOL_VERSION, ""), Ok(None));
-        assert_eq!(says(PROTOCOL_VERSION + 1, ""), Err(Code::FailedPrecondition));
-        assert_eq!(says(0, ""), Err(Code::InvalidArgument));
-    }
-
-    #[test]
-    fn a_spool_is_a_spool_id_or_not_there_yet() {
-        assert_eq!(says(1, "spl_a"), Ok(Some("spl_a".parse().unwrap())));
-        assert_eq!(says(1, "mch_a"), Err(Code::InvalidArgument));
-    }
-
-    #[test]
-    fn welcome_tells_the_tip_and_gives_the_clock_back() {
-        let hello = || Hello { sent_at_ms: 5, spool: "spl_a".into(), ..Hello::default() };
-        let none = welcome(hello(), None, 9, String::new());
-        assert_eq!((none.sequence, none.hash, none.hello_sent_at_ms, none.now_ms), (0, vec![], 5, 9));
-        let tip = Tip { sequence: 3, hash: [1; 32] };
-        let some = welcome(hello(), Some(tip), 9, String::new());
-        assert_eq!((some.sequence, some.hash), (3, vec![1; 32]));
     }
 }

@@ -1,16 +1,19 @@
 //! The agent door: TLS, enrolment, and one open stream for each machine. Invariant: a message means what the key of
 //! its connection may say, and nothing is acknowledged that is not durable and folded.
 
+pub mod admission;
 mod catalogue;
-mod clocks;
+pub mod clocks;
 mod connection;
-mod decide;
+pub mod decide;
 mod door;
 mod enrol;
+pub mod greeting;
 mod intake;
-mod limits;
+pub mod limits;
 mod link;
 mod listener;
+pub mod plan;
 pub mod presence;
 mod rounds;
 mod streams;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use ed25519_dalek::SigningKey;
 use jiff::{SignedDuration, Timestamp};
 use seatbeat_ledger::body::{JournalCut, SealedBody, StatementBody, bodies_by_distributor};
 use seatbeat_ledger::calendar::{Day, Period};
@@ -211,43 +212,11 @@ impl Closing {
         reason: &str,
     ) -> Result<Vec<SealedFile>, CloseError> {
         let draft = self.approved(period, approved)?;
-        match draft.stage {
-            Stage::Open => return Err(CloseError::NotOver(period)),
-            Stage::Grace => return Err(CloseError::Grace { period, until: draft.closes_at }),
-            Stage::Draft | Stage::Sealed => {}
-        }
-        if self.books.read(|fold| fold.sealed(period).next().is_some()) {
-            return Err(CloseError::AlreadySealed(period));
-        }
-        let statement = &draft.output.statement;
-        let nothing = statement.lines.is_empty() && statement.corrections.is_empty();
-        if nothing && self.books.read(|fold| nobody_enrolled_in(fold, period)) {
-            return Err(CloseError::Nobody(period));
-        }
-        if !draft.output.statement.blockers.is_empty() {
-            return Err(CloseError::Blocked { period, blockers: draft.output.statement.blockers });
-        }
-        let statements: Vec<(String, Signed)> = draft
-            .bodies
-            .into_iter()
-            .map(|(distributor, body)| (distributor, seal(body, self.books.keys().statement())))
-            .collect();
-        let facts = statements.iter().map(|(distributor, statement)| {
-            Fact::StatementSealed(StatementSealed {
-                distributor: distributor.clone(),
-                period: period.to_string(),
-                revision: 1,
-                statement: Some(statement.clone()),
-            })
-        });
-        self.books.write_all(actor, reason, facts.collect()).await?;
+        self.books.read(|fold| draft.may_be_sealed(fold))?;
+        let statements = draft.sealed_with(self.books.keys().statement());
+        self.books.write_all(actor, reason, facts(period, &statements)).await?;
         // Two may have sealed at once: the journal's order decided, and the fold tells which draft it was.
-        let ours = self.books.read(|fold| {
-            statements.iter().all(|(name, statement)| {
-                fold.sealed(period).any(|(other, sealed)| other == name && sealed.body == statement.payload)
-            })
-        });
-        if !ours {
+        if !self.books.read(|fold| is_sealed_as(fold, period, &statements)) {
             return Err(CloseError::AlreadySealed(period));
         }
         self.drop_files(period);
@@ -302,19 +271,11 @@ impl Closing {
 
     async fn seal_what_is_due(&self) -> Result<(), CloseError> {
         let now = self.books.clock().now();
-        let (zone, period, nothing_to_do) = self.books.read(|fold| {
-            let zone = fold.usage().zone().clone();
-            let last = Period::of_day(zone.usage_day(now)).previous();
-            let is_sealed = fold.sealed(last).next().is_some();
-            (zone, last, is_sealed || nobody_enrolled_in(fold, last))
-        });
-        if nothing_to_do {
+        let Some((period, is_due)) = self.books.read(|fold| due(fold, &self.config, now)) else {
             self.books.alarms().clear(WAITING);
             return Ok(());
-        }
-        let due = period.next().first_day().plus(i32::from(self.config.approve_on_day) - 1);
-        let is_due = now >= zone.first_instant(due);
-        if !self.config.unattended_approval || !is_due {
+        };
+        if !is_due {
             return Ok(());
         }
         let closing = self.clone();
@@ -375,6 +336,70 @@ fn file_name(distributor: &str) -> String {
         .collect()
 }
 
+impl Draft {
+    /// Whether nothing stands in the way of sealing it.
+    ///
+    /// # Errors
+    /// What does: it is not over, in its grace, sealed already, of nobody, or blocked.
+    pub fn may_be_sealed(&self, fold: &Fold) -> Result<(), CloseError> {
+        let period = self.period;
+        match self.stage {
+            Stage::Open => return Err(CloseError::NotOver(period)),
+            Stage::Grace => return Err(CloseError::Grace { period, until: self.closes_at }),
+            Stage::Draft | Stage::Sealed => {}
+        }
+        if fold.sealed(period).next().is_some() {
+            return Err(CloseError::AlreadySealed(period));
+        }
+        let statement = &self.output.statement;
+        let nothing = statement.lines.is_empty() && statement.corrections.is_empty();
+        if nothing && nobody_enrolled_in(fold, period) {
+            return Err(CloseError::Nobody(period));
+        }
+        if !statement.blockers.is_empty() {
+            return Err(CloseError::Blocked { period, blockers: statement.blockers.clone() });
+        }
+        Ok(())
+    }
+
+    /// Its bodies, signed, each with its distributor.
+    pub fn sealed_with(self, key: &SigningKey) -> Vec<(String, Signed)> {
+        self.bodies.into_iter().map(|(distributor, body)| (distributor, seal(body, key))).collect()
+    }
+}
+
+/// What puts the sealed statements of a period on record.
+pub fn facts(period: Period, statements: &[(String, Signed)]) -> Vec<Fact> {
+    let fact = |(distributor, statement): &(String, Signed)| {
+        Fact::StatementSealed(StatementSealed {
+            distributor: distributor.clone(),
+            period: period.to_string(),
+            revision: 1,
+            statement: Some(statement.clone()),
+        })
+    };
+    statements.iter().map(fact).collect()
+}
+
+/// Whether a period is sealed as exactly these statements.
+pub fn is_sealed_as(fold: &Fold, period: Period, statements: &[(String, Signed)]) -> bool {
+    statements.iter().all(|(name, statement)| {
+        fold.sealed(period).any(|(other, sealed)| other == name && sealed.body == statement.payload)
+    })
+}
+
+/// The last month, as long as it is not sealed and there was somebody to count, and whether it is to be sealed by now
+/// without being asked for.
+pub fn due(fold: &Fold, config: &Config, now: Timestamp) -> Option<(Period, bool)> {
+    let zone = fold.usage().zone();
+    let last = Period::of_day(zone.usage_day(now)).previous();
+    if fold.sealed(last).next().is_some() || nobody_enrolled_in(fold, last) {
+        return None;
+    }
+    let day = last.next().first_day().plus(i32::from(config.approve_on_day) - 1);
+    Some((last, config.unattended_approval && now >= zone.first_instant(day)))
+}
+
 /// Whether every machine was enrolled after a period.
 fn nobody_enrolled_in(fold: &Fold, period: Period) -> bool {
     let end = fold.usage().zone().first_instant(period.next().first_day());
@@ -385,7 +410,16 @@ fn policy(fold: &Fold) -> Result<Policy, CloseError> {
     Ok(Policy::parse(fold.policy().unwrap_or_default())?)
 }
 
-fn draft(fold: &Fold, period: Period, now: Timestamp, grace: SignedDuration) -> Result<Draft, CloseError> {
+/// What a period's statement would be by this fold, with a grace of so long behind the month's end.
+///
+/// # Errors
+/// When the policy or an earlier statement cannot be used.
+pub fn draft(
+    fold: &Fold,
+    period: Period,
+    now: Timestamp,
+    grace: SignedDuration,
+) -> Result<Draft, CloseError> {
     let policy = policy(fold)?;
     let end = policy.zone.first_instant(period.next().first_day());
     let closes_at = end.checked_add(grace).unwrap_or(Timestamp::MAX);

@@ -41,7 +41,8 @@ impl Identity {
     }
 }
 
-fn record(decision: &Decision, at_ms: i64) -> (String, Fact) {
+/// A decision as it goes on record: the reason, and the fact.
+pub fn record(decision: &Decision, at_ms: i64) -> (String, Fact) {
     match decision {
         Decision::Merge { kept, absorbed, facts } => (
             format!(

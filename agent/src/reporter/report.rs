@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use seatbeat_proto::wire;
 
-use super::{Daemon, DaemonError, Event, FLOOR, Moment, Observation, Seen, Trouble, Wishes, chain};
+use super::{Event, FLOOR, Moment, Outside, Reporter, Seen, Trouble, Wishes, chain};
+use crate::meter::Observation;
+use crate::spool::SpoolError;
 
 /// Time until reporting is tried again after evidence could not be written.
 const WRITE_AGAIN: Duration = Duration::from_secs(60);
 
-impl Daemon {
+impl Reporter {
     /// Makes the report that is due, and then the answers that wait for it.
-    pub(super) fn report(&mut self) -> Result<(), DaemonError> {
-        let now = self.clock.now();
+    pub(super) fn report(&mut self, now: Moment, outside: &mut dyn Outside) -> Result<(), SpoolError> {
         let observed_at = now.corrected(self.session.clock_offset_ms());
         let interval = self.report_interval.min(self.session.settings().report_interval);
         let due = |seen: &Seen| self.memory.due(&seen.products, self.wishes, interval, observed_at);
@@ -21,7 +22,7 @@ impl Daemon {
         {
             let products = seen.products.clone();
             let report = self.memory.report(reason, products, &seen.facts, seen.catalogue_version);
-            if !self.append(wire::evidence::Body::Report(report))? {
+            if !self.append(wire::evidence::Body::Report(report), now, outside)? {
                 return Ok(());
             }
             self.wishes = Wishes::default();
@@ -29,24 +30,24 @@ impl Daemon {
             tracing::info!(reason = reason.as_str_name(), sequence = self.spool.chain().tip(), "report made");
         }
         self.status.reporting_stopped = None;
-        self.answer()?;
+        self.answer(now, outside)?;
         // The last scan before the interval is over comes in time for it.
         let wait = self.memory.wait(self.report_interval, observed_at);
         self.next_scan = self.next_scan.min(now.uptime + wait.max(Duration::from_secs(1)));
         Ok(())
     }
 
-    fn answer(&mut self) -> Result<(), DaemonError> {
+    fn answer(&mut self, now: Moment, outside: &mut dyn Outside) -> Result<(), SpoolError> {
         while !self.wishes.requested
             && let Some((result, floor)) = self.unanswered.front().cloned()
         {
             // The floor first: an order is not taken twice, whatever happens to its answer.
             let text = serde_json::to_vec(&floor).unwrap_or_default();
-            if let Err(error) = self.state.write(FLOOR, &text) {
-                self.stopped_reporting(self.clock.now(), &chain(&error), error.hint());
+            if let Err(error) = outside.keep(FLOOR, &text) {
+                self.stopped_reporting(now, &chain(&error), error.hint());
                 return Ok(());
             }
-            if !self.append(wire::evidence::Body::OrderResult(result))? {
+            if !self.append(wire::evidence::Body::OrderResult(result), now, outside)? {
                 return Ok(());
             }
             self.unanswered.pop_front();
@@ -55,8 +56,12 @@ impl Daemon {
     }
 
     /// Puts evidence into the spool; false: it could not be written, and is tried again.
-    fn append(&mut self, body: wire::evidence::Body) -> Result<bool, DaemonError> {
-        let now = self.clock.now();
+    fn append(
+        &mut self,
+        body: wire::evidence::Body,
+        now: Moment,
+        outside: &mut dyn Outside,
+    ) -> Result<bool, SpoolError> {
         let clock_offset_ms = self.session.clock_offset_ms();
         let observation = Observation {
             observed_at: now.corrected(clock_offset_ms),
@@ -64,10 +69,10 @@ impl Daemon {
             checkpoint: self.checkpoint.clone(),
             body,
         };
-        match self.spool.append(observation, &self.key) {
+        match self.spool.append(observation, self.key.as_ref()) {
             Ok(evidence) => {
                 self.memory.enter(&evidence);
-                self.tell(Event::EvidenceAppended)?;
+                self.tell(Event::EvidenceAppended, now, outside)?;
                 Ok(true)
             }
             Err(error) => {
