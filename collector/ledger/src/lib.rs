@@ -37,6 +37,7 @@ pub mod statement;
 mod strict;
 pub mod suites;
 pub mod usage;
+pub mod variance;
 
 /// Version of the rules that this crate computes by; a sealed body names it, so a later reader knows what it redoes.
 pub const RULES_VERSION: u32 = 1;

@@ -15,6 +15,7 @@ use crate::record::Record;
 use crate::record_set::RecordSet;
 use crate::statement::{Line, MeterOutput};
 
+#[derive(Clone)]
 pub(crate) struct Scenario {
     records: String,
     policy: String,
@@ -209,6 +210,19 @@ impl Scenario {
     /// The sealed bodies of this output, as a plain array of its statement.
     pub(crate) fn statement_json(&self) -> String {
         serde_json::to_string(&self.output().statement).unwrap()
+    }
+
+    /// The statement of another period from the same records.
+    pub(crate) fn statement_of(&self, period: &str) -> String {
+        self.clone().period(period).statement_json()
+    }
+
+    pub(crate) fn records(&self) -> &str {
+        &self.records
+    }
+
+    pub(crate) fn parsed_policy(&self) -> Policy {
+        Policy::parse(&self.policy).unwrap()
     }
 
     /// The counted days of the period of a (machine, customer, SKU): `1 2p` is the first seen, the second presumed.

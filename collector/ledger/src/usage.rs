@@ -283,6 +283,14 @@ impl Usage {
         })
     }
 
+    /// The pairs of machines last decided upon at or after an instant.
+    pub fn bonds_since(&self, since: Timestamp) -> impl Iterator<Item = (&MachineId, &MachineId, Bond)> + '_ {
+        let pairs = self.bonds.iter().flat_map(|(small, others)| others.iter().map(move |one| (small, one)));
+        pairs
+            .filter(move |(_, (_, (at, _)))| *at >= since)
+            .map(|(small, (large, (_, bond)))| (small, large, *bond))
+    }
+
     /// The latest SKU assigned to a customer's product before an instant; the greater one at the same instant.
     pub fn sku_assigned_before(
         &self,
