@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use ed25519_dalek::SigningKey;
+use ed25519_dalek::{SigningKey, VerifyingKey};
 use seatbeat_proto::ids::SpoolId;
 use seatbeat_proto::wire;
 use serde::Serialize;
 
+use crate::catalogue::{PASSED_OVER_HINT, Shelf};
 use crate::chain::Chain;
 use crate::clock::Clock;
 use crate::identity::Identity;
@@ -48,7 +49,12 @@ impl Finding {
 }
 
 /// Looks at everything; what rests on something that is not in place is left out.
-pub async fn check(state: &StateFolder, clock: &Clock, host_name: &str) -> Vec<Finding> {
+pub async fn check(
+    state: &StateFolder,
+    release_key: Option<VerifyingKey>,
+    clock: &Clock,
+    host_name: &str,
+) -> Vec<Finding> {
     let mut findings = Vec::new();
     let identity = match Identity::load(state) {
         Ok(identity) => {
@@ -73,8 +79,30 @@ pub async fn check(state: &StateFolder, clock: &Clock, host_name: &str) -> Vec<F
     if let Some(trouble) = status.as_ref().and_then(|status| status.reporting_stopped.clone()) {
         findings.push(Finding::bad("reporting", trouble.what, trouble.hint));
     }
+    findings.push(catalogue(state, release_key, status.as_ref()));
     collector(&identity, &key, inspection.chain, status.as_ref(), clock, host_name, &mut findings).await;
     findings
+}
+
+fn catalogue(state: &StateFolder, release_key: Option<VerifyingKey>, status: Option<&Status>) -> Finding {
+    let shelf = match Shelf::open(state, release_key) {
+        Ok(shelf) => shelf,
+        Err(error) => return Finding::bad("catalogue", chain(&error), error.hint()),
+    };
+    let source = if shelf.is_built_in() { "built in" } else { "pushed" };
+    let detail = format!("version {}, {source}", shelf.in_use.version);
+    let refused = status.and_then(|status| status.catalogue.refused.clone());
+    if let Some(refused) = refused {
+        return Finding::bad("catalogue", format!("{detail}; {}", refused.what), refused.hint);
+    }
+    match shelf.passed_over {
+        Some(why) => Finding::bad("catalogue", format!("{detail}; {why}"), Some(PASSED_OVER_HINT.to_owned())),
+        None if release_key.is_none() => Finding::good(
+            "catalogue",
+            format!("{detail}; a newer one is not taken: no release key is trusted"),
+        ),
+        None => Finding::good("catalogue", detail),
+    }
 }
 
 fn key(state: &StateFolder, identity: &Identity, findings: &mut Vec<Finding>) -> Option<SigningKey> {
@@ -255,7 +283,7 @@ mod tests {
     }
 
     async fn failed(state: &StateFolder) -> Vec<(&'static str, String)> {
-        let findings = check(state, &Clock::start(None), "host").await;
+        let findings = check(state, None, &Clock::start(None), "host").await;
         assert!(findings.iter().all(|finding| finding.ok || finding.hint.is_some()), "{findings:?}");
         findings
             .into_iter()

@@ -170,7 +170,7 @@ impl CliError {
             Self::NoToken => {
                 Some("`--token sb1.…`, `--token-file FILE`, or the variable SEATBEAT_TOKEN".into())
             }
-            Self::Config(_) => Some("the keys are `scan_interval_s` and `pool`".into()),
+            Self::Config(error) => Some(error.hint()),
             Self::Scan(error) => error.hint(),
             Self::TokenFile { .. } | Self::Runtime(_) | Self::Output(_) => None,
         }
@@ -217,7 +217,7 @@ fn run(cli: Cli) -> Result<ExitCode, CliError> {
     match cli.command {
         Command::Enrol(args) => commands::enrol(&state, &config()?, args, &clock),
         Command::Run { scope } => commands::run(state, config()?, scope.into(), clock),
-        Command::Check { json } => commands::check(&state, &clock, json),
+        Command::Check { json } => commands::check(&state, &config()?, &clock, json),
         Command::Status { json } => commands::status(&state, json),
         Command::Scan { .. } => Ok(ExitCode::SUCCESS),
     }

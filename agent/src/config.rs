@@ -4,6 +4,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use ed25519_dalek::VerifyingKey;
+use seatbeat_proto::catalogue::RELEASE_KEY;
+use seatbeat_proto::signed::{BadKey, key_from_text};
 use serde::{Deserialize, Serialize};
 
 /// The file's name.
@@ -22,6 +25,10 @@ pub struct Config {
     /// Whether the machine is one of a pool of short-lived virtual machines (default: no). Then it is expected
     /// to look like others, and its licence is not presumed to be in use once it is silent.
     pub pool: bool,
+    /// Public key (base64) that a pushed catalogue has to be signed by, for those who build agents themselves
+    /// (default: the one this agent was built with, if any; without one no pushed catalogue is taken). With it, the
+    /// file has to belong to root or the agent's user, and nobody else may write it.
+    pub release_key: String,
 }
 
 /// A configuration that is not used.
@@ -45,9 +52,65 @@ pub enum ConfigError {
         #[source]
         source: toml::de::Error,
     },
+    /// A release key in a file that others can change.
+    #[error(
+        "the release key in `{}` is not trusted: others may write that file (mode {mode:03o}, user {owner})",
+        path.display()
+    )]
+    Exposed {
+        /// Which one.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+        /// Whose it is.
+        owner: u32,
+    },
+    /// A release key that is none.
+    #[error("the release key {place} is not understood")]
+    ReleaseKey {
+        /// Where it stands.
+        place: String,
+        /// What is wrong with it.
+        #[source]
+        source: BadKey,
+    },
+}
+
+impl ConfigError {
+    /// What a person can do about it.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Read { .. } | Self::Parse { .. } => {
+                "the keys are `scan_interval_s`, `pool` and `release_key`".into()
+            }
+            Self::Exposed { path, .. } => {
+                format!(
+                    "`chown root {0} && chmod 644 {0}`, once its key is known to be the right one",
+                    path.display()
+                )
+            }
+            Self::ReleaseKey { .. } => {
+                "copy it as `seatbeat catalogue keygen` printed it: 44 characters that end in `=`".into()
+            }
+        }
+    }
 }
 
 impl Config {
+    /// Who may sign a pushed catalogue: the key that was set, else the one that this agent was built with.
+    ///
+    /// # Errors
+    /// When it is no key.
+    pub fn release_key(&self) -> Result<Option<VerifyingKey>, ConfigError> {
+        let (text, place) = match (self.release_key.as_str(), RELEASE_KEY) {
+            ("", None | Some("")) => return Ok(None),
+            ("", Some(built_in)) => (built_in, "that this agent was built with"),
+            (set, _) => (set, "in the configuration"),
+        };
+        let key = key_from_text(text);
+        key.map(Some).map_err(|source| ConfigError::ReleaseKey { place: place.to_owned(), source })
+    }
+
     /// Where it is: named, in the state folder that was named, or in the machine's or user's configuration folder.
     pub fn path(named: Option<PathBuf>, state_named: Option<&Path>) -> Option<PathBuf> {
         let folder = || {
@@ -69,12 +132,36 @@ impl Config {
     pub fn load(path: &Path, must_exist: bool) -> Result<Self, ConfigError> {
         match std::fs::read_to_string(path) {
             Ok(text) => {
-                toml::from_str(&text).map_err(|source| ConfigError::Parse { path: path.to_owned(), source })
+                let config: Self = toml::from_str(&text)
+                    .map_err(|source| ConfigError::Parse { path: path.to_owned(), source })?;
+                if !config.release_key.is_empty() {
+                    check_writers(path)?;
+                }
+                Ok(config)
             }
             Err(missing) if missing.kind() == io::ErrorKind::NotFound && !must_exist => Ok(Self::default()),
             Err(source) => Err(ConfigError::Read { path: path.to_owned(), source }),
         }
     }
+}
+
+#[cfg(unix)]
+fn check_writers(path: &Path) -> Result<(), ConfigError> {
+    use std::os::unix::fs::MetadataExt as _;
+    let read = |source| ConfigError::Read { path: path.to_owned(), source };
+    let metadata = std::fs::metadata(path).map_err(read)?;
+    let (mode, owner) = (metadata.mode() & 0o777, metadata.uid());
+    let ours = owner == 0 || owner == rustix::process::geteuid().as_raw();
+    if ours && mode & 0o022 == 0 {
+        return Ok(());
+    }
+    Err(ConfigError::Exposed { path: path.to_owned(), mode, owner })
+}
+
+#[cfg(not(unix))]
+fn check_writers(_path: &Path) -> Result<(), ConfigError> {
+    // The folder's access list is the installer's affair there.
+    Ok(())
 }
 
 #[cfg(test)]
@@ -88,7 +175,10 @@ mod tests {
         assert_eq!(Config::load(&path, false).unwrap(), Config::default());
         assert!(matches!(Config::load(&path, true), Err(ConfigError::Read { .. })));
         std::fs::write(&path, "scan_interval_s = 60\npool = true\n").unwrap();
-        assert_eq!(Config::load(&path, true).unwrap(), Config { scan_interval_s: 60, pool: true });
+        assert_eq!(
+            Config::load(&path, true).unwrap(),
+            Config { scan_interval_s: 60, pool: true, ..Config::default() }
+        );
         std::fs::write(&path, "scan_intervall = 60\n").unwrap();
         let error = Config::load(&path, false).unwrap_err();
         let chain = format!("{error}: {}", std::error::Error::source(&error).unwrap());
@@ -101,5 +191,26 @@ mod tests {
         assert_eq!(path, Path::new("/s").join(FILE));
         let named = Config::path(Some("/c.toml".into()), Some(Path::new("/s"))).unwrap();
         assert_eq!(named, Path::new("/c.toml"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_release_key_that_others_could_have_written_or_that_is_none_is_not_trusted() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        let key = seatbeat_proto::signed::new_key().verifying_key();
+        let text = seatbeat_proto::signed::key_text(&key);
+        std::fs::write(&path, format!("release_key = \"{text}\"\n")).unwrap();
+        for (mode, trusted) in [(0o644, true), (0o600, true), (0o664, false), (0o646, false)] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            match Config::load(&path, true) {
+                Ok(config) => assert!(trusted && config.release_key().unwrap() == Some(key), "{mode:o}"),
+                Err(error) => assert!(!trusted && error.hint().contains("chmod"), "{mode:o}: {error}"),
+            }
+        }
+        let odd = Config { release_key: "AAAA".into(), ..Config::default() };
+        let error = odd.release_key().unwrap_err();
+        assert_eq!(error.to_string(), "the release key in the configuration is not understood");
     }
 }

@@ -4,9 +4,11 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use seatbeat_proto::catalogue::Catalogue;
 use seatbeat_proto::wire;
 use tokio::task::{JoinError, JoinHandle};
 
+use crate::catalogue::Shelf;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::detect::Nudges;
@@ -27,8 +29,9 @@ pub use crate::reporter::Seen;
 #[cfg(test)]
 mod tests;
 
-/// Looks at the machine, at an instant, as closely as is asked or closer; the error says in words why it could not.
-pub type Sight = Arc<dyn Fn(Timestamp, Look) -> Result<Seen, String> + Send + Sync>;
+/// Looks at the machine for what a catalogue names, at an instant, as closely as is asked or closer; the error says in
+/// words why it could not.
+pub type Sight = Arc<dyn Fn(Timestamp, Look, &Catalogue) -> Result<Seen, String> + Send + Sync>;
 
 type Scan = JoinHandle<Result<Seen, String>>;
 
@@ -47,6 +50,8 @@ pub struct Setting {
     pub jitter: Jitter,
     /// Shown to operators.
     pub host_name: String,
+    /// What tells products apart.
+    pub catalogue: Shelf,
 }
 
 /// Why an agent does not run.
@@ -137,7 +142,7 @@ impl Daemon {
     /// # Errors
     /// When the machine is not enrolled, another agent runs, or the state cannot be used.
     pub fn new(setting: Setting, sight: Sight) -> Result<Self, DaemonError> {
-        let Setting { state, config, clock, disk, jitter, host_name } = setting;
+        let Setting { state, config, clock, disk, jitter, host_name, catalogue } = setting;
         let identity = Identity::load(&state)?;
         let lock = state.lock()?;
         let key = state.key()?;
@@ -159,8 +164,9 @@ impl Daemon {
             jitter,
             status: Status::starting(&identity),
         };
+        let now = clock.now();
         Ok(Self {
-            reporter: Reporter::start(start, clock.now())?,
+            reporter: Reporter::start(start, now)?.with_catalogue(catalogue, now),
             shell: Shell { dialler: Dialler::new(&identity, &key)?, state, connection: None },
             clock,
             sight,
@@ -186,8 +192,8 @@ impl Daemon {
         let mut stop = std::pin::pin!(stop);
         loop {
             if let Some((at, look)) = self.reporter.work_due(self.clock.now(), &mut self.shell)? {
-                let sight = Arc::clone(&self.sight);
-                self.scan = Some(tokio::task::spawn_blocking(move || sight(at, look)));
+                let (sight, catalogue) = (Arc::clone(&self.sight), self.reporter.catalogue().clone());
+                self.scan = Some(tokio::task::spawn_blocking(move || sight(at, look, &catalogue)));
             }
             self.tell_status();
             let wake = self.clock.until(self.reporter.next_wake());

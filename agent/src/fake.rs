@@ -35,6 +35,8 @@ pub struct Memory {
     pub ahead_ms: i64,
     /// Conversations begun.
     pub links: u32,
+    /// Version of the catalogue that each conversation began with.
+    pub hello_versions: Vec<u32>,
     /// Enrolments asked for.
     pub claims: Vec<wire::EnrolmentClaim>,
 }
@@ -116,6 +118,7 @@ impl FakeCollector {
         match message.body {
             Some(Said::Hello(hello)) => {
                 memory.links += 1;
+                memory.hello_versions.push(hello.catalogue_version);
                 let held = memory.spools.get(&hello.spool).map_or(&[][..], Vec::as_slice);
                 let sequence = held
                     .last()

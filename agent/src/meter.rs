@@ -58,12 +58,14 @@ pub struct Wishes {
     pub requested: bool,
     /// The clock was corrected by more than [`CLOCK_STEP_MS_MAX`].
     pub clock: bool,
+    /// Another catalogue tells products apart.
+    pub catalogue: bool,
 }
 
 impl Wishes {
     /// Whether there is any.
     pub fn any(self) -> bool {
-        self.start || self.requested || self.clock
+        self.start || self.requested || self.clock || self.catalogue
     }
 }
 
@@ -102,7 +104,7 @@ impl Memory {
             wire::ReportReason::Start
         } else if wishes.clock || set_back {
             wire::ReportReason::Clock
-        } else if usage(&last.products).ne(usage(products)) {
+        } else if wishes.catalogue || usage(&last.products).ne(usage(products)) {
             wire::ReportReason::Change
         } else {
             return None;

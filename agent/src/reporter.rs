@@ -12,6 +12,7 @@ use seatbeat_proto::ids::OrderId;
 use seatbeat_proto::signed::Signing;
 use seatbeat_proto::wire;
 
+use crate::catalogue::{InUse, PASSED_OVER_HINT, Shelf};
 use crate::detect::watch::{Look, Watch};
 use crate::jitter::Jitter;
 use crate::meter::{Memory, Wishes};
@@ -23,7 +24,7 @@ use crate::settings::Settings;
 use crate::spool::disk::Disk;
 use crate::spool::{Opened, Spool, SpoolError};
 use crate::state::StateError;
-use crate::status::{LinkStatus, Report, Status, Trouble};
+use crate::status::{CatalogueStatus, LinkStatus, Report, Status, Trouble};
 
 mod effects;
 mod report;
@@ -126,6 +127,7 @@ pub struct Reporter {
     next_prune: Duration,
     read_clock: Moment,
     status: Status,
+    catalogue: Shelf,
 }
 
 impl Reporter {
@@ -169,7 +171,21 @@ impl Reporter {
             next_scan: now.uptime,
             next_prune: now.uptime,
             read_clock: now,
+            catalogue: Shelf::built_in(),
         })
+    }
+
+    /// With a catalogue, and whoever may send a newer one; without, the built-in one stays.
+    #[must_use]
+    pub fn with_catalogue(mut self, catalogue: Shelf, now: Moment) -> Self {
+        let refused = catalogue.passed_over.clone().map(|what| {
+            tracing::warn!(error = what, "the built-in catalogue is used");
+            Trouble { at: now.wall, what, hint: Some(PASSED_OVER_HINT.to_owned()) }
+        });
+        let (version, pushed) = (catalogue.in_use.version, !catalogue.is_built_in());
+        self.status.catalogue = CatalogueStatus { version, pushed, refused };
+        self.session = self.session.with_catalogue(version, catalogue.release_key);
+        Self { catalogue, ..self }
     }
 
     /// Uptime at which [`Reporter::work_due`] is to be called.
@@ -328,6 +344,11 @@ impl Reporter {
         self.status.last_report = Report::newest(&self.memory);
         self.status.clock_offset_ms = self.session.clock_offset_ms();
         &self.status
+    }
+
+    /// What tells products apart at the next look.
+    pub fn catalogue(&self) -> &InUse {
+        &self.catalogue.in_use
     }
 
     /// Its spool.

@@ -2,11 +2,15 @@
 //! the collector sends can slow it down or make it start over, never make it panic, lose evidence or obey a
 //! stranger.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use ed25519_dalek::VerifyingKey;
 use jiff::Timestamp;
+use seatbeat_proto::catalogue::Catalogue;
 use seatbeat_proto::{instant, wire};
 
+use crate::catalogue::Refused;
 use crate::chain::Chain;
 use crate::jitter::Jitter;
 use crate::meter::CLOCK_STEP_MS_MAX;
@@ -57,6 +61,8 @@ pub struct Session {
     attempts: u32,
     failures: u32,
     spools_in_a_row: u32,
+    release_key: Option<VerifyingKey>,
+    catalogue_version: u32,
     phase: Phase,
 }
 
@@ -82,8 +88,16 @@ impl Session {
             attempts: 0,
             failures: 0,
             spools_in_a_row: 0,
+            release_key: None,
+            catalogue_version: 0,
             phase: Phase::Waiting { until },
         }
+    }
+
+    /// With a catalogue of this version in use, and whoever may send a newer one; without, none is asked for.
+    #[must_use]
+    pub fn with_catalogue(self, version: u32, release_key: Option<VerifyingKey>) -> Self {
+        Self { catalogue_version: version, release_key, ..self }
     }
 
     /// Uptime at which [`Event::Timer`] is due.
@@ -124,6 +138,7 @@ impl Session {
             Event::Timer => self.timer_came(chain, now, &mut effects),
             Event::EvidenceAppended => self.fill_window(chain, now, &mut effects),
             Event::SpoolOpened => self.acknowledged = 0,
+            Event::CatalogueTaken(version) => self.catalogue_version = version,
             Event::ClockJumped(by_ms) => self.clock_jumped(by_ms, now, &mut effects),
         }
         effects
@@ -143,7 +158,7 @@ impl Session {
             sent_at_ms: instant::to_ms(now.wall),
             settings_revision: self.settings.revision,
             host_name: self.profile.host_name.clone(),
-            catalogue_version: 0,
+            catalogue_version: self.catalogue_version,
         };
         effects.push(send(wire::agent_message::Body::Hello(hello)));
     }
@@ -193,7 +208,7 @@ impl Session {
             Some(Body::Order(order)) if open => self.ordered(&order, now, effects),
             Some(Body::Settings(signed)) if open => self.set(signed, effects),
             Some(Body::Checkpoint(text)) if open => keep_checkpoint(text, effects),
-            Some(Body::Catalogue(_)) if open => effects.push(Effect::Note(Note::Unknown)),
+            Some(Body::Catalogue(signed)) if open => self.offered(signed, effects),
             Some(_) => effects.push(Effect::Note(Note::BeforeWelcome)),
             None => effects.push(Effect::Note(Note::Unknown)),
         }
@@ -329,6 +344,18 @@ impl Session {
             Err(SettingsError::Replayed { offered, held }) if offered == held => {}
             Err(why) => effects.push(Effect::Note(Note::Settings(why))),
         }
+    }
+
+    /// The version in use moves only when the newer one is durable.
+    fn offered(&self, signed: wire::Signed, effects: &mut Vec<Effect>) {
+        let read = match &self.release_key {
+            None => Err(Refused::NoReleaseKey),
+            Some(key) => Catalogue::from_signed(&signed, key, self.catalogue_version).map_err(Refused::Unfit),
+        };
+        effects.push(match read {
+            Ok(catalogue) => Effect::TakeCatalogue { catalogue: Arc::new(catalogue), signed },
+            Err(why) => Effect::Note(Note::Catalogue(why)),
+        });
     }
 
     fn learn_clock(&mut self, sent_at: Timestamp, theirs_ms: i64, now: Moment, effects: &mut Vec<Effect>) {

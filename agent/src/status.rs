@@ -39,6 +39,20 @@ pub struct Status {
     pub last_report: Option<Report>,
     /// Added to the machine's clock, in milliseconds.
     pub clock_offset_ms: i64,
+    /// What tells products apart.
+    #[serde(default)]
+    pub catalogue: CatalogueStatus,
+}
+
+/// The catalogue in use.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CatalogueStatus {
+    /// Its version.
+    pub version: u32,
+    /// It was pushed; otherwise the agent was built with it.
+    pub pushed: bool,
+    /// Why one that was pushed is not used.
+    pub refused: Option<Trouble>,
 }
 
 /// How the conversation stands.
@@ -102,6 +116,7 @@ impl Status {
             waiting: 0,
             last_report: None,
             clock_offset_ms: 0,
+            catalogue: CatalogueStatus::default(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! One test binary: what Seatbeat promises.
 
+mod catalogue;
 mod closing;
 mod desk;
 mod full_disk;

@@ -13,6 +13,7 @@ use serde::Serialize;
 use tokio::runtime::Runtime;
 
 use super::{CliError, EnrolArgs};
+use crate::catalogue::Shelf;
 use crate::check;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -74,7 +75,11 @@ pub(super) fn run(
     let identity = Identity::load(&state).map_err(DaemonError::from)?;
     start_log();
     let pool = config.pool;
+    // Before the connection and its buffers: what parsing needed is free for them, and the peak is lower.
+    let catalogue = Shelf::open(&state, config.release_key()?).map_err(DaemonError::from)?;
+    let _ = catalogue.in_use.version;
     let setting = Setting {
+        catalogue,
         state,
         config,
         clock,
@@ -82,8 +87,6 @@ pub(super) fn run(
         jitter: Jitter::random(),
         host_name: host_name(),
     };
-    // Before the connection and its buffers: what parsing needed is free for them, and the peak is lower.
-    Catalogue::embedded();
     let runtime = runtime()?;
     let done = runtime.block_on(async {
         let stop = stop_signal().map_err(DaemonError::Runtime)?;
@@ -105,8 +108,14 @@ pub(super) fn scan(args: &ScanArgs, now: Timestamp) -> Result<ExitCode, CliError
     }
 }
 
-pub(super) fn check(state: &StateFolder, clock: &Clock, json: bool) -> Result<ExitCode, CliError> {
-    let findings = runtime()?.block_on(check::check(state, clock, &host_name()));
+pub(super) fn check(
+    state: &StateFolder,
+    config: &Config,
+    clock: &Clock,
+    json: bool,
+) -> Result<ExitCode, CliError> {
+    let release_key = config.release_key()?;
+    let findings = runtime()?.block_on(check::check(state, release_key, clock, &host_name()));
     let ok = findings.iter().all(|finding| finding.ok);
     let mut out = io::stdout().lock();
     if json {
@@ -182,6 +191,9 @@ fn print_status(
     }
     print_trouble(out, "last error", status.last_error.as_ref())?;
     print_trouble(out, "reporting", status.reporting_stopped.as_ref())?;
+    let source = if status.catalogue.pushed { "pushed" } else { "built in" };
+    writeln!(out, "catalogue     {}, {source}", status.catalogue.version)?;
+    print_trouble(out, "", status.catalogue.refused.as_ref())?;
     writeln!(out, "waiting       {} not acknowledged", status.waiting)?;
     writeln!(out, "clock         {} ms from the collector's", status.clock_offset_ms)?;
     match &status.last_report {
@@ -218,8 +230,7 @@ fn print_json(out: &mut impl Write, value: &impl Serialize) -> Result<(), CliErr
 /// The agent's eyes: detection, and the catalogue that knows what it sees.
 fn sight(lookout: Lookout, scope: Scope, salt: [u8; 32], pool: bool) -> Sight {
     let kept: Mutex<Option<wire::Facts>> = Mutex::new(None);
-    Arc::new(move |now: Timestamp, look| {
-        let catalogue = Catalogue::embedded();
+    Arc::new(move |now: Timestamp, look, catalogue: &Catalogue| {
         let looked = lookout.look(look, catalogue).map_err(|error| chain(&error))?;
         let products = catalogue.find(&looked.seen, now).into_iter().map(|finding| wire::FoundProduct {
             product: finding.product.to_string(),

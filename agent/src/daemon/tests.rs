@@ -23,6 +23,7 @@ const SOON: Duration = Duration::from_secs(20);
 struct Machine {
     dir: tempfile::TempDir,
     products: Arc<Mutex<Result<Vec<wire::FoundProduct>, String>>>,
+    release_key: Option<ed25519_dalek::VerifyingKey>,
 }
 
 /// A running agent.
@@ -52,6 +53,7 @@ impl Machine {
         let machine = Self {
             dir: tempfile::tempdir().unwrap(),
             products: Arc::new(Mutex::new(Ok(vec![product("1")]))),
+            release_key: None,
         };
         let request =
             Request { token: token::format(&fake.token("1")), again: false, host_name: "host".into() };
@@ -66,12 +68,12 @@ impl Machine {
 
     fn daemon(&self, clock: Clock, disk: Box<dyn Disk>) -> Result<Daemon, DaemonError> {
         let products = Arc::clone(&self.products);
-        let sight: Sight = Arc::new(move |_, _| {
+        let sight: Sight = Arc::new(move |_, _, catalogue: &Catalogue| {
             let products = products.lock().unwrap().clone()?;
             Ok(Seen {
                 products,
                 facts: wire::Facts { os: "linux".into(), ..Default::default() },
-                catalogue_version: 1,
+                catalogue_version: catalogue.version,
             })
         });
         let setting = Setting {
@@ -81,6 +83,7 @@ impl Machine {
             disk,
             jitter: Jitter::from_seed(1),
             host_name: "host".into(),
+            catalogue: Shelf::open(&self.state(), self.release_key).unwrap(),
         };
         Daemon::new(setting, sight)
     }
@@ -326,7 +329,8 @@ async fn a_second_agent_on_the_same_folder_is_refused() {
 
 #[tokio::test]
 async fn a_machine_that_is_not_enrolled_does_not_run() {
-    let machine = Machine { dir: tempfile::tempdir().unwrap(), products: Arc::new(Mutex::new(Ok(vec![]))) };
+    let products = Arc::new(Mutex::new(Ok(vec![])));
+    let machine = Machine { dir: tempfile::tempdir().unwrap(), products, release_key: None };
     let error = machine.daemon(Clock::start(None), Box::new(RealDisk)).err().unwrap();
     assert_eq!(error.to_string(), "this machine is not enrolled");
     assert!(error.hint().unwrap().contains("enrol --token"));
@@ -382,8 +386,11 @@ async fn the_eyes_are_asked_for_everything_once_a_day_and_for_changes_in_between
     let machine = alone().await;
     let looks = Arc::new(Mutex::new(Vec::new()));
     let daemon = machine.daemon(demonstration(), Box::new(RealDisk)).unwrap();
-    let (seen, kept) = ((daemon.sight)(Timestamp::UNIX_EPOCH, Look::Everything).unwrap(), Arc::clone(&looks));
-    let sight: Sight = Arc::new(move |_, look| {
+    let (seen, kept) = (
+        (daemon.sight)(Timestamp::UNIX_EPOCH, Look::Everything, Catalogue::embedded()).unwrap(),
+        Arc::clone(&looks),
+    );
+    let sight: Sight = Arc::new(move |_, look, _: &Catalogue| {
         kept.lock().unwrap().push(look);
         Ok(seen.clone())
     });
@@ -485,4 +492,57 @@ async fn a_full_disk_stops_reporting_in_words_and_room_brings_it_back() {
     assert_eq!(machine.status().reporting_stopped, None);
     agent.stop().await;
     assert_eq!(reasons(&machine.kept()), [wire::ReportReason::Start]);
+}
+
+fn pushed(key: &ed25519_dalek::SigningKey, version: u32) -> wire::Signed {
+    let file = format!("schema = \"seatbeat-catalogue/1\"\nversion = {version}\n");
+    seatbeat_proto::signed::sign(key, seatbeat_proto::signed::Domain::Catalogue, file.into_bytes())
+}
+
+/// The catalogue versions of the reports that the collector has.
+fn versions(fake: &FakeCollector) -> Vec<u32> {
+    let version = |evidence: wire::Evidence| match evidence.body {
+        Some(wire::evidence::Body::Report(report)) => Some(report.catalogue_version),
+        _ => None,
+    };
+    fake.memory().evidence().into_iter().filter_map(version).collect()
+}
+
+#[tokio::test]
+async fn a_pushed_catalogue_is_used_at_once_and_after_a_restart() {
+    let fake = FakeCollector::start().await;
+    let key = seatbeat_proto::signed::new_key();
+    let machine = Machine { release_key: Some(key.verifying_key()), ..Machine::enrolled(&fake).await };
+    let built_in = Catalogue::EMBEDDED_VERSION;
+    fake.memory().push = vec![wire::collector_message::Body::Catalogue(pushed(&key, built_in + 4))];
+    let agent = machine.start();
+    until("a report by it", || versions(&fake).last() == Some(&(built_in + 4))).await;
+    assert_eq!(fake.memory().hello_versions, [built_in]);
+    agent.stop().await;
+    let status = machine.status().catalogue;
+    assert_eq!((status.version, status.pushed, status.refused), (built_in + 4, true, None));
+    let reported = versions(&fake).len();
+    let agent = machine.start();
+    until("a report", || versions(&fake).len() > reported).await;
+    agent.stop().await;
+    assert_eq!(versions(&fake).last(), Some(&(built_in + 4)), "it was kept");
+    assert_eq!(fake.memory().hello_versions, [built_in, built_in + 4]);
+}
+
+#[tokio::test]
+async fn without_a_release_key_a_pushed_catalogue_is_refused_and_status_says_why() {
+    let fake = FakeCollector::start().await;
+    let machine = Machine::enrolled(&fake).await;
+    let newer = pushed(&seatbeat_proto::signed::new_key(), 9);
+    fake.memory().push = vec![wire::collector_message::Body::Catalogue(newer)];
+    let agent = machine.start();
+    until("the refusal", || machine.status().catalogue.refused.is_some() && !versions(&fake).is_empty())
+        .await;
+    agent.stop().await;
+    let status = machine.status().catalogue;
+    assert_eq!((status.version, status.pushed), (Catalogue::EMBEDDED_VERSION, false));
+    let refused = status.refused.unwrap();
+    assert!(refused.what.ends_with("this agent trusts no release key"), "{refused:?}");
+    assert!(refused.hint.unwrap().contains("release_key"));
+    assert!(versions(&fake).iter().all(|version| *version == Catalogue::EMBEDDED_VERSION));
 }

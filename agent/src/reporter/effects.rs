@@ -1,11 +1,14 @@
 //! What the conversation decided, carried out in its order.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use prost::Message as _;
+use seatbeat_proto::catalogue::Catalogue;
 use seatbeat_proto::wire;
 
-use super::{CHECKPOINT, Event, Loss, Moment, Outside, Reporter, SETTINGS, Trouble, Wishes};
+use super::{CHECKPOINT, CatalogueStatus, Event, Loss, Moment, Outside, Reporter, SETTINGS, Trouble, Wishes};
+use crate::catalogue;
 use crate::plain::chain;
 use crate::session::{Effect, NewSpool, Note};
 use crate::spool::SpoolError;
@@ -50,6 +53,9 @@ impl Reporter {
                     tracing::warn!(error = chain(&error), "settings were not kept");
                 }
             }
+            Effect::TakeCatalogue { catalogue, signed } => {
+                return Ok(self.take_catalogue(catalogue, &signed, now, outside));
+            }
             Effect::RequestReport => self.wish(Wishes { requested: true, ..self.wishes }, now),
             Effect::AnswerOrder { result, floor } => {
                 tracing::info!(order = result.order, detail = result.detail, "an order came");
@@ -66,6 +72,32 @@ impl Reporter {
             Effect::Note(note) => self.note(&note, now),
         }
         Ok(None)
+    }
+
+    /// Everything is looked at by it at once.
+    fn take_catalogue(
+        &mut self,
+        catalogue: Arc<Catalogue>,
+        signed: &wire::Signed,
+        now: Moment,
+        outside: &mut dyn Outside,
+    ) -> Option<Event> {
+        let version = catalogue.version;
+        if let Err(error) = outside.keep(catalogue::FILE, &signed.encode_to_vec()) {
+            tracing::warn!(
+                error = chain(&error),
+                version,
+                "the newer catalogue was not kept, and is not used"
+            );
+            let refused = Trouble { at: now.wall, what: chain(&error), hint: error.hint() };
+            self.status.catalogue.refused = Some(refused);
+            return None;
+        }
+        tracing::info!(version, "a newer catalogue is used");
+        self.catalogue.take(catalogue);
+        self.status.catalogue = CatalogueStatus { version, pushed: true, refused: None };
+        self.wish(Wishes { catalogue: true, ..self.wishes }, now);
+        Some(Event::CatalogueTaken(version))
     }
 
     fn send_evidence(
@@ -122,6 +154,10 @@ impl Reporter {
         match note {
             Note::Refused { .. } | Note::SpoolsInVain | Note::Silent => {
                 self.status.last_error = Some(Trouble { at: now.wall, what: what.clone(), hint: None });
+            }
+            Note::Catalogue(why) => {
+                let hint = Some(why.hint().to_owned());
+                self.status.catalogue.refused = Some(Trouble { at: now.wall, what: what.clone(), hint });
             }
             _ => {}
         }

@@ -16,7 +16,12 @@ impl Reporter {
     pub(super) fn report(&mut self, now: Moment, outside: &mut dyn Outside) -> Result<(), SpoolError> {
         let observed_at = now.corrected(self.session.clock_offset_ms());
         let interval = self.report_interval.min(self.session.settings().report_interval);
-        let due = |seen: &Seen| self.memory.due(&seen.products, self.wishes, interval, observed_at);
+        // A look that was begun before the newer catalogue came says nothing by it.
+        let is_overtaken =
+            |seen: &Seen| self.wishes.catalogue && seen.catalogue_version != self.catalogue.in_use.version;
+        let overtaken = self.seen.as_ref().is_some_and(is_overtaken);
+        let wishes = Wishes { catalogue: self.wishes.catalogue && !overtaken, ..self.wishes };
+        let due = |seen: &Seen| self.memory.due(&seen.products, wishes, interval, observed_at);
         if let Some(seen) = &self.seen
             && let Some(reason) = due(seen)
         {
@@ -25,7 +30,7 @@ impl Reporter {
             if !self.append(wire::evidence::Body::Report(report), now, outside)? {
                 return Ok(());
             }
-            self.wishes = Wishes::default();
+            self.wishes = Wishes { catalogue: overtaken, ..Wishes::default() };
             self.report_interval = self.jitter.a_tenth_off(self.session.settings().report_interval);
             tracing::info!(reason = reason.as_str_name(), sequence = self.spool.chain().tip(), "report made");
         }
@@ -33,6 +38,7 @@ impl Reporter {
         self.answer(now, outside)?;
         // The last scan before the interval is over comes in time for it.
         let wait = self.memory.wait(self.report_interval, observed_at);
+        let wait = if overtaken { Duration::ZERO } else { wait };
         self.next_scan = self.next_scan.min(now.uptime + wait.max(Duration::from_secs(1)));
         Ok(())
     }

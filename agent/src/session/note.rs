@@ -1,7 +1,9 @@
 //! What a conversation has to say to a person.
 
+use seatbeat_proto::catalogue::PushedError;
 use seatbeat_proto::wire::RefusalReason;
 
+use crate::catalogue::Refused;
 use crate::orders::Ignored;
 use crate::settings::SettingsError;
 
@@ -51,6 +53,9 @@ pub enum Note {
     /// Settings that are not followed.
     #[error(transparent)]
     Settings(SettingsError),
+    /// A catalogue that is not taken.
+    #[error(transparent)]
+    Catalogue(Refused),
     /// An order that is passed over.
     #[error(transparent)]
     Order(Ignored),
@@ -62,6 +67,7 @@ impl Note {
         match self {
             Self::Settings(why) => *why == SettingsError::Forged,
             Self::Order(why) => *why == Ignored::Forged,
+            Self::Catalogue(why) => !matches!(why, Refused::Unfit(PushedError::NotNewer { .. })),
             Self::Refused { .. } | Self::SpoolsInVain | Self::AckOfUnsent { .. } => true,
             Self::Silent
             | Self::BeforeWelcome

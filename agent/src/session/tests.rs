@@ -614,3 +614,74 @@ fn deliver(effects: &[Effect], held: &mut u64, acks: &mut Vec<u64>) {
         acks.push(sequence);
     }
 }
+
+fn catalogue(key: &SigningKey, version: u32, more: &str) -> wire::Signed {
+    let file = format!("schema = \"seatbeat-catalogue/1\"\nversion = {version}\n{more}");
+    sign(key, Domain::Catalogue, file.into_bytes())
+}
+
+/// What an agent that trusts `key` and uses version 3 does about a catalogue.
+fn offered(key: Option<&SigningKey>, signed: wire::Signed) -> Vec<Effect> {
+    let mut talk = Talk::new(1, 1);
+    talk.session = talk.session.with_catalogue(3, key.map(SigningKey::verifying_key));
+    talk.open(1);
+    talk.hear(Body::Catalogue(signed))
+}
+
+#[test]
+fn hello_names_the_catalogue_in_use_and_a_newer_one_counts_once_it_is_kept() {
+    let key = new_key();
+    let mut talk = Talk::new(1, 1);
+    talk.session = talk.session.with_catalogue(3, Some(key.verifying_key()));
+    let hello = |talk: &mut Talk| {
+        assert!(matches!(talk.sleep()[..], [Effect::Connect { .. }]));
+        match &talk.tell(Event::Connected)[..] {
+            [Effect::Send(wire::AgentMessage { body: Some(wire::agent_message::Body::Hello(hello)) })] => {
+                hello.catalogue_version
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(hello(&mut talk), 3);
+    talk.welcome(1, hash_of(1).to_vec());
+    let newer = catalogue(&key, 4, "");
+    let effects = talk.hear(Body::Catalogue(newer.clone()));
+    match &effects[..] {
+        [Effect::TakeCatalogue { catalogue, signed }] => {
+            assert_eq!((catalogue.version, signed), (4, &newer));
+        }
+        other => panic!("{other:?}"),
+    }
+    talk.tell(Event::Disconnected(Loss::Broken));
+    assert_eq!(hello(&mut talk), 3, "it may not have been kept");
+    talk.welcome(1, hash_of(1).to_vec());
+    assert!(matches!(talk.hear(Body::Catalogue(newer.clone()))[..], [Effect::TakeCatalogue { .. }]));
+    assert_eq!(talk.tell(Event::CatalogueTaken(4)), []);
+    assert_eq!(notes(&talk.hear(Body::Catalogue(newer))).len(), 1, "it is in use");
+    talk.tell(Event::Disconnected(Loss::Broken));
+    assert_eq!(hello(&mut talk), 4);
+}
+
+#[test]
+fn a_catalogue_that_is_forged_older_too_long_or_not_understood_is_not_taken() {
+    let (key, other) = (new_key(), new_key());
+    let good = catalogue(&key, 4, "");
+    let action = "[[product]]\nid = \"p\"\nname = \"P\"\ncount = \"none\"\nactions = \"format-disk\"\n";
+    for (signed, words) in [
+        (catalogue(&other, 4, ""), "failed to verify the catalogue"),
+        (wire::Signed { payload: catalogue(&key, 5, "").payload, ..good.clone() }, "failed to verify"),
+        (sign(&key, Domain::Settings, good.payload.clone()), "failed to verify the catalogue"),
+        (wire::Signed::default(), "failed to verify the catalogue"),
+        (catalogue(&key, 3, ""), "is version 3, and version 3 is in use"),
+        (catalogue(&key, 2, ""), "is version 2, and version 3 is in use"),
+        (catalogue(&key, 4, &"#".repeat(255 * 1024)), "bytes, and can have"),
+        (catalogue(&key, 4, action), "format-disk"),
+        (sign(&key, Domain::Catalogue, vec![0xFF]), "is not UTF-8"),
+    ] {
+        let effects = offered(Some(&key), signed);
+        let said = notes(&effects);
+        assert!(effects.len() == 1 && said[0].contains(words), "{effects:?}");
+    }
+    let said = notes(&offered(None, good));
+    assert!(said[0].ends_with("this agent trusts no release key"), "{said:?}");
+}

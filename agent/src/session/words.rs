@@ -1,6 +1,9 @@
 //! What can happen to a conversation, and what it can want.
 
+use std::sync::Arc;
+
 use ed25519_dalek::VerifyingKey;
+use seatbeat_proto::catalogue::Catalogue;
 use seatbeat_proto::ids::MachineId;
 use seatbeat_proto::wire;
 
@@ -53,6 +56,8 @@ pub enum Event {
     EvidenceAppended,
     /// The new spool that was asked for is there.
     SpoolOpened,
+    /// A newer catalogue, of this version, is kept and in use.
+    CatalogueTaken(u32),
     /// The wall clock was set, or the machine slept, for this long (milliseconds).
     ClockJumped(i64),
 }
@@ -106,6 +111,13 @@ pub enum Effect {
     ApplySettings {
         /// What to follow.
         settings: Settings,
+        /// What to keep, as it came.
+        signed: wire::Signed,
+    },
+    /// Keep this catalogue and, once it is durable, tell products apart by it.
+    TakeCatalogue {
+        /// What to use.
+        catalogue: Arc<Catalogue>,
         /// What to keep, as it came.
         signed: wire::Signed,
     },

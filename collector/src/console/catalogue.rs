@@ -35,7 +35,7 @@ impl Console {
             return Ok(held);
         }
         let held = self.books.read(|fold| fold.catalogue().map_or(0, |held| held.version));
-        let current = held.max(Catalogue::embedded().version);
+        let current = held.max(Catalogue::EMBEDDED_VERSION);
         let (signed, version) = tokio::task::spawn_blocking(move || {
             let read = read(&signed, current).map(|catalogue| catalogue.version);
             read.map(|version| (signed, version))
@@ -70,7 +70,7 @@ impl Console {
             (fold.catalogue().map(row), in_use)
         });
         let uses = in_use.into_iter().map(|(version, machines)| CatalogueUse { version, machines });
-        Ok(CatalogueState { built_in_version: Catalogue::embedded().version, pushed, in_use: uses.collect() })
+        Ok(CatalogueState { built_in_version: Catalogue::EMBEDDED_VERSION, pushed, in_use: uses.collect() })
     }
 }
 

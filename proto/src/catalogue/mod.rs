@@ -174,6 +174,9 @@ pub enum Count {
 }
 
 impl Catalogue {
+    /// Version of the catalogue that this program was built with, known without reading it.
+    pub const EMBEDDED_VERSION: u32 = 1;
+
     /// The catalogue that this program was built with.
     ///
     /// # Panics

@@ -94,7 +94,7 @@ mod tests {
         assert_eq!(taken(Domain::Catalogue, FILE.as_bytes(), 6), Ok(7));
         let embedded = include_bytes!("../../catalogue/trend-micro.toml");
         assert!(embedded.len() * 4 < CATALOGUE_LENGTH_MAX);
-        assert_eq!(taken(Domain::Catalogue, embedded, 0), Ok(Catalogue::embedded().version));
+        assert_eq!(taken(Domain::Catalogue, embedded, 0), Ok(Catalogue::EMBEDDED_VERSION));
     }
 
     #[test]
