@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::follower;
 use crate::journal::{
-    self, AppendError, Appender, FileJournal, FileReader, JournalError, Position, WriterHandle,
+    self, AppendError, Appender, FileJournal, FileReader, Journal, JournalError, Position, WriterHandle,
 };
 use crate::keys::{Keys, KeysError};
 use crate::lookup::{Lookup, LookupError};
@@ -145,6 +145,18 @@ impl Books {
     /// # Errors
     /// When the store is in use, was never set up, or a part that counts depend on is damaged.
     pub fn open(folder: &Path, clock: Clock) -> Result<(Self, BooksEnd), BooksError> {
+        Self::open_with(folder, clock, |journal| Box::new(journal))
+    }
+
+    /// As [`Books::open`], with another journal in front of the one in the files; records are read from the files.
+    ///
+    /// # Errors
+    /// As [`Books::open`].
+    pub fn open_with(
+        folder: &Path,
+        clock: Clock,
+        journal_before: impl FnOnce(FileJournal) -> Box<dyn Journal>,
+    ) -> Result<(Self, BooksEnd), BooksError> {
         let store = Store::open(folder)?;
         let journal = FileJournal::open(&store.journal())?;
         let reader = journal.reader();
@@ -184,7 +196,7 @@ impl Books {
                 notify.wake();
             }
         };
-        let (appender, writer) = journal::start(Box::new(journal), committed);
+        let (appender, writer) = journal::start(journal_before(journal), committed);
         let books = Self { appender, fold, folded, reader, vault, lookup, keys, clock, alarms };
         let end =
             BooksEnd { folder: folder.to_owned(), books: books.clone(), writer, follower, _store: store };

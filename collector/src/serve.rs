@@ -81,12 +81,23 @@ pub struct Running {
 /// # Errors
 /// When the configuration, the books or an address cannot be used.
 pub async fn start(folder: &Path, clock: Clock) -> Result<Running, ServeError> {
+    start_with(folder, || Books::open(folder, clock)).await
+}
+
+/// As [`start`], with books that are opened in another way.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_with(
+    folder: &Path,
+    open: impl FnOnce() -> Result<(Books, BooksEnd), BooksError>,
+) -> Result<Running, ServeError> {
     raise_descriptor_limit();
     let config = Config::read(&folder.join(Config::FILE))?;
     let agents = listen(config.agent_listen, "agents").await?;
     let operators = listen(config.operator_listen, "operators").await?;
     let (agent_address, operator_address) = (address(&agents, &config), address(&operators, &config));
-    let (books, end) = Books::open(folder, clock)?;
+    let (books, end) = open()?;
     let config = Config { agent_listen: agent_address, operator_listen: operator_address, ..config };
 
     let (stop, stopped) = watch::channel(false);

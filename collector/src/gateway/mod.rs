@@ -19,7 +19,7 @@ mod rounds;
 mod streams;
 #[cfg(test)]
 mod tests;
-mod tls;
+pub mod tls;
 
 use std::future::Future;
 use std::sync::Arc;

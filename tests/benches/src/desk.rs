@@ -33,10 +33,19 @@ impl Drop for Desk {
 
 /// The agent, built with the profile that this bench was built with.
 pub fn agent() -> anyhow::Result<PathBuf> {
+    as_this("seatbeat-agent")
+}
+
+/// The collector's program, built with the profile that this bench was built with.
+pub fn collector() -> anyhow::Result<PathBuf> {
+    as_this("seatbeat")
+}
+
+fn as_this(program: &str) -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe().context("failed to find this program")?;
     let folder = own.parent().context("a program has a folder")?;
     let profile = folder.file_name().and_then(|name| name.to_str()).unwrap_or("debug");
-    built("seatbeat-agent", folder, if profile == "debug" { "dev" } else { profile })
+    built(program, folder, if profile == "debug" { "dev" } else { profile })
 }
 
 fn built(program: &str, folder: &Path, profile: &str) -> anyhow::Result<PathBuf> {

@@ -1,12 +1,14 @@
 //! Benches that print ratios: ours beside others, measured in one run on one machine. Invariant: memory and CPU are
 //! those of whole processes, by the kernel's own accounting; what is missing for a comparison is said, not made up.
 
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 mod desk;
+mod gate;
 mod idle;
 mod measure;
 mod results;
@@ -38,6 +40,30 @@ enum Bench {
         #[arg(long, default_value_t = 180)]
         seconds: u64,
     },
+    /// Beats and reports: the collector beside the same stream without a journal and beside a bare echo
+    Messages,
+    /// Memory of idle connections
+    Connections,
+    /// Full handshakes and enrolments
+    Handshakes,
+    /// Ten thousand machines that lost their connection come back at once
+    Storm,
+    /// Simulated machines that do what they are asked on stdin
+    #[command(name = "__load", hide = true)]
+    Load {
+        #[arg(long)]
+        token: String,
+        #[arg(long)]
+        address: String,
+    },
+    /// A server that a collector is compared with
+    #[command(name = "__door", hide = true)]
+    Door {
+        #[arg(long, value_enum)]
+        kind: gate::bare::Kind,
+        #[arg(long)]
+        store: PathBuf,
+    },
     /// Runs a command and prints what it and its children used
     #[command(name = "__measure", hide = true)]
     Measure {
@@ -47,13 +73,19 @@ enum Bench {
 }
 
 /// What `all` runs, each in a process of its own.
-const ALL: &[&str] = &["idle", "scan"];
+const ALL: &[&str] = &["idle", "scan", "messages", "connections", "handshakes", "storm"];
 
 fn main() -> ExitCode {
     let done = match Cli::parse().bench {
         Bench::All => all(),
         Bench::Scan { times } => scan::bench(times.max(1)),
         Bench::Idle { seconds } => idle::bench(seconds.max(1)),
+        Bench::Messages => gate::messages(),
+        Bench::Connections => gate::connections(),
+        Bench::Handshakes => gate::handshakes(),
+        Bench::Storm => gate::storm(),
+        Bench::Load { token, address } => gate::load::run(&token, &address),
+        Bench::Door { kind, store } => gate::bare::run(kind, &store),
         Bench::Measure { command } => measure::child(&command),
     };
     match done {

@@ -12,6 +12,7 @@ use seatbeat_proto::token::{self, TokenError};
 use seatbeat_proto::wire::agent_link_client::AgentLinkClient;
 use seatbeat_proto::wire::{self, agent_message, collector_message};
 use seatbeat_proto::{instant, tls};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
@@ -46,6 +47,15 @@ pub enum ClientError {
         /// Why.
         #[source]
         source: tonic::transport::Error,
+    },
+    /// The handshake broke.
+    #[error("failed to shake hands with the collector at {address}")]
+    Handshake {
+        /// Where.
+        address: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
     },
     /// Somebody else answers there.
     #[error("the certificate at {address} is not the collector's (issuer {})", certificate.issuer)]
@@ -112,21 +122,37 @@ impl Door {
         })
     }
 
+    /// The same door under another address.
+    #[must_use]
+    pub fn at(mut self, address: &str) -> Self {
+        address.clone_into(&mut self.address);
+        self
+    }
+
+    /// A TLS handshake that proves the machine's key, and nothing behind it.
+    ///
+    /// # Errors
+    /// When nobody answers there, or not the pinned collector.
+    pub async fn shake_hands(&self, machine: &Machine) -> Result<(), ClientError> {
+        let verifier = PinVerifier::new(vec![self.pin]);
+        let config = tls::client_config(verifier, Some(machine.key()))?;
+        let shake = dial(tokio_rustls::TlsConnector::from(Arc::new(config)), self.address.clone());
+        let shaken = tokio::time::timeout(PATIENCE, shake).await.map_err(|_| ClientError::Silent)?;
+        let failed = |source| ClientError::Handshake { address: self.address.clone(), source };
+        let mut stream = shaken.map_err(failed)?;
+        // The collector's first bytes tell that it is through with the handshake, too.
+        let mut first = [0; 1];
+        stream.read_exact(&mut first).await.map(|_| ()).map_err(failed)
+    }
+
     async fn connect(&self, machine: Option<&Machine>) -> Result<AgentLinkClient<Channel>, ClientError> {
         let verifier = PinVerifier::new(vec![self.pin]);
         let config = tls::client_config(Arc::clone(&verifier), machine.map(Machine::key))?;
         let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
         let address = self.address.clone();
         let dial = tower::service_fn(move |_: tonic::transport::Uri| {
-            let (connector, address) = (connector.clone(), address.clone());
-            async move {
-                let stream = TcpStream::connect(address).await?;
-                stream.set_nodelay(true)?;
-                // The name means nothing: the key is pinned.
-                let name = ServerName::try_from("seatbeat-collector").map_err(std::io::Error::other)?;
-                let stream = connector.connect(name, stream).await?;
-                Ok::<_, std::io::Error>(hyper_util::rt::TokioIo::new(stream))
-            }
+            let dialled = dial(connector.clone(), address.clone());
+            async move { dialled.await.map(hyper_util::rt::TokioIo::new) }
         });
         // Not https: TLS is the connector's affair, and the path is all that counts.
         let endpoint = Endpoint::from_static("http://seatbeat-collector").connect_timeout(PATIENCE);
@@ -157,6 +183,17 @@ impl Door {
         let answer = self.connect(None).await?.enrol(request).await?.into_inner();
         Ok((answer.machine.parse()?, answer.customer.parse()?))
     }
+}
+
+async fn dial(
+    connector: tokio_rustls::TlsConnector,
+    address: String,
+) -> Result<tokio_rustls::client::TlsStream<TcpStream>, std::io::Error> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    // The name means nothing: the key is pinned.
+    let name = ServerName::try_from("seatbeat-collector").map_err(std::io::Error::other)?;
+    connector.connect(name, stream).await
 }
 
 /// How a conversation stands.
