@@ -104,8 +104,8 @@ struct OpenScope {
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
     /// Read the vendor's command output from files in this folder in place of running its commands; with --snapshot
-    /// also listings of that machine (registry.reg, sc-query.txt, pkgutil-pkgs.txt, launchctl-list.txt,
-    /// systemextensionsctl-list.txt)
+    /// also listings of that machine (rpm-qa.txt, registry.reg, sc-query.txt, pkgutil-pkgs.txt, launchctl-list.txt,
+    /// systemextensionsctl-list.txt; of a Mac its property lists at their own places)
     #[arg(long, value_name = "DIR")]
     vendor_output: Option<PathBuf>,
     /// Read what would be observed from this file, a machine of its own

@@ -1,5 +1,5 @@
-//! Listings that somebody collected on a Windows machine or a Mac with the system's own programs, added to a snapshot
-//! of it. Invariant: pure but for reading the files; bounded; only what is wanted is kept; a line that is not
+//! Listings that somebody collected on another machine with the system's own programs, and property lists of a Mac at
+//! their own places below the folder, added to a snapshot of it. Invariant: pure but for reading the files; bounded; only what is wanted is kept; a line that is not
 //! understood is skipped.
 
 use std::collections::BTreeSet;
@@ -7,9 +7,12 @@ use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 
-use seatbeat_proto::catalogue::{Hive, Observations, Service, Source, Uninstall, Wanted, glob};
+use seatbeat_proto::catalogue::{
+    Hive, Observations, Os, Package, PackageManager, Service, Source, Uninstall, Wanted, glob, msi_code,
+};
 
 use super::Sensor;
+use super::mac_files::MacFiles;
 use super::vendor::text;
 
 /// Bytes of each listing that are read: an export of all that the vendor's keys and the Uninstall keys hold is some
@@ -22,7 +25,8 @@ const FOUND_MAX: usize = 1000;
 type Parser = fn(&str, &Wanted<'_>, &mut Observations);
 
 /// Name of each listing, what it tells of, and how it is read.
-const LISTINGS: [(&str, Source, Parser); 5] = [
+const LISTINGS: [(&str, Source, Parser); 6] = [
+    ("rpm-qa.txt", Source::Rpm, packages),
     ("registry.reg", Source::Registry, registry),
     ("sc-query.txt", Source::Services, services),
     ("pkgutil-pkgs.txt", Source::Receipts, receipts),
@@ -50,6 +54,30 @@ impl Sensor for Listings {
                 }
             }
         }
+        if seen.os == Os::Macos {
+            MacFiles(&self.0).look(wanted, seen);
+        }
+    }
+}
+
+/// `rpm -qa`: `name-version-release.arch` a line.
+pub(super) fn packages(text: &str, wanted: &Wanted<'_>, seen: &mut Observations) {
+    for line in text.lines().map(str::trim) {
+        let whole = line.rsplit_once('.').map_or(line, |(whole, _)| whole);
+        let mut parts = whole.rsplitn(3, '-');
+        let (Some(release), Some(version), Some(name)) = (parts.next(), parts.next(), parts.next()) else {
+            continue;
+        };
+        let is_new = |package: &Package| seen.packages.len() < FOUND_MAX && !seen.packages.contains(package);
+        let package = Package {
+            manager: PackageManager::Rpm,
+            name: name.to_owned(),
+            version: format!("{version}-{release}"),
+            state: Package::INSTALLED.to_owned(),
+        };
+        if wanted.rpms.iter().any(|known| glob(known, name)) && is_new(&package) {
+            seen.packages.push(package);
+        }
     }
 }
 
@@ -71,6 +99,7 @@ pub(super) fn registry(text: &str, wanted: &Wanted<'_>, seen: &mut Observations)
             if !key.is_empty() && is_one_of(&keys, &key) {
                 seen.registry_keys.insert(key.clone());
             }
+            installer_code(&key, wanted, seen);
             entry = uninstall_entry(&key);
         } else if let Some((name, value)) = value(line).filter(|_| !key.is_empty()) {
             if let Some(entry) = &mut entry {
@@ -80,6 +109,10 @@ pub(super) fn registry(text: &str, wanted: &Wanted<'_>, seen: &mut Observations)
                     "Publisher" => entry.publisher.clone_from(&value),
                     _ => {}
                 }
+            }
+            let is_run_key = key.to_ascii_lowercase().ends_with(r"\microsoft\windows\currentversion\run");
+            if is_run_key && key.starts_with("HKLM") && wanted.run_values.iter().any(|one| glob(one, &name)) {
+                seen.run_values.insert(name.clone());
             }
             let whole = format!("{key}!{name}");
             if is_one_of(&values, &whole) {
@@ -106,6 +139,26 @@ fn one_view(name: &str) -> String {
     name.to_ascii_lowercase().replace(r"\wow6432node\", r"\")
 }
 
+/// Windows Installer keeps a key of each product's packed code, and of each upgrade code.
+fn installer_code(key: &str, wanted: &Wanted<'_>, seen: &mut Observations) {
+    let lower = key.to_ascii_lowercase();
+    let Some(at) = lower.find(r"\installer\") else { return };
+    let mut words = lower[at..].split('\\').skip(2);
+    let (kind, code) = match (words.next(), words.next(), words.next(), words.next()) {
+        (Some(kind @ ("products" | "upgradecodes")), Some(code), ..) => (kind, code),
+        (Some("userdata"), Some(_), Some("products"), Some(code)) => ("products", code),
+        _ => return,
+    };
+    let Some(code) = msi_code(code) else { return };
+    let (known, into) = match kind {
+        "products" => (&wanted.msi_product_codes, &mut seen.msi_product_codes),
+        _ => (&wanted.msi_upgrade_codes, &mut seen.msi_upgrade_codes),
+    };
+    if known.iter().any(|one| glob(one, &code)) {
+        into.insert(code);
+    }
+}
+
 fn uninstall_entry(key: &str) -> Option<Uninstall> {
     let (folder, name) = key.rsplit_once('\\')?;
     let place = folder.to_ascii_lowercase();
@@ -126,7 +179,10 @@ fn uninstall_entry(key: &str) -> Option<Uninstall> {
 
 fn keep(entry: Option<Uninstall>, wanted: &Wanted<'_>, seen: &mut Observations) {
     let is_wanted = |entry: &Uninstall| {
-        wanted.uninstall.iter().any(|name| glob(name, &entry.key) || glob(name, &entry.name))
+        let named = |name: &&str| glob(name, &entry.key) || glob(name, &entry.name);
+        let code = msi_code(&entry.key);
+        let coded = |name: &&str| code.as_ref().is_some_and(|code| glob(name, code));
+        wanted.uninstall.iter().any(named) || wanted.msi_product_codes.iter().any(coded)
     };
     let is_new = |entry: &Uninstall| seen.uninstall.len() < FOUND_MAX && !seen.uninstall.contains(entry);
     let fresh = entry.filter(is_wanted).filter(is_new);
@@ -242,6 +298,50 @@ mod tests {
         assert_eq!(values, [r#"C:\x "y""#, "42"]);
         let entry = &seen.uninstall[0];
         assert_eq!((entry.name.as_str(), entry.version.as_str()), ("Agent", "20.0"));
+    }
+
+    #[test]
+    fn an_export_tells_windows_installers_codes_and_what_starts_with_windows() {
+        let export = r#"[HKEY_CLASSES_ROOT\Installer\Products\2A8B0DEB68928F94096DAF00D8733A2D]
+[HKEY_LOCAL_MACHINE\SOFTWARE\Microsoft\Windows\CurrentVersion\Installer\UserData\S-1-5-18\Products\338E6F1CE52B93C40A623D5293850B0D\InstallProperties]
+[HKEY_LOCAL_MACHINE\SOFTWARE\Classes\Installer\UpgradeCodes\8A88AE84D667B304CB368C99791A74A6]
+[HKEY_LOCAL_MACHINE\SOFTWARE\Classes\Installer\Products\00000000000000000000000000000000]
+[HKEY_LOCAL_MACHINE\SOFTWARE\WOW6432Node\Microsoft\Windows\CurrentVersion\Run]
+"OfficeScanNT Monitor"="\"C:\\Program Files (x86)\\Trend Micro\\PccNTMon.exe\" -HideWindow"
+"Other"="x"
+[HKEY_LOCAL_MACHINE\SOFTWARE\Microsoft\Windows\CurrentVersion\Uninstall\{BED0B8A2-2986-49F8-90D6-FA008D37A3D2}]
+"DisplayName"="A name of its own"
+"#;
+        let wanted = Wanted {
+            msi_product_codes: [
+                "{BED0B8A2-2986-49F8-90D6-FA008D37A3D2}",
+                "{C1F6E833-B25E-4C39-A026-D3253958B0D0}",
+            ]
+            .into(),
+            msi_upgrade_codes: ["{48EA88A8-766D-403B-BC63-C89997A1476A}"].into(),
+            run_values: ["OfficeScanNT Monitor"].into(),
+            ..Wanted::default()
+        };
+        let mut seen = Observations::default();
+        registry(export, &wanted, &mut seen);
+        assert!(seen.msi_product_codes.iter().map(String::as_str).eq(wanted.msi_product_codes));
+        assert!(seen.msi_upgrade_codes.iter().map(String::as_str).eq(wanted.msi_upgrade_codes));
+        assert_eq!(seen.run_values, ["OfficeScanNT Monitor".to_owned()].into());
+        assert_eq!((seen.uninstall.len(), seen.uninstall[0].name.as_str()), (1, "A name of its own"));
+    }
+
+    #[test]
+    fn a_list_of_rpm_packages_is_read() {
+        let wanted = Wanted { rpms: ["ds_agent", "SProtectLinux"].into(), ..Wanted::default() };
+        let mut seen = Observations::default();
+        packages(
+            "bash-5.1.8-6.el9.x86_64\nds_agent-20.0.2-1390.ol7.x86_64\nds_agent-tools-1-1.noarch\nds_agent\n",
+            &wanted,
+            &mut seen,
+        );
+        let found: Vec<_> =
+            seen.packages.iter().map(|one| (one.name.as_str(), one.version.as_str())).collect();
+        assert_eq!(found, [("ds_agent", "20.0.2-1390.ol7")]);
     }
 
     #[test]

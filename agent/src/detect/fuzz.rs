@@ -182,6 +182,29 @@ fn listings_of_other_systems() {
 }
 
 #[test]
+fn property_lists() {
+    use plist::tests::{INFO, binary_list};
+    for sample in [INFO.as_bytes().to_vec(), binary_list()] {
+        check(&sample, |bytes| {
+            if let Ok(values) = plist::read(bytes) {
+                let kept: usize = values.iter().map(|(path, value)| path.len() + value.len()).sum();
+                assert!(kept <= 64 * 1024 + 40 * bytes.len(), "{kept} of {}", bytes.len());
+            }
+        });
+    }
+}
+
+#[test]
+fn lists_of_rpm_packages() {
+    let wanted = wanted();
+    check(b"bash-5.1.8-6.el9.x86_64\nds_agent-20.0.2-1390.ol7.x86_64\n", |bytes| {
+        let mut seen = Observations::default();
+        collected::packages(&vendor::text(bytes), &wanted, &mut seen);
+        assert!(seen.packages.len() <= 1000);
+    });
+}
+
+#[test]
 fn snapshots() {
     let mut seen = Observations { os: Os::Windows, ..Observations::default() };
     seen.paths.insert(r"{x86}\Trend Micro\Security Agent\PccNTMon.exe".into());

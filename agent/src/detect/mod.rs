@@ -18,12 +18,14 @@ mod files;
 #[cfg(target_os = "linux")]
 mod lines;
 pub mod lookout;
+mod mac_files;
 #[cfg(target_os = "linux")]
 pub(crate) mod notify;
 #[cfg(target_os = "linux")]
 mod paths;
 #[cfg(target_os = "linux")]
 pub(crate) mod places;
+mod plist;
 #[cfg(target_os = "linux")]
 mod ports;
 #[cfg(target_os = "linux")]
@@ -58,8 +60,9 @@ pub struct Scope {
     /// known. Default: this machine.
     pub root: Option<PathBuf>,
     /// A folder of `<command>.txt` files (`dsa_query-GetAgentStatus.txt`) that is read instead of running the vendor's
-    /// programs; beside a snapshot also of listings of that machine (`registry.reg`, `sc-query.txt`,
-    /// `pkgutil-pkgs.txt`, `launchctl-list.txt`, `systemextensionsctl-list.txt`), which are added to it.
+    /// programs; beside a snapshot also of listings of that machine (`rpm-qa.txt`, `registry.reg`,
+    /// `sc-query.txt`, `pkgutil-pkgs.txt`, `launchctl-list.txt`, `systemextensionsctl-list.txt`; of a Mac also its
+    /// property lists at their own places), which are added to it.
     pub vendor_output: Option<PathBuf>,
     /// A snapshot file that is read instead of looking at anything.
     pub snapshot: Option<PathBuf>,
@@ -185,6 +188,8 @@ fn machine(scope: &Scope, seen: &mut Observations) -> Result<Vec<Box<dyn Sensor>
             Source::SecurityCenter,
             Source::FileVersions,
             Source::Pipes,
+            Source::IniFiles,
+            Source::DominoTasks,
         ],
         Os::Macos => {
             &[Source::Receipts, Source::Launchd, Source::Bundles, Source::SystemExtensions, Source::Plists]
@@ -192,7 +197,9 @@ fn machine(scope: &Scope, seen: &mut Observations) -> Result<Vec<Box<dyn Sensor>
         Os::Linux => &[],
     };
     let mut sensors: Vec<Box<dyn Sensor>> = vec![Box::new(elsewhere::Processes)];
-    for source in unread.iter().chain(&[Source::Paths, Source::KernelModules, Source::VendorOutput]) {
+    let anywhere =
+        [Source::Paths, Source::KernelModules, Source::ListeningPorts, Source::Groups, Source::VendorOutput];
+    for source in unread.iter().chain(&anywhere) {
         sensors.push(Box::new(elsewhere::Unread(*source)));
     }
     Ok(sensors)
