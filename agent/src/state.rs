@@ -235,11 +235,17 @@ pub fn is_root() -> bool {
     false
 }
 
+#[cfg(unix)]
 fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
-    #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options
+}
+
+#[cfg(not(unix))]
+fn private() -> OpenOptions {
+    // The folder's access list is the installer's affair there.
+    OpenOptions::new()
 }
 
 #[cfg(unix)]

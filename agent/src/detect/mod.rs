@@ -222,4 +222,6 @@ fn this_os() -> Os {
 #[cfg(all(test, target_os = "linux"))]
 mod fuzz;
 #[cfg(all(test, target_os = "linux"))]
+mod sample_tests;
+#[cfg(all(test, target_os = "linux"))]
 mod tests;

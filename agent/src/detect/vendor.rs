@@ -7,7 +7,9 @@ use std::path::PathBuf;
 #[cfg(target_os = "linux")]
 use std::time::Duration;
 
-use seatbeat_proto::catalogue::{OUTPUT_LENGTH_MAX, Observations, Source, VendorCommand, Wanted};
+#[cfg(target_os = "linux")]
+use seatbeat_proto::catalogue::VendorCommand;
+use seatbeat_proto::catalogue::{OUTPUT_LENGTH_MAX, Observations, Source, Wanted};
 
 use super::Sensor;
 #[cfg(target_os = "linux")]
