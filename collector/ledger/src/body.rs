@@ -8,6 +8,7 @@ use seatbeat_proto::ids::CustomerId;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
+use crate::bundle::Commitment;
 use crate::calendar::Period;
 use crate::money::{Decimal, Quantity, TooLarge, UnitPrice};
 use crate::policy::Policy;
@@ -25,7 +26,7 @@ pub struct JournalCut {
 }
 
 /// What is sealed: a distributor's statement with all that its recomputation rests on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatementBody {
     /// The statement, its fields at the top of the body.
     #[serde(flatten)]
@@ -42,6 +43,9 @@ pub struct StatementBody {
     pub zone_data: String,
     /// The records it was closed from.
     pub journal: JournalCut,
+    /// The evidence of each machine behind it; bodies sealed before there were bundles have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Commitment>,
 }
 
 /// What a later close reads of a sealed body.
@@ -246,6 +250,7 @@ mod tests {
             rules_version: crate::RULES_VERSION,
             zone_data: crate::zone_data_version(),
             journal: JournalCut { size: 7, root: "abc".to_owned() },
+            evidence: None,
         };
         let text = crate::jcs::to_canonical(&body).unwrap();
         assert!(!text.contains("\"9\""));

@@ -32,6 +32,9 @@ pub enum CheckpointError {
     /// No line is this key's signature.
     #[error("the checkpoint is not signed by this key")]
     Signature,
+    /// A line names this key, but its signature is of another text.
+    #[error("the checkpoint was changed after it was signed")]
+    Forged,
 }
 
 /// The origin of a reseller's log.
@@ -68,14 +71,15 @@ impl Checkpoint {
         let root = STANDARD.decode(line()?).map_err(|_| CheckpointError::Malformed)?;
         let root = root.try_into().map_err(|_| CheckpointError::Malformed)?;
         let id = key_id(origin, key);
-        let signed = signatures.lines().any(|line| {
-            line.strip_prefix(&format!("— {origin} "))
-                .and_then(|blob| STANDARD.decode(blob).ok())
-                .and_then(|blob| blob.strip_prefix(id.as_slice()).map(<[u8]>::to_vec))
-                .is_some_and(|signature| verify_bare(key, text.as_bytes(), &signature).is_ok())
-        });
-        if !signed {
+        let start = format!("— {origin} ");
+        let blobs = signatures.lines().filter_map(|line| STANDARD.decode(line.strip_prefix(&start)?).ok());
+        let ours: Vec<Vec<u8>> =
+            blobs.filter_map(|blob| blob.strip_prefix(id.as_slice()).map(<[u8]>::to_vec)).collect();
+        if ours.is_empty() {
             return Err(CheckpointError::Signature);
+        }
+        if !ours.iter().any(|signature| verify_bare(key, text.as_bytes(), signature).is_ok()) {
+            return Err(CheckpointError::Forged);
         }
         Ok(Self { origin: origin.to_owned(), size, root })
     }
@@ -109,7 +113,7 @@ mod tests {
         let other = new_key().verifying_key();
         assert_eq!(Checkpoint::verify(&note, "seatbeat/rsl_a", &other), Err(CheckpointError::Signature));
         let forged = note.replacen("\n7\n", "\n8\n", 1);
-        assert_eq!(Checkpoint::verify(&forged, "seatbeat/rsl_a", &public), Err(CheckpointError::Signature));
+        assert_eq!(Checkpoint::verify(&forged, "seatbeat/rsl_a", &public), Err(CheckpointError::Forged));
         let padded = note.replacen("\n7\n", "\n07\n", 1);
         assert_eq!(Checkpoint::verify(&padded, "seatbeat/rsl_a", &public), Err(CheckpointError::Malformed));
     }

@@ -4,10 +4,12 @@
 
 pub mod attendance;
 pub mod body;
+pub mod bundle;
 pub mod calendar;
 pub mod checkpoint;
 pub mod close;
 pub mod corrections;
+pub mod cosignature;
 pub mod currency;
 pub mod findings;
 pub mod fold;
@@ -23,11 +25,13 @@ pub mod owner;
 pub mod policy;
 pub mod presence;
 pub mod pricing;
+pub mod proof;
 pub mod quantity;
 pub mod record;
 pub mod record_line;
 pub mod record_set;
 pub mod registry;
+pub mod sample;
 #[cfg(test)]
 mod scenario;
 pub mod sealed;
@@ -36,8 +40,11 @@ pub mod sku;
 pub mod statement;
 mod strict;
 pub mod suites;
+pub mod tally;
+pub mod tlog_proof;
 pub mod usage;
 pub mod variance;
+pub mod verify;
 
 /// Version of the rules that this crate computes by; a sealed body names it, so a later reader knows what it redoes.
 pub const RULES_VERSION: u32 = 1;

@@ -17,7 +17,8 @@ pub fn leaf(record: &[u8]) -> Hash {
     Sha256::new().chain_update([0]).chain_update(record).finalize().into()
 }
 
-fn node(left: &Hash, right: &Hash) -> Hash {
+/// Hash of an inner node (RFC 6962, 2.1).
+pub fn node(left: &Hash, right: &Hash) -> Hash {
     Sha256::new().chain_update([1]).chain_update(left).chain_update(right).finalize().into()
 }
 
@@ -37,12 +38,24 @@ impl Frontier {
 
     /// Appends a record's leaf.
     pub fn append(&mut self, record: &[u8]) {
-        let mut hash = leaf(record);
-        let mut merged = self.size;
+        self.append_leaf(leaf(record));
+    }
+
+    /// Appends a leaf by its hash.
+    pub fn append_leaf(&mut self, leaf: Hash) {
+        self.append_leaf_with(leaf, |_, _| {});
+    }
+
+    /// Appends a leaf, and tells of each subtree that is whole by it: its level and its hash, the leaf first.
+    pub(crate) fn append_leaf_with(&mut self, leaf: Hash, mut whole: impl FnMut(u32, &Hash)) {
+        let mut hash = leaf;
+        let (mut merged, mut level) = (self.size, 0);
+        whole(level, &hash);
         while merged & 1 == 1 {
             let Some(left) = self.peaks.pop() else { break };
             hash = node(&left, &hash);
-            merged >>= 1;
+            (merged, level) = (merged >> 1, level + 1);
+            whole(level, &hash);
         }
         self.peaks.push(hash);
         self.size += 1;

@@ -474,6 +474,7 @@ fn bodies(fold: &Fold, policy: &Policy, output: &MeterOutput) -> Result<Vec<(Str
                 rules_version: RULES_VERSION,
                 zone_data: zone_data_version(),
                 journal: journal.clone(),
+                evidence: None,
             };
             Ok((distributor, body_bytes(&body)?))
         })
