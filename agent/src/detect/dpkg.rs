@@ -130,11 +130,29 @@ mod tests {
 
     #[test]
     fn what_was_removed_is_not_installed() {
-        for state in ["deinstall ok config-files", "install ok half-installed", "purge ok not-installed", ""]
-        {
+        for state in [
+            "deinstall ok config-files",
+            "install ok half-installed",
+            "install reinstreq half-installed",
+            "install ok unpacked",
+            "install ok half-configured",
+            "purge ok not-installed",
+            "unknown ok not-installed",
+            "installed",
+            "",
+        ] {
             let found = found(format!("Package: ds-agent\nStatus: {state}\nVersion: 1\n").as_bytes());
             assert!(!found[0].is_installed(), "{state}");
         }
-        assert!(found(b"Package: ds-agent\r\nStatus: hold ok installed\r\n\r\n")[0].is_installed());
+        for state in [
+            "hold ok installed",
+            "deinstall ok installed",
+            "install reinstreq installed",
+            "install ok triggers-pending",
+            "install ok triggers-awaited",
+        ] {
+            let found = found(format!("Package: ds-agent\r\nStatus: {state}\r\n\r\n").as_bytes());
+            assert!(found[0].is_installed(), "{state}");
+        }
     }
 }

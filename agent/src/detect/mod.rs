@@ -141,7 +141,7 @@ fn sensors(scope: &Scope, seen: &mut Observations) -> Result<Vec<Box<dyn Sensor>
         std::fs::read_dir(folder)
             .map_err(|source| DetectError::VendorOutput { path: folder.clone(), source })?;
         sensors.push(Box::new(vendor::Collected(folder.clone())));
-        if scope.snapshot.is_some() {
+        if scope.snapshot.is_some() || scope.root.is_some() {
             sensors.push(Box::new(collected::Listings(folder.clone())));
         }
     }

@@ -116,6 +116,20 @@ fn an_rpm_database_that_nobody_reads_makes_a_product_unknown_only_where_more_spe
 }
 
 #[test]
+fn beside_a_foreign_root_a_list_of_its_packages_stands_for_the_database_that_only_rpm_reads() {
+    let files = [("var/lib/rpm/rpmdb.sqlite", "x"), ("usr/lib/systemd/system/ds_agent.service", "")];
+    let output =
+        [("dsa_query-GetAgentStatus.txt", ACTIVATED), ("rpm-qa.txt", "ds_agent-20.0.2-1390.ol7.x86_64\n")];
+    let seen = look(&files, &output);
+    assert!(!seen.unreadable.contains_key(&Source::Rpm), "{:?}", seen.unreadable);
+    let found = Catalogue::embedded().find(&seen, now());
+    assert_eq!(
+        (found[0].product.as_str(), found[0].version.as_deref()),
+        ("dsa-cloud", Some("20.0.2-1390.ol7"))
+    );
+}
+
+#[test]
 fn links_do_not_lead_out_of_a_foreign_root() {
     let (root, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     write(outside.path(), &[("ds_agent/ds_agent", ""), ("status", INSTALLED.1)]);

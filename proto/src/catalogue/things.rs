@@ -23,11 +23,14 @@ impl Package {
     /// The state of a package that is all there.
     pub const INSTALLED: &'static str = "install ok installed";
 
-    /// Whether all of it is there: not removed, half unpacked, or left with its settings only.
+    /// Whether all of it is there: not removed, half unpacked, or left with its settings only. What somebody wants to
+    /// become of it (dpkg's first word) is not yet so; triggers that wait are work on other packages (dpkg(1)).
     pub fn is_installed(&self) -> bool {
         let mut words = self.state.split_whitespace();
-        let wanted = words.next();
-        matches!(wanted, Some("install" | "hold")) && words.eq(["ok", "installed"])
+        let (wanted, _error, status, rest) = (words.next(), words.next(), words.next(), words.next());
+        wanted.is_some()
+            && matches!(status, Some("installed" | "triggers-awaited" | "triggers-pending"))
+            && rest.is_none()
     }
 
     fn installed_state() -> String {
