@@ -10,6 +10,7 @@ use clap::Subcommand;
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use prost::Message as _;
 use seatbeat_collector::console::rows::{CatalogueState, PushedCatalogue};
+use seatbeat_collector::console::wire_machines::{hex, unhex};
 use seatbeat_proto::catalogue::{CATALOGUE_LENGTH_MAX, Catalogue, RELEASE_KEY};
 use seatbeat_proto::signed::{Domain, hash, key_from_text, key_text, new_key, sign, verify};
 use seatbeat_proto::wire;
@@ -280,22 +281,9 @@ fn secret_key(path: &Path) -> anyhow::Result<SigningKey> {
             .into());
         }
     }
-    let seed = unhex(text.trim_end()).map(Zeroizing::new);
+    let digits = text.trim_end();
+    let is_whole = digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let seed = Zeroizing::new(unhex(if is_whole { digits } else { "" }));
     let damaged = || format!("`{}` is no key file of `seatbeat catalogue keygen`", path.display());
-    Ok(SigningKey::from_bytes(&*seed.with_context(damaged)?))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    if text.len() != 64 || !text.is_ascii() {
-        return None;
-    }
-    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-    }
-    Some(bytes)
+    Ok(SigningKey::from_bytes(seed.as_slice().try_into().with_context(damaged)?))
 }
