@@ -172,7 +172,7 @@ fn first_records(founded: &FoundedStore, keys: &Keys, policy: &str, recorded_at_
             operator: founded.operator.to_string(),
             token_hash: hash(founded.operator_token.as_bytes()).to_vec(),
         }),
-        Fact::PolicySet(PolicySet { toml: policy.to_owned() }),
+        Fact::PolicySet(PolicySet { toml: policy.to_owned(), ..Default::default() }),
     ];
     let record = |fact| {
         let (actor, reason) = ("collector".to_owned(), "founded".to_owned());

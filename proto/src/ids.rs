@@ -133,6 +133,10 @@ id!(
     OrderId, "ord_", "an order id"
 );
 id!(
+    /// One price list, as it was imported.
+    PriceListId, "prl_", "a price list id"
+);
+id!(
     /// The reseller whose collector this is.
     ResellerId, "rsl_", "a reseller id"
 );

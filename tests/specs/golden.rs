@@ -130,7 +130,11 @@ fn first_records(scribe: &mut Scribe) {
     );
     let operator = wire::OperatorAdded { operator: "opr_golden".into(), token_hash: vec![7; 32] };
     scribe.write("collector", "founded", Fact::OperatorAdded(operator));
-    scribe.write("opr_golden", "", Fact::PolicySet(wire::PolicySet { toml: POLICY.into() }));
+    scribe.write(
+        "opr_golden",
+        "",
+        Fact::PolicySet(wire::PolicySet { toml: POLICY.into(), ..Default::default() }),
+    );
     for customer in ["cus_a", "cus_b"] {
         let added = wire::CustomerAdded { customer: customer.into() };
         scribe.write("opr_golden", "", Fact::CustomerAdded(added));

@@ -8,6 +8,7 @@ mod golden;
 mod kill;
 mod metering;
 mod package;
+mod prices;
 mod refusals;
 mod reporters;
 mod tidy;

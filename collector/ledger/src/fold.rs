@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use prost::Message as _;
@@ -15,13 +16,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::calendar::Period;
 use crate::merkle::{Frontier, Hash};
-use crate::policy::Policy;
+use crate::prices::staging::Staging;
 use crate::record::{Entry as LedgerEntry, Event, Record};
 use crate::registry::{Machine, NewMachine, Operator, Refusal, Registry, Standing, Tip, Token};
+use crate::terms::Terms;
 use crate::usage::{Usage, judge};
 
 mod convert;
 pub mod evidence;
+mod priced;
 
 use evidence::{Body, Evidence};
 
@@ -39,7 +42,8 @@ pub const FORMAT: u32 = 1;
 pub struct Fold {
     log: Frontier,
     founded: Option<Founded>,
-    policy: Option<String>,
+    terms: Arc<Terms>,
+    staging: Staging,
     settings: Option<Settings>,
     catalogue: Option<PushedCatalogue>,
     registry: Registry,
@@ -166,9 +170,14 @@ impl Fold {
         self.founded.as_ref()
     }
 
-    /// The policy in force, as TOML.
+    /// The policy of the latest month, as TOML, as it was set.
     pub fn policy(&self) -> Option<&str> {
-        self.policy.as_deref()
+        self.terms.newest_policy_text()
+    }
+
+    /// By which terms months are counted and billed.
+    pub fn terms(&self) -> &Arc<Terms> {
+        &self.terms
     }
 
     /// How agents behave; none before a collector has said so.
@@ -235,7 +244,9 @@ impl Fold {
         let fact = entry.record.fact.as_ref().ok_or(FoldError::UnknownFact(entry.position))?;
         match fact {
             Fact::Founded(fact) => self.found(entry, fact)?,
-            Fact::PolicySet(fact) => self.set_policy(&fact.toml)?,
+            Fact::PolicySet(fact) => self.set_policy(entry, fact)?,
+            Fact::PricesStaged(fact) => self.stage_prices(entry, fact)?,
+            Fact::PricesApplied(fact) => self.apply_prices(entry, fact, at)?,
             Fact::SettingsChanged(fact) => self.change_settings(entry, fact)?,
             Fact::CataloguePushed(fact) => self.push_catalogue(entry, fact, at)?,
             Fact::CustomerAdded(fact) => {
@@ -447,18 +458,6 @@ impl Fold {
                 sealed_at: at,
             },
         );
-        Ok(())
-    }
-
-    /// The days of the billing zone are folded as they come: once there is evidence, the zone stays.
-    fn set_policy(&mut self, toml: &str) -> Result<(), Stop> {
-        let policy = Policy::parse(toml).map_err(|_| Refusal::Malformed)?;
-        if policy.zone != *self.usage.zone() {
-            let untouched = self.usage == Usage::new(self.usage.zone().clone());
-            refuse_unless(untouched, Refusal::ZoneFixed)?;
-            self.usage = Usage::new(policy.zone);
-        }
-        self.policy = Some(toml.to_owned());
         Ok(())
     }
 

@@ -201,7 +201,7 @@ const DEFAULT_RULE: SkuRule =
     SkuRule { count: Count::HighWater, min_days: 0, free_first_month: false, price_group: None };
 
 /// The key of a price that holds for every customer without one of its own.
-const RESELLER: &str = "reseller";
+pub const EVERYBODY: &str = "reseller";
 
 impl Policy {
     /// The policy of a TOML text.
@@ -227,6 +227,11 @@ impl Policy {
         value
     }
 
+    /// The whole policy as TOML, every default spelled out.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a policy has text keys and plain values")
+    }
+
     /// What holds for a SKU.
     pub fn rule(&self, sku: &Sku) -> &SkuRule {
         self.sku.get(sku).unwrap_or(&DEFAULT_RULE)
@@ -246,7 +251,7 @@ impl Policy {
     /// What a customer is asked for a SKU.
     pub fn sell_price(&self, customer: &CustomerId, sku: &Sku) -> Option<&UnitPrice> {
         let prices = self.price.get(sku)?;
-        prices.get(customer.as_str()).or_else(|| prices.get(RESELLER))
+        prices.get(customer.as_str()).or_else(|| prices.get(EVERYBODY))
     }
 
     fn checked(self) -> Result<Self, PolicyError> {
@@ -274,7 +279,7 @@ impl Policy {
         }
         for (sku, prices) in &self.price {
             let wrong =
-                prices.keys().find(|buyer| *buyer != RESELLER && buyer.parse::<CustomerId>().is_err());
+                prices.keys().find(|buyer| *buyer != EVERYBODY && buyer.parse::<CustomerId>().is_err());
             if let Some(buyer) = wrong {
                 return Err(PolicyError::Buyer { sku: sku.clone(), buyer: buyer.clone() });
             }
@@ -283,7 +288,7 @@ impl Policy {
     }
 }
 
-fn check_group(name: &str, group: &PriceGroup) -> Result<(), String> {
+pub(crate) fn check_group(name: &str, group: &PriceGroup) -> Result<(), String> {
     check_name(name, "a price group").map_err(|error| format!("is not one: {error}"))?;
     check_name(&group.distributor, "a distributor")
         .map_err(|error| format!("has no distributor: {error}"))?;

@@ -10,7 +10,7 @@ use crate::statement::{EarningsRow, Line, LinePrice};
 /// Digits of an amount whose currency is not known.
 const PLAIN_DIGITS: u32 = 2;
 /// Digits of a markup or margin.
-const RATIO_DIGITS: u32 = 4;
+pub(crate) const RATIO_DIGITS: u32 = 4;
 
 /// The reseller's total quantity of each price group.
 pub type GroupTotals = BTreeMap<String, Quantity>;
@@ -39,7 +39,11 @@ pub fn price_lines(lines: &mut [Line], policy: &Policy) -> Result<(), TooLarge> 
     Ok(())
 }
 
-fn line_price(group: &PriceGroup, total: Quantity, quantity: Quantity) -> Result<LinePrice, TooLarge> {
+pub(crate) fn line_price(
+    group: &PriceGroup,
+    total: Quantity,
+    quantity: Quantity,
+) -> Result<LinePrice, TooLarge> {
     let (unit_cost, cost) = match group.mode {
         PriceMode::Volume => {
             let unit_cost = unit_cost_at(group, total);

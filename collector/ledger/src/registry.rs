@@ -205,6 +205,9 @@ pub enum Refusal {
     /// The period has been sealed for this distributor in this revision.
     #[error("the statement is sealed already")]
     Sealed,
+    /// Another price list was put in force since it was checked.
+    #[error("another price list was put in force meanwhile")]
+    Overtaken,
 }
 
 impl Registry {

@@ -14,8 +14,8 @@ use crate::demo;
 use crate::out::{self, Out};
 use crate::profile::{self, Profile};
 use crate::{
-    catalogue, config, customers, export, hints, init, machines, meter, moment, policy, serve, statement,
-    status, tokens, usage, verify,
+    catalogue, config, customers, export, hints, init, machines, meter, moment, policy, prices, serve,
+    statement, status, tokens, usage, verify,
 };
 
 /// Heading of the options that every verb takes.
@@ -66,6 +66,9 @@ enum Verb {
     /// What agents look for: signing a newer catalogue, and sending it to them
     #[command(subcommand)]
     Catalogue(catalogue::Verb),
+    /// Price lists of distributors, and what customers are asked
+    #[command(subcommand)]
+    Prices(prices::Verb),
     /// Monthly statements
     #[command(subcommand)]
     Statement(statement::Verb),
@@ -148,6 +151,7 @@ fn run(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
         Verb::Usage(args) => context.ask(async |collector| usage::run(args, collector, context.out).await),
         Verb::Policy(verb) => context.ask(async |collector| policy::run(verb, collector, context.out).await),
         Verb::Catalogue(verb) => catalogue::run(verb, context),
+        Verb::Prices(verb) => context.ask(async |collector| prices::run(verb, collector, context.out).await),
         Verb::Statement(verb) => {
             context.ask(async |collector| statement::run(verb, collector, context.out).await)
         }

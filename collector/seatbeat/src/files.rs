@@ -5,6 +5,10 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use seatbeat_proto::wire::FileChunk;
+use tonic::Streaming;
+
+use crate::connect::Collector;
 
 /// Makes the folder where it is missing.
 ///
@@ -81,6 +85,42 @@ pub fn write(path: PathBuf, bytes: &[u8]) -> anyhow::Result<PathBuf> {
     let mut draft = Draft::begin(path)?;
     draft.write(bytes)?;
     draft.finish()
+}
+
+/// Writes files that come in pieces into a folder; answers where each is.
+///
+/// # Errors
+/// When they do not arrive, or a file cannot be written.
+pub async fn save(
+    collector: &Collector,
+    mut chunks: Streaming<FileChunk>,
+    folder: &Path,
+) -> anyhow::Result<Vec<PathBuf>> {
+    self::folder(folder)?;
+    let (mut written, mut draft): (Vec<PathBuf>, Option<Draft>) = (Vec::new(), None);
+    while let Some(chunk) = chunks.message().await.map_err(|status| collector.failed(&status))? {
+        if !chunk.name.is_empty() {
+            written.extend(draft.take().map(Draft::finish).transpose()?);
+            draft = Some(Draft::begin(folder.join(plain_name(&chunk.name)))?);
+        }
+        if let Some(draft) = &mut draft {
+            draft.write(&chunk.piece)?;
+        }
+    }
+    written.extend(draft.map(Draft::finish).transpose()?);
+    Ok(written)
+}
+
+/// Paths, one a line.
+pub fn listed(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join("\n")
+}
+
+/// A name that cannot lead out of its folder.
+pub fn plain_name(name: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' };
+    let name: String = name.chars().map(plain).collect();
+    if name.starts_with('.') { format!("_{name}") } else { name }
 }
 
 #[cfg(test)]

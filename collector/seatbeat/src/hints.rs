@@ -126,6 +126,7 @@ fn refused(reason: Reason) -> Option<&'static str> {
         }
         Reason::NotSealed => Some("`seatbeat statement close PERIOD --dry-run` shows its draft"),
         Reason::DraftChanged => Some("look at the draft of now with --dry-run, and approve its digest"),
+        Reason::Overtaken => Some("import it again: it is compared with what holds now"),
         Reason::NotReached => Some("ask again in a moment"),
         Reason::NotWritten => Some("see the collector's log: nothing is taken until it can be written"),
         Reason::Failed => Some("see the collector's log"),

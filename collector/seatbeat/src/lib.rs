@@ -17,6 +17,7 @@ mod meter;
 mod moment;
 mod out;
 mod policy;
+mod prices;
 mod profile;
 mod serve;
 mod shown;

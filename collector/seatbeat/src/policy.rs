@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
+use seatbeat_ledger::calendar::Period;
 use seatbeat_proto::wire::{self, MESSAGE_LENGTH_MAX};
 
 use crate::connect::Collector;
@@ -15,12 +16,19 @@ const LENGTH_MAX: usize = MESSAGE_LENGTH_MAX - 8 * 1024;
 
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Print the policy in force (TOML)
-    Show,
+    /// Print the policy of a month as it was set (TOML)
+    Show {
+        /// Which month, as `2026-10` [default: the running one]
+        #[arg(long)]
+        period: Option<Period>,
+    },
     /// Put a policy in force
     Set {
         /// The policy (TOML); `-` reads it from stdin
         file: PathBuf,
+        /// The first month it holds in, as `2026-10` [default: every month that is not sealed]
+        #[arg(long, value_name = "MONTH")]
+        from: Option<Period>,
         /// Why
         #[arg(long, default_value = "", hide_default_value = true)]
         reason: String,
@@ -33,15 +41,16 @@ pub enum Verb {
 /// When the file cannot be read or the collector refuses.
 pub async fn run(verb: Verb, collector: &mut Collector, out: Out) -> anyhow::Result<()> {
     match verb {
-        Verb::Show => {
-            let request = wire::ListRequest::default();
+        Verb::Show { period } => {
+            let period = period.map(String::from).unwrap_or_default();
+            let request = wire::PolicyRequest { period, after_position: 0 };
             let policy = collector.call(async |console| console.get_policy(request).await).await?;
             match out {
                 Out::Json => out::data(&out::json(&serde_json::json!({ "toml": policy.toml })))?,
                 Out::Text => out::data(&policy.toml)?,
             }
         }
-        Verb::Set { file, reason } => {
+        Verb::Set { file, from, reason } => {
             let toml = read(&file)?;
             if toml.len() > LENGTH_MAX {
                 bail!(
@@ -50,7 +59,11 @@ pub async fn run(verb: Verb, collector: &mut Collector, out: Out) -> anyhow::Res
                     toml.len()
                 );
             }
-            let request = wire::SetPolicyRequest { toml, reason };
+            let request = wire::SetPolicyRequest {
+                toml,
+                reason,
+                valid_from: from.map(String::from).unwrap_or_default(),
+            };
             let done = collector
                 .call(async |console| console.set_policy(request).await)
                 .await

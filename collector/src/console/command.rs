@@ -178,22 +178,34 @@ impl Console {
         self.write(caller, reason, fact).await
     }
 
-    /// Puts a policy in force.
+    /// Puts a policy in force from a month on; without one, for every month that is not sealed.
     ///
     /// # Errors
     /// When it is not one, it has another zone than the evidence is counted in, or it cannot be written.
-    pub async fn set_policy(&self, caller: &Caller, toml: &str, reason: &str) -> Result<Position, Fault> {
+    pub async fn set_policy(
+        &self,
+        caller: &Caller,
+        toml: &str,
+        valid_from: Option<Period>,
+        reason: &str,
+    ) -> Result<Position, Fault> {
         let policy = Policy::parse(toml)?;
         if let Some(fixed) = self.books.read(|fold| fixed_zone(fold, &policy)) {
             return Err(fixed);
         }
-        let fact = Fact::PolicySet(PolicySet { toml: toml.to_owned() });
+        let fact = Fact::PolicySet(PolicySet {
+            toml: toml.to_owned(),
+            valid_from: valid_from.map(String::from).unwrap_or_default(),
+        });
         let position = self.write(caller, reason, fact).await?;
         // Evidence may have come in between: the fold has decided.
-        match self.books.read(|fold| fixed_zone(fold, &policy)) {
-            Some(fixed) => Err(fixed),
-            None => Ok(position),
-        }
+        self.books.read(|fold| match fold.terms().policy_set_for(valid_from) {
+            Some(set) if set == toml => Ok(position),
+            _ => Err(Fault::ZoneFixed {
+                asked: policy.zone.name().to_owned(),
+                zone: fold.usage().zone().name().to_owned(),
+            }),
+        })
     }
 
     /// Seals exactly the draft of this digest.
@@ -268,7 +280,7 @@ fn checked_name(name: &str) -> Result<String, Fault> {
     Ok(name.to_owned())
 }
 
-fn checked_reason(reason: &str) -> Result<(), Fault> {
+pub(super) fn checked_reason(reason: &str) -> Result<(), Fault> {
     if reason.len() > REASON_LENGTH_MAX {
         return Err(Fault::value("the reason", format!("is longer than {REASON_LENGTH_MAX} bytes")));
     }

@@ -24,7 +24,7 @@ const BATCH: usize = 4096;
 pub enum Chunk {
     /// Whole lines of records.
     Records(String),
-    /// The policy; the last piece.
+    /// A piece of the policy of the period, price lists included; these come last.
     Policy(String),
 }
 
@@ -43,7 +43,7 @@ impl Console {
         let (sender, receiver) = mpsc::channel(CHUNKS_WAITING);
         let books = self.books.clone();
         tokio::task::spawn_blocking(move || {
-            if let Err(Stopped::Fault(fault)) = write(&books, cut, &sender) {
+            if let Err(Stopped::Fault(fault)) = write(&books, period, cut, &sender) {
                 // An asker that is gone needs no answer.
                 let _ = sender.blocking_send(Err(fault));
             }
@@ -63,7 +63,12 @@ impl<E: Into<Fault>> From<E> for Stopped {
     }
 }
 
-fn write(books: &Books, cut: u64, sender: &mpsc::Sender<Result<Chunk, Fault>>) -> Result<(), Stopped> {
+fn write(
+    books: &Books,
+    period: Period,
+    cut: u64,
+    sender: &mpsc::Sender<Result<Chunk, Fault>>,
+) -> Result<(), Stopped> {
     let send = |chunk| sender.blocking_send(Ok(chunk)).map_err(|_| Stopped::Gone);
     let mut fold = Fold::default();
     let mut lines = String::new();
@@ -88,5 +93,19 @@ fn write(books: &Books, cut: u64, sender: &mpsc::Sender<Result<Chunk, Fault>>) -
     if !lines.is_empty() {
         send(Chunk::Records(lines))?;
     }
-    send(Chunk::Policy(fold.policy().unwrap_or_default().to_owned()))
+    let policy = fold.terms().policy_toml(period)?;
+    for piece in pieces(&policy) {
+        send(Chunk::Policy(piece.to_owned()))?;
+    }
+    Ok(())
+}
+
+/// A text in pieces that each fit into a message.
+pub(super) fn pieces(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let (piece, behind) = rest.split_at(rest.floor_char_boundary(CHUNK_LENGTH));
+        rest = behind;
+        (!piece.is_empty()).then_some(piece)
+    })
 }

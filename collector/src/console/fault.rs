@@ -74,6 +74,8 @@ reasons! {
     Blocked = "blocked",
     /// Another draft was approved.
     DraftChanged = "draft_changed",
+    /// Another price list was put in force meanwhile.
+    Overtaken = "overtaken",
     /// A write that this collector does not know yet.
     NotReached = "not_reached",
     /// The journal takes no records now.
@@ -135,6 +137,9 @@ pub enum Fault {
     /// A catalogue is not taken.
     #[error(transparent)]
     Catalogue(#[from] PushedError),
+    /// Another price list came first.
+    #[error("the price list was not put in force: another one was, since it was checked")]
+    Overtaken,
     /// A month was not closed.
     #[error(transparent)]
     Close(#[from] CloseError),
@@ -186,6 +191,7 @@ impl Fault {
             Self::Policy(_) => Reason::Policy,
             Self::ZoneFixed { .. } => Reason::ZoneFixed,
             Self::Catalogue(_) => Reason::Catalogue,
+            Self::Overtaken => Reason::Overtaken,
             Self::Close(error) => close_reason(error),
             Self::NotReached(_) => Reason::NotReached,
             Self::Write(_) => Reason::NotWritten,

@@ -24,6 +24,7 @@ mod catalogue;
 pub mod command;
 pub mod export;
 pub mod fault;
+pub mod prices;
 pub mod query;
 pub mod rows;
 mod service;
@@ -49,6 +50,8 @@ pub struct Console {
     closing: Closing,
     /// One at a time: a name goes to the vault before its customer is in the journal.
     adding: Arc<Mutex<()>>,
+    /// One at a time: each holds all its files in memory.
+    importing: Arc<Mutex<()>>,
 }
 
 /// The operator door does not work.
@@ -62,7 +65,14 @@ pub enum ConsoleError {
 impl Console {
     /// A console over these parts of a collector.
     pub fn new(books: Books, presence: Presence, config: Config, closing: Closing) -> Self {
-        Self { books, presence, config: Arc::new(config), closing, adding: Arc::default() }
+        Self {
+            books,
+            presence,
+            config: Arc::new(config),
+            closing,
+            adding: Arc::default(),
+            importing: Arc::default(),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! state that includes it, or not at all.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,10 +11,10 @@ use seatbeat_ledger::body::SealedBody;
 use seatbeat_ledger::calendar::Period;
 use seatbeat_ledger::fold::Fold;
 use seatbeat_ledger::fold::evidence::{self, Body};
-use seatbeat_ledger::policy::Policy;
 use seatbeat_ledger::pricing::earnings;
 use seatbeat_ledger::registry;
 use seatbeat_ledger::statement::{EarningsRow, Line, MeterOutput, Statement};
+use seatbeat_ledger::terms::Terms;
 use seatbeat_proto::ids::{CustomerId, MachineId};
 use seatbeat_proto::instant;
 use seatbeat_proto::wire::JournalRecord;
@@ -206,13 +207,14 @@ impl Console {
         })
     }
 
-    /// The policy in force, as TOML.
+    /// The policy of a period as it was set, as TOML; without one, of the running period.
     ///
     /// # Errors
     /// When the position is not known here in time.
-    pub async fn policy(&self, after: u64) -> Result<String, Fault> {
+    pub async fn policy(&self, period: Option<Period>, after: u64) -> Result<String, Fault> {
         self.books.reached(after).await?;
-        Ok(self.books.read(|fold| fold.policy().unwrap_or_default().to_owned()))
+        let period = period.unwrap_or_else(|| close::running_period(&self.books));
+        Ok(self.books.read(|fold| fold.terms().policy_text(period).unwrap_or_default().to_owned()))
     }
 
     /// What a period's statement would be now.
@@ -232,7 +234,7 @@ impl Console {
         })
     }
 
-    /// A period's sealed statements, and what the reseller earns by them at today's sell prices.
+    /// A period's sealed statements, and what the reseller earns by them at its sell prices.
     ///
     /// # Errors
     /// When the position is not known here in time, or the period is not sealed.
@@ -248,9 +250,9 @@ impl Console {
         files: Vec<SealedFile>,
         position: u64,
     ) -> Result<SealedStatements, Fault> {
-        let (policy, bodies): (String, Vec<Vec<u8>>) = self.books.read(|fold| {
+        let (terms, bodies): (Arc<Terms>, Vec<Vec<u8>>) = self.books.read(|fold| {
             let bodies = fold.sealed(period).map(|(_, sealed)| sealed.body.clone());
-            (fold.policy().unwrap_or_default().to_owned(), bodies.collect())
+            (Arc::clone(fold.terms()), bodies.collect())
         });
         let unreadable =
             |error: serde_json::Error| close::CloseError::Sealed { period, why: error.to_string() };
@@ -268,7 +270,7 @@ impl Console {
         Ok(SealedStatements {
             period,
             statements: statements.collect(),
-            earnings: earnings(&lines, &Policy::parse(&policy)?)?,
+            earnings: earnings(&lines, &terms.policy(period)?)?,
             position,
         })
     }

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 
 use futures_util::{Stream, StreamExt as _};
+use seatbeat_ledger::calendar::Period;
 use seatbeat_proto::ids::{CustomerId, IdError};
 use seatbeat_proto::wire::console_server::Console as Service;
 use seatbeat_proto::wire::{self, Done};
@@ -15,6 +16,7 @@ use super::auth::caller;
 use super::command::TokenTerms;
 use super::export::Chunk;
 use super::fault::{Fault, REASON_KEY, Reason, instant, period};
+use super::prices::NamedFile;
 use super::query::MachineQuery;
 use crate::journal::Position;
 
@@ -37,7 +39,8 @@ pub(super) fn status(fault: &Fault) -> Status {
         | Reason::InGrace
         | Reason::AlreadySealed
         | Reason::Blocked
-        | Reason::DraftChanged => Code::FailedPrecondition,
+        | Reason::DraftChanged
+        | Reason::Overtaken => Code::FailedPrecondition,
         Reason::NotReached | Reason::NotWritten => Code::Unavailable,
         Reason::Failed => Code::Internal,
     };
@@ -64,6 +67,10 @@ fn id<T: std::str::FromStr<Err = IdError>>(text: &str) -> Result<T, Status> {
 
 fn optional<T: std::str::FromStr<Err = IdError>>(text: &str) -> Result<Option<T>, Status> {
     if text.is_empty() { Ok(None) } else { id(text).map(Some) }
+}
+
+fn optional_period(text: &str) -> Result<Option<Period>, Status> {
+    if text.is_empty() { Ok(None) } else { period(text).map(Some).map_err(|fault| status(&fault)) }
 }
 
 #[tonic::async_trait]
@@ -149,23 +156,22 @@ impl Service for Console {
     async fn usage(&self, request: Request<wire::UsageRequest>) -> Answer<wire::UsageReply> {
         caller(&request)?;
         let request = request.into_inner();
-        let period = match request.period.as_str() {
-            "" => None,
-            text => Some(period(text).map_err(|fault| status(&fault))?),
-        };
+        let period = optional_period(&request.period)?;
         answer(Console::usage(self, period, optional(&request.customer)?, request.after_position).await)
     }
 
-    async fn get_policy(&self, request: Request<wire::ListRequest>) -> Answer<wire::Policy> {
+    async fn get_policy(&self, request: Request<wire::PolicyRequest>) -> Answer<wire::Policy> {
         caller(&request)?;
-        let toml = self.policy(request.into_inner().after_position).await;
+        let request = request.into_inner();
+        let toml = self.policy(optional_period(&request.period)?, request.after_position).await;
         toml.map(|toml| Response::new(wire::Policy { toml })).map_err(|fault| status(&fault))
     }
 
     async fn set_policy(&self, request: Request<wire::SetPolicyRequest>) -> Answer<Done> {
         let caller = caller(&request)?;
-        let wire::SetPolicyRequest { toml, reason } = request.into_inner();
-        done(Console::set_policy(self, &caller, &toml, &reason).await)
+        let wire::SetPolicyRequest { toml, reason, valid_from } = request.into_inner();
+        let valid_from = optional_period(&valid_from)?;
+        done(Console::set_policy(self, &caller, &toml, valid_from, &reason).await)
     }
 
     async fn get_catalogue(&self, request: Request<wire::ListRequest>) -> Answer<wire::CatalogueReply> {
@@ -224,4 +230,31 @@ impl Service for Console {
         });
         Ok(Response::new(Box::pin(stream)))
     }
+
+    async fn import_prices(
+        &self,
+        request: Request<tonic::Streaming<wire::PriceImport>>,
+    ) -> Answer<wire::PriceImportReply> {
+        let caller = caller(&request)?;
+        answer(Console::import_prices(self, &caller, request.into_inner()).await)
+    }
+
+    type ExportPricesStream = FileStream;
+
+    async fn export_prices(&self, request: Request<wire::PeriodRequest>) -> Answer<Self::ExportPricesStream> {
+        caller(&request)?;
+        let request = request.into_inner();
+        let period = period(&request.period).map_err(|fault| status(&fault))?;
+        file_stream(Console::export_prices(self, period, request.after_position).await)
+    }
+}
+
+/// Files in pieces.
+type FileStream = Pin<Box<dyn Stream<Item = Result<wire::FileChunk, Status>> + Send>>;
+
+fn file_stream(files: Result<Vec<NamedFile>, Fault>) -> Answer<FileStream> {
+    let files = files.map_err(|fault| status(&fault))?;
+    Ok(Response::new(Box::pin(tokio_stream::iter(
+        files.into_iter().flat_map(NamedFile::into_pieces).map(Ok),
+    ))))
 }

@@ -24,6 +24,7 @@ use crate::found::found;
 
 mod door;
 mod month;
+mod prices;
 mod registry;
 
 const POLICY: &str =

@@ -197,7 +197,7 @@ impl Closing {
     /// As [`Closing::draft`].
     pub fn to_date(&self, period: Period) -> Result<MeterOutput, CloseError> {
         let now = self.books.clock().now();
-        self.compute(|fold| compute(fold, &policy(fold)?, period, Some(now)))
+        self.compute(|fold| compute(fold, &fold.terms().policy(period)?, period, Some(now)))
     }
 
     /// Seals exactly the draft of this digest, and drops its files.
@@ -406,10 +406,6 @@ fn nobody_enrolled_in(fold: &Fold, period: Period) -> bool {
     !fold.registry().machines_after(None).any(|(_, machine)| machine.enrolled_at < end)
 }
 
-fn policy(fold: &Fold) -> Result<Policy, CloseError> {
-    Ok(Policy::parse(fold.policy().unwrap_or_default())?)
-}
-
 /// What a period's statement would be by this fold, with a grace of so long behind the month's end.
 ///
 /// # Errors
@@ -420,7 +416,7 @@ pub fn draft(
     now: Timestamp,
     grace: SignedDuration,
 ) -> Result<Draft, CloseError> {
-    let policy = policy(fold)?;
+    let policy = fold.terms().policy(period)?;
     let end = policy.zone.first_instant(period.next().first_day());
     let closes_at = end.checked_add(grace).unwrap_or(Timestamp::MAX);
     let stage = if fold.sealed(period).next().is_some() {

@@ -106,7 +106,10 @@ fn journal() -> Vec<Vec<u8>> {
         statement_key: vec![2; 32],
     };
     journal.add(Fact::Founded(founded));
-    journal.add(Fact::PolicySet(wire::PolicySet { toml: "zone = \"Europe/Berlin\"".to_owned() }));
+    journal.add(Fact::PolicySet(wire::PolicySet {
+        toml: "zone = \"Europe/Berlin\"".to_owned(),
+        ..Default::default()
+    }));
     journal.add(Fact::CustomerAdded(wire::CustomerAdded { customer: customer() }));
     journal.add(Fact::CustomerAdded(wire::CustomerAdded { customer: "cus_b".to_owned() }));
     journal.add(Fact::TokenCreated(wire::TokenCreated {

@@ -27,7 +27,10 @@ impl House {
             service_key: key.clone(),
             statement_key: key,
         }));
-        house.taken(Fact::PolicySet(PolicySet { toml: "zone = \"Europe/Berlin\"".into() }));
+        house.taken(Fact::PolicySet(PolicySet {
+            toml: "zone = \"Europe/Berlin\"".into(),
+            ..Default::default()
+        }));
         house.taken(Fact::CustomerAdded(CustomerAdded { customer: "cus_a".into() }));
         house
     }
@@ -256,11 +259,17 @@ fn what_an_operator_says_of_a_machine_shows() {
 #[test]
 fn the_billing_zone_stays_once_there_is_evidence() {
     let mut house = House::new();
-    house.taken(Fact::PolicySet(PolicySet { toml: "zone = \"UTC\"".into() }));
+    house.taken(Fact::PolicySet(PolicySet { toml: "zone = \"UTC\"".into(), ..Default::default() }));
     house.token(1, 0);
     house.taken(claim(1).1);
-    house.refused(Fact::PolicySet(PolicySet { toml: "zone = \"Europe/Berlin\"".into() }), Refusal::ZoneFixed);
-    house.refused(Fact::PolicySet(PolicySet { toml: "zone = 7".into() }), Refusal::Malformed);
+    house.refused(
+        Fact::PolicySet(PolicySet { toml: "zone = \"Europe/Berlin\"".into(), ..Default::default() }),
+        Refusal::ZoneFixed,
+    );
+    house.refused(
+        Fact::PolicySet(PolicySet { toml: "zone = 7".into(), ..Default::default() }),
+        Refusal::Malformed,
+    );
     assert_eq!(house.fold.policy(), Some("zone = \"UTC\""));
 }
 

@@ -156,7 +156,7 @@ async fn a_policy_is_checked_before_it_is_written_and_the_zone_stays_with_the_ev
     let house = House::founded("2026-10-15T12:00:00Z");
     let mut client = house.client();
     let before = house.console.books.read(|fold| fold.position());
-    let set = |toml: &str| wire::SetPolicyRequest { toml: toml.to_owned(), reason: String::new() };
+    let set = |toml: &str| wire::SetPolicyRequest { toml: toml.to_owned(), ..Default::default() };
     refused(client.set_policy(set("colour = 1")), Reason::Policy, "colour").await;
     assert_eq!(house.console.books.read(|fold| fold.position()), before, "nothing was written");
     client.set_policy(set("zone = \"Asia/Tokyo\"")).await.unwrap();
@@ -166,7 +166,7 @@ async fn a_policy_is_checked_before_it_is_written_and_the_zone_stays_with_the_ev
     machine.reports(&house, "dsa").await;
     refused(client.set_policy(set("zone = \"UTC\"")), Reason::ZoneFixed, "by the days of `Europe/Berlin`")
         .await;
-    assert_eq!(client.get_policy(wire::ListRequest::default()).await.unwrap().into_inner().toml, POLICY);
+    assert_eq!(client.get_policy(wire::PolicyRequest::default()).await.unwrap().into_inner().toml, POLICY);
 }
 
 fn signed_catalogue(version: u32) -> wire::Signed {

@@ -84,7 +84,7 @@ impl House {
             service_key: house.service_key.verifying_key().to_bytes().to_vec(),
             statement_key: house.statement_key.verifying_key().to_bytes().to_vec(),
         }));
-        house.write(Fact::PolicySet(wire::PolicySet { toml: policy.to_owned() }));
+        house.write(Fact::PolicySet(wire::PolicySet { toml: policy.to_owned(), ..Default::default() }));
         for customer in customers {
             house.write(Fact::CustomerAdded(wire::CustomerAdded { customer: (*customer).to_owned() }));
             house.write(Fact::TokenCreated(wire::TokenCreated {
