@@ -2,6 +2,8 @@
 //! Invariant: no clock, no network, no files; what is signed is kept as the bytes that came.
 
 pub mod catalogue;
+#[cfg(feature = "grpc")]
+pub mod codec;
 pub mod frame;
 pub mod ids;
 pub mod instant;

@@ -202,6 +202,15 @@ impl Desk {
         child.wait().expect("a child can be waited for").success()
     }
 
+    /// Lets the running collector open only so many more files.
+    pub fn leave_descriptors(&self, count: u64) {
+        use rustix::process::{Resource, Rlimit, prlimit};
+        let child = self.collector.as_ref().expect("it runs");
+        let open = std::fs::read_dir(format!("/proc/{}/fd", child.id())).expect("it runs").count() as u64;
+        let limit = Rlimit { current: Some(open + count), maximum: Some(open + count) };
+        prlimit(Some(id(child)), Resource::Nofile, limit).expect("a child can be limited");
+    }
+
     /// What the collector logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.path("collector.log")).unwrap_or_default()
@@ -258,9 +267,12 @@ pub fn text(path: &Path) -> &str {
 
 /// Sends SIGTERM.
 pub fn terminate(child: &Child) {
-    let id =
-        i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a child has an id");
-    rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("a child can be signalled");
+    rustix::process::kill_process(id(child), rustix::process::Signal::TERM)
+        .expect("a child can be signalled");
+}
+
+fn id(child: &Child) -> rustix::process::Pid {
+    i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a child has an id")
 }
 
 fn kill(child: &mut Child) {

@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod closing;
+mod descriptors;
 mod desk;
 mod full_disk;
 mod golden;

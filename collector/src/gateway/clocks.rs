@@ -18,6 +18,15 @@ const SUSPECT_ONE_IN: usize = 20;
 /// How long a sample counts: twice the longest pause of an agent that cannot connect.
 pub const SAMPLE_LIFE: Duration = Duration::from_secs(30 * 60);
 
+/// How long a stream's sample stands for its next ones that say the same, so that not every beat goes to the one place
+/// where all clocks are kept: far below [`SAMPLE_LIFE`].
+pub const NOTE_EVERY: Duration = Duration::from_secs(5 * 60);
+
+/// Whether an agent that is so many milliseconds ahead counts against the collector's clock.
+pub fn is_ahead(offset_ms: i64) -> bool {
+    i128::from(offset_ms) > AHEAD_MAX.as_millis() as i128
+}
+
 /// The agents' clocks as seen lately; times count from the door's opening.
 #[derive(Debug, Default)]
 pub struct Clocks {
@@ -34,7 +43,7 @@ struct Sample {
 impl Clocks {
     /// Takes in by how many milliseconds an agent's clock is ahead (negative: behind).
     pub fn note(&mut self, machine: &MachineId, offset_ms: i64, now: Duration) {
-        let ahead = i128::from(offset_ms) > AHEAD_MAX.as_millis() as i128;
+        let ahead = is_ahead(offset_ms);
         let sample = Sample { ahead, seen_at: now };
         let before = self.samples.insert(machine.clone(), sample).is_some_and(|sample| sample.ahead);
         self.ahead = self.ahead + usize::from(ahead) - usize::from(before);

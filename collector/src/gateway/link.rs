@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout};
 use tonic::{Code, Status, Streaming};
 
 use super::catalogue::Offer;
+use super::clocks::{NOTE_EVERY, is_ahead};
 use super::connection::Peer;
 use super::door::Door;
 use super::greeting;
@@ -80,6 +81,8 @@ struct Conversation<'a> {
     settings_revision: u64,
     catalogue: Offer,
     checkpoint_at: Instant,
+    /// What was noted of its clock, and when.
+    clock_noted: (bool, Instant),
     up: Streaming<AgentMessage>,
     down: &'a Sender,
 }
@@ -113,6 +116,7 @@ impl<'a> Conversation<'a> {
             settings_revision: hello.settings_revision,
             catalogue: door.catalogues.offer(hello.catalogue_version),
             checkpoint_at: Instant::now(),
+            clock_noted: (is_ahead(offset_ms), Instant::now()),
             up,
             down,
         };
@@ -155,7 +159,7 @@ impl<'a> Conversation<'a> {
                 Some(Up::Beat(beat)) => {
                     let clock = self.door.books.clock();
                     let offset_ms = beat.sent_at_ms.saturating_sub(clock.now_ms());
-                    self.door.note_clock(&self.machine, offset_ms);
+                    self.note_clock(offset_ms);
                     self.presence.beat(offset_ms, beat.waiting, clock.now());
                 }
                 Some(Up::Hello(_)) => {
@@ -164,6 +168,14 @@ impl<'a> Conversation<'a> {
                 // What a newer agent may say beside: a beat all the same.
                 None => self.presence.message(self.door.books.clock().now()),
             }
+        }
+    }
+
+    fn note_clock(&mut self, offset_ms: i64) {
+        let (ahead, noted_at) = self.clock_noted;
+        if ahead != is_ahead(offset_ms) || noted_at.elapsed() >= NOTE_EVERY {
+            self.clock_noted = (is_ahead(offset_ms), Instant::now());
+            self.door.note_clock(&self.machine, offset_ms);
         }
     }
 

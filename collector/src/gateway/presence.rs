@@ -22,7 +22,7 @@ struct Inner {
 /// As many as were ever let in, at most: strangers are not noted.
 #[derive(Default)]
 struct Machines {
-    seen: BTreeMap<MachineId, Seen>,
+    seen: BTreeMap<MachineId, Arc<Mutex<Seen>>>,
     connected: usize,
 }
 
@@ -42,12 +42,13 @@ pub struct Seen {
 impl Presence {
     /// Whether the machine has an open stream.
     pub fn connected(&self, machine: &MachineId) -> bool {
-        self.machines().seen.get(machine).is_some_and(|seen| seen.streams > 0)
+        self.seen(machine).is_some_and(|seen| seen.streams > 0)
     }
 
     /// The machine as it was seen last; none when it was not since the start.
     pub fn seen(&self, machine: &MachineId) -> Option<Seen> {
-        self.machines().seen.get(machine).copied()
+        let machines = self.machines();
+        machines.seen.get(machine).map(|seen| *lock(seen))
     }
 
     /// How many machines have an open stream.
@@ -68,30 +69,36 @@ impl Presence {
     /// Notes an open stream, until what this returns is dropped.
     pub(super) fn open(&self, machine: &MachineId, clock_offset_ms: i64, now: Timestamp) -> Open {
         let mut machines = self.machines();
-        let seen = machines.seen.entry(machine.clone()).or_insert(Seen {
-            streams: 0,
-            last_beat: now,
-            clock_offset_ms,
-            waiting: 0,
-        });
-        *seen = Seen { streams: seen.streams + 1, last_beat: now, clock_offset_ms, ..*seen };
-        if seen.streams == 1 {
+        let new = Seen { streams: 0, last_beat: now, clock_offset_ms, waiting: 0 };
+        let seen =
+            Arc::clone(machines.seen.entry(machine.clone()).or_insert_with(|| Arc::new(Mutex::new(new))));
+        let streams = {
+            let mut seen = lock(&seen);
+            *seen = Seen { streams: seen.streams + 1, last_beat: now, clock_offset_ms, ..*seen };
+            seen.streams
+        };
+        if streams == 1 {
             machines.connected += 1;
         }
         drop(machines);
         self.0.beats.fetch_add(1, Ordering::Relaxed);
-        Open { presence: self.clone(), machine: machine.clone() }
+        Open { presence: self.clone(), seen }
     }
 
     fn machines(&self) -> MutexGuard<'_, Machines> {
-        self.0.machines.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.machines)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// An open stream of a machine.
 pub(super) struct Open {
     presence: Presence,
-    machine: MachineId,
+    /// Held here, so that a beat looks nothing up and waits for no other machine's.
+    seen: Arc<Mutex<Seen>>,
 }
 
 impl Open {
@@ -112,16 +119,14 @@ impl Open {
 
     fn update(&self, change: impl FnOnce(&mut Seen)) {
         self.presence.0.beats.fetch_add(1, Ordering::Relaxed);
-        if let Some(seen) = self.presence.machines().seen.get_mut(&self.machine) {
-            change(seen);
-        }
+        change(&mut lock(&self.seen));
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
         let mut machines = self.presence.machines();
-        let Some(seen) = machines.seen.get_mut(&self.machine) else { return };
+        let mut seen = lock(&self.seen);
         seen.streams -= 1;
         if seen.streams == 0 {
             machines.connected -= 1;

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use seatbeat_proto::frame;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::file::BATCH_BYTES_MAX;
@@ -20,6 +21,9 @@ pub const GATHER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Longest that the first record of a batch waits for others, about what one sync of a plain disk takes. A record
 /// that comes alone does not wait at all.
 pub const GATHER_MILLISECONDS_MAX: u64 = 5;
+
+/// How often a batch that gathers looks for others. Woken by each of them, the writer would cost more than the sync.
+const GATHER_STEP: Duration = Duration::from_millis(1);
 
 /// Bytes that may wait to be written; whoever brings more waits before its records are taken.
 pub const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -176,7 +180,15 @@ pub fn start(
     let handle = WriterHandle { jobs: jobs.downgrade(), ended, ending: Arc::clone(&ending) };
     let appender = Appender { jobs, room: Arc::clone(&room), ending: Arc::clone(&ending) };
     let last_words = LastWords { room: Arc::clone(&room), ending: Arc::clone(&ending), _end: end };
-    let writer = Writer { journal, committed, queue, room, ending: Arc::clone(&ending), closing: false };
+    let writer = Writer {
+        journal,
+        committed,
+        queue,
+        room,
+        ending: Arc::clone(&ending),
+        closing: false,
+        answers: Answers::start(),
+    };
     let spawned = thread::Builder::new().name("journal".into()).spawn(move || {
         // Dropped behind the writer, so that the journal is let go before anyone hears of the end.
         let _last_words = last_words;
@@ -209,15 +221,12 @@ struct Writer<C> {
     room: Arc<Semaphore>,
     ending: Arc<OnceLock<AppendError>>,
     closing: bool,
+    answers: Answers,
 }
 
 impl<C: FnMut(Position, &[Vec<u8>])> Writer<C> {
     fn run(mut self) {
-        // Only for waiting with a timeout; nothing else runs on it.
-        let ending = match tokio::runtime::Builder::new_current_thread().enable_time().build() {
-            Ok(runtime) => runtime.block_on(self.write_until_the_end()),
-            Err(error) => AppendError::Fatal(format!("failed to start the writer's timer: {error}").into()),
-        };
+        let ending = self.write_until_the_end();
         let _ = self.ending.set(ending.clone());
         self.room.close();
         self.queue.close();
@@ -228,12 +237,12 @@ impl<C: FnMut(Position, &[Vec<u8>])> Writer<C> {
         }
     }
 
-    async fn write_until_the_end(&mut self) -> AppendError {
+    fn write_until_the_end(&mut self) -> AppendError {
         let mut left_over = None;
         loop {
             let first = match left_over.take() {
                 Some(group) => group,
-                None => match self.queue.recv().await {
+                None => match self.queue.blocking_recv() {
                     Some(Job::Append(group)) => group,
                     Some(Job::Close) => {
                         self.close();
@@ -243,7 +252,7 @@ impl<C: FnMut(Position, &[Vec<u8>])> Writer<C> {
                 },
             };
             let mut batch = Batch::new(first);
-            self.gather(&mut batch, &mut left_over).await;
+            self.gather(&mut batch, &mut left_over);
             if let Err(fatal) = self.commit(batch) {
                 left_over.into_iter().for_each(|group: Group| group.answer(Err(fatal.clone())));
                 return fatal;
@@ -257,33 +266,34 @@ impl<C: FnMut(Position, &[Vec<u8>])> Writer<C> {
         self.queue.close();
     }
 
-    /// Takes what waits already; when that is more than one group, others are at it too and get a moment.
-    async fn gather(&mut self, batch: &mut Batch, left_over: &mut Option<Group>) {
-        while left_over.is_none() && !batch.is_full() {
-            match self.queue.try_recv() {
-                Ok(job) => self.take(job, batch, left_over),
-                Err(_) => break,
-            }
-        }
-        if batch.groups.len() < 2 || self.closing {
+    /// Takes what waits already; when that is more than one group, others are at it too and get a moment, which ends
+    /// when nobody comes any more.
+    fn gather(&mut self, batch: &mut Batch, left_over: &mut Option<Group>) {
+        self.take_waiting(batch, left_over);
+        if batch.groups.len() < 2 {
             return;
         }
-        let _ = tokio::time::timeout(Duration::from_millis(GATHER_MILLISECONDS_MAX), async {
-            while left_over.is_none() && !batch.is_full() && !self.closing {
-                match self.queue.recv().await {
-                    Some(job) => self.take(job, batch, left_over),
-                    None => break,
-                }
+        for _ in 0..GATHER_MILLISECONDS_MAX {
+            let before = batch.groups.len();
+            if left_over.is_some() || batch.is_full() || self.closing {
+                return;
             }
-        })
-        .await;
+            thread::sleep(GATHER_STEP);
+            self.take_waiting(batch, left_over);
+            if batch.groups.len() == before {
+                return;
+            }
+        }
     }
 
-    fn take(&mut self, job: Job, batch: &mut Batch, left_over: &mut Option<Group>) {
-        match job {
-            Job::Append(group) if batch.fits(&group) => batch.push(group),
-            Job::Append(group) => *left_over = Some(group),
-            Job::Close => self.close(),
+    fn take_waiting(&mut self, batch: &mut Batch, left_over: &mut Option<Group>) {
+        while left_over.is_none() && !batch.is_full() {
+            match self.queue.try_recv() {
+                Ok(Job::Append(group)) if batch.fits(&group) => batch.push(group),
+                Ok(Job::Append(group)) => *left_over = Some(group),
+                Ok(Job::Close) => self.close(),
+                Err(_) => return,
+            }
         }
     }
 
@@ -300,11 +310,48 @@ impl<C: FnMut(Position, &[Vec<u8>])> Writer<C> {
         if !records.is_empty() {
             (self.committed)(first, &records);
         }
-        for (offset, group) in groups {
-            group.answer(Ok(first.plus(offset)));
-        }
+        self.answers.give(groups.into_iter().map(|(offset, group)| (group, first.plus(offset))).collect());
         Ok(())
     }
+}
+
+/// Groups that are durable, each with the position of its first record.
+type Durable = Vec<(Group, Position)>;
+
+/// Tells the callers of a commit. From a foreign thread each of them would cost a wake-up of its own; a task among the
+/// callers is woken once and tells them all.
+struct Answers(Option<mpsc::UnboundedSender<Durable>>);
+
+impl Answers {
+    /// In the runtime of whoever starts the writer, where it has threads that go on by themselves.
+    fn start() -> Self {
+        let runtime = Handle::try_current().ok();
+        let runtime = runtime.filter(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
+        Self(runtime.map(|runtime| {
+            let (give, mut given) = mpsc::unbounded_channel();
+            runtime.spawn(async move {
+                while let Some(durable) = given.recv().await {
+                    tell(durable);
+                }
+            });
+            give
+        }))
+    }
+
+    fn give(&self, durable: Durable) {
+        match &self.0 {
+            Some(give) if durable.len() > 1 => {
+                if let Err(mpsc::error::SendError(durable)) = give.send(durable) {
+                    tell(durable);
+                }
+            }
+            _ => tell(durable),
+        }
+    }
+}
+
+fn tell(durable: Durable) {
+    durable.into_iter().for_each(|(group, first)| group.answer(Ok(first)));
 }
 
 /// Groups that are written together.

@@ -88,8 +88,10 @@ pub fn bench(seconds: u64) -> anyhow::Result<ExitCode> {
         ]);
         process.stop()?;
     }
+    let program = std::fs::metadata(&agent).context("failed to look at the agent's program")?.len();
     let mut section = Section::new("idle", ABOUT);
     section.table(&["AGENT", "CPU ms / h", "WAKE-UPS / h", "RESIDENT MiB"], rows);
+    section.note(format!("The agent's program has {} MiB.", table::tenths(program * 10 / (1024 * 1024))));
     section.publish()?;
     Ok(ExitCode::SUCCESS)
 }
