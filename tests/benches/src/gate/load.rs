@@ -116,6 +116,8 @@ async fn answer(door: &Arc<Door>, members: &mut Vec<Member>, ask: Ask) -> anyhow
     let open = members.iter().filter(|member| member.connection.is_some()).count();
     let turns = Arc::new(Semaphore::new(at_once(&ask)));
     let (mut parts, mut number) = (JoinSet::new(), 0);
+    // They come back in another order each time; who is open counts first among those that are to be.
+    members.sort_by_key(|member| member.connection.is_none());
     for mut member in members.drain(..) {
         let (door, ask, turns, place) = (Arc::clone(door), ask.clone(), Arc::clone(&turns), number);
         number += usize::from(member.connection.is_some() || matches!(ask, Ask::Connect { .. }));
@@ -271,16 +273,19 @@ impl Member {
         part.ended_at = Some(Instant::now());
         let acked_before = connection.acked();
         let mut chance = Seed::new(SEED).branch(self.machine.name());
-        let connection = loop {
+        loop {
             sleep(Duration::from_millis(chance.below(RETRY_MS))).await;
-            match Connection::open(door, &self.machine, Clock::real().now()).await {
-                Ok(connection) => break self.connection.insert(connection),
+            let Ok(connection) = Connection::open(door, &self.machine, Clock::real().now()).await else {
+                part.failed += 1;
+                continue;
+            };
+            part.lost = u64::from(connection.acked() < acked_before);
+            // Among so many it may be cut off once more.
+            match self.connection.insert(connection).send_all(&self.links[..self.sent]).await {
+                Ok(()) => break,
                 Err(_) => part.failed += 1,
             }
-        };
-        let held = connection.acked();
-        part.lost = u64::from(held < acked_before);
-        connection.send_all(&self.links[..self.sent]).await?;
+        }
         part.back_at = Some(Instant::now());
         Ok(part)
     }
