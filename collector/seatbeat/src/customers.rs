@@ -3,9 +3,12 @@
 
 use clap::Subcommand;
 use seatbeat_collector::console::rows::{Customer, CustomerList};
-use seatbeat_proto::ids::CustomerId;
+use seatbeat_ledger::record::Sku;
+use seatbeat_proto::ids::{CustomerId, ProductId};
 use seatbeat_proto::wire;
+use seatbeat_proto::wire::amend_request::Change;
 
+use crate::amend::{How, amend};
 use crate::connect::Collector;
 use crate::out::{self, Align, Column, Out};
 
@@ -21,6 +24,21 @@ pub enum Verb {
     },
     /// List all customers
     List,
+    /// Say as what a customer's product or suite is billed
+    Map {
+        /// Whose product
+        customer: CustomerId,
+        /// Which product or suite
+        product: ProductId,
+        /// As this SKU
+        #[arg(long, required_unless_present = "unbilled", conflicts_with = "unbilled")]
+        sku: Option<Sku>,
+        /// Deliberately not
+        #[arg(long)]
+        unbilled: bool,
+        #[command(flatten)]
+        how: How,
+    },
 }
 
 /// Runs the verb.
@@ -34,6 +52,19 @@ pub async fn run(verb: Verb, collector: &mut Collector, out: Out) -> anyhow::Res
                 wire::AddCustomerRequest { customer: id.map(String::from).unwrap_or_default(), name };
             let added: Customer = collector.ask(async |console| console.add_customer(request).await).await?;
             out.value(&added, || added.customer.to_string())?;
+        }
+        Verb::Map { customer, product, sku, how, .. } => {
+            let done = match &sku {
+                Some(sku) => format!("{product} of {customer} is billed as {sku}"),
+                None => format!("{product} of {customer} is not billed"),
+            };
+            let change = wire::SkuAssigned {
+                customer: customer.to_string(),
+                product: product.to_string(),
+                sku: sku.map(String::from),
+                at_ms: how.at_ms(),
+            };
+            amend(Change::SkuAssigned(change), how, &done, collector, out).await?;
         }
         Verb::List => {
             let request = wire::ListRequest::default();

@@ -1,13 +1,14 @@
 //! `seatbeat machines`. Invariant: the list is complete, page after page; a machine is named by its id.
 
 use clap::{Args, Subcommand};
-use jiff::Timestamp;
 use seatbeat_collector::console::rows::{Evidence, Machine, MachineDetail, MachinePage, Product, Spool};
 use seatbeat_collector::console::wire_machines::state_text;
 use seatbeat_proto::ids::{CustomerId, MachineId};
-use seatbeat_proto::{instant, wire};
+use seatbeat_proto::wire;
+use seatbeat_proto::wire::amend_request::Change;
 use serde::Serialize;
 
+use crate::amend::{How, amend};
 use crate::connect::Collector;
 use crate::moment;
 use crate::out::{self, Align, Column, Out};
@@ -27,16 +28,56 @@ pub enum Verb {
     },
     /// Give a machine up: it is presumed to use nothing from then on
     Retire {
+        /// Which machine
+        machine: MachineId,
         #[command(flatten)]
-        which: Which,
-        /// From when on (RFC 3339) [default: now]
-        #[arg(long, value_name = "TIME", value_parser = moment::instant)]
-        at: Option<Timestamp>,
+        how: How,
+    },
+    /// Give a machine to a customer
+    Assign {
+        /// Which machine
+        machine: MachineId,
+        /// To whom
+        #[arg(long)]
+        customer: CustomerId,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Say that two agents are one machine, for all time
+    Merge {
+        #[command(flatten)]
+        pair: Pair,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Say that two merged agents are two machines after all
+    Split {
+        #[command(flatten)]
+        pair: Pair,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Flag a machine, such as `pool`: one of a pool of short-lived virtual machines
+    Flag {
+        /// Which machine
+        machine: MachineId,
+        /// As what
+        flag: String,
+        #[command(flatten)]
+        how: How,
     },
     /// Shut a machine out: nothing that it sends is taken
     Ban(Which),
     /// Let a machine that was shut out in again
     Unban(Which),
+}
+
+#[derive(Debug, Args)]
+pub struct Pair {
+    /// The machine that stays
+    kept: MachineId,
+    /// The machine that is the same, or was taken to be
+    absorbed: MachineId,
 }
 
 #[derive(Debug, Args)]
@@ -72,11 +113,33 @@ pub async fn run(verb: Verb, collector: &mut Collector, out: Out) -> anyhow::Res
                 collector.ask(async |console| console.show_machine(request).await).await?;
             out.value(&detail, || page(&detail))?;
         }
-        Verb::Retire { which: Which { machine, reason }, at } => {
-            let at_ms = at.map_or(0, instant::to_ms);
-            let request = wire::RetireMachineRequest { machine: machine.to_string(), reason, at_ms };
-            let done = collector.call(async |console| console.retire_machine(request).await).await?;
-            out::done(out, done.position, &format!("{machine} is retired"))?;
+        Verb::Retire { machine, how } => {
+            let change = wire::MachineRetired { machine: machine.to_string(), at_ms: how.at_ms() };
+            let done = format!("{machine} is retired");
+            amend(Change::MachineRetired(change), how, &done, collector, out).await?;
+        }
+        Verb::Assign { machine, customer, how } => {
+            let done = format!("{machine} belongs to {customer}");
+            let (machine, customer) = (machine.to_string(), customer.to_string());
+            let change = wire::MachineAssigned { machine, customer, at_ms: how.at_ms() };
+            amend(Change::MachineAssigned(change), how, &done, collector, out).await?;
+        }
+        Verb::Merge { pair: Pair { kept, absorbed }, how } => {
+            let done = format!("{kept} and {absorbed} are one machine");
+            let (kept, absorbed) = (kept.to_string(), absorbed.to_string());
+            let change = wire::MachinesMerged { kept, absorbed, at_ms: how.at_ms() };
+            amend(Change::MachinesMerged(change), how, &done, collector, out).await?;
+        }
+        Verb::Split { pair: Pair { kept, absorbed }, how } => {
+            let done = format!("{kept} and {absorbed} are two machines");
+            let (kept, absorbed) = (kept.to_string(), absorbed.to_string());
+            let change = wire::MachinesSplit { kept, absorbed, at_ms: how.at_ms() };
+            amend(Change::MachinesSplit(change), how, &done, collector, out).await?;
+        }
+        Verb::Flag { machine, flag, how } => {
+            let done = format!("{machine} is flagged `{flag}`");
+            let change = wire::MachineFlagged { machine: machine.to_string(), flag, at_ms: how.at_ms() };
+            amend(Change::MachineFlagged(change), how, &done, collector, out).await?;
         }
         Verb::Ban(which) => ban(which, true, collector, out).await?,
         Verb::Unban(which) => ban(which, false, collector, out).await?,

@@ -231,7 +231,7 @@ mod tests {
             "Statement 2026-10 (Europe/Berlin)\nCUSTOMER  SKU     COUNT       DAY         CONFIRMED",
             "cus_acme  WF-SVC  high water  2026-10-07         11",
             "\n\nTotals\nSKU     QUANTITY\nWF-SVC        11",
-            "\n\nIn the way\n- customer cus_acme uses product spnt, which has no SKU: name its SKU under",
+            "\n\nIn the way\n- customer cus_acme uses product spnt, which has no SKU: `seatbeat customers map",
         ] {
             assert!(shown.contains(expected), "{expected:?} in\n{shown}");
         }

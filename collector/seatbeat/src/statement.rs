@@ -2,14 +2,18 @@
 
 use std::path::PathBuf;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use seatbeat_collector::console::fault::Reason;
 use seatbeat_collector::console::rows::{Draft, PeriodState, SealedStatement, SealedStatements};
 use seatbeat_ledger::calendar::Period;
+use seatbeat_ledger::record::Sku;
 use seatbeat_ledger::statement::Statement;
+use seatbeat_proto::ids::CustomerId;
 use seatbeat_proto::wire;
+use seatbeat_proto::wire::amend_request::Change;
 use serde_json::{Value, json};
 
+use crate::amend::{How, amend};
 use crate::connect::{Collector, RemoteError};
 use crate::hints::Hinted;
 use crate::out::{self, Out};
@@ -31,6 +35,26 @@ pub enum Verb {
         #[arg(long, default_value = "", hide_default_value = true)]
         reason: String,
     },
+    /// Declare units that no agent can see
+    Declare {
+        #[command(flatten)]
+        line: LineOf,
+        /// How many there are in all
+        #[arg(long, value_name = "UNITS")]
+        quantity: u64,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Add units to a line, or take them away
+    Adjust {
+        #[command(flatten)]
+        line: LineOf,
+        /// How many more, or fewer (`-1`)
+        #[arg(long, value_name = "UNITS", allow_negative_numbers = true)]
+        by: i64,
+        #[command(flatten)]
+        how: How,
+    },
     /// Show a sealed statement and what it earns
     Show {
         /// Which month, as `2026-10`
@@ -46,6 +70,19 @@ pub enum Verb {
     },
 }
 
+/// Which line of which month.
+#[derive(Debug, Args)]
+pub struct LineOf {
+    /// Which month, as `2026-10`
+    period: Period,
+    /// Whose
+    #[arg(long)]
+    customer: CustomerId,
+    /// Of what
+    #[arg(long)]
+    sku: Sku,
+}
+
 /// Runs the verb.
 ///
 /// # Errors
@@ -59,6 +96,28 @@ pub async fn run(verb: Verb, collector: &mut Collector, out: Out) -> anyhow::Res
         Verb::Close { period, approve, reason, .. } => {
             let sealed = close(collector, period, approve, reason).await?;
             show(&sealed, out)?;
+        }
+        Verb::Declare { line: LineOf { period, customer, sku }, quantity, how } => {
+            let done = format!("{quantity} {sku} are declared for {customer} in {period}");
+            let change = wire::Declared {
+                customer: customer.to_string(),
+                sku: sku.to_string(),
+                period: period.to_string(),
+                quantity,
+                at_ms: how.at_ms(),
+            };
+            amend(Change::Declared(change), how, &done, collector, out).await?;
+        }
+        Verb::Adjust { line: LineOf { period, customer, sku }, by, how } => {
+            let done = format!("{sku} of {customer} in {period} is adjusted by {by}");
+            let change = wire::Adjusted {
+                customer: customer.to_string(),
+                sku: sku.to_string(),
+                period: period.to_string(),
+                delta: by,
+                at_ms: how.at_ms(),
+            };
+            amend(Change::Adjusted(change), how, &done, collector, out).await?;
         }
         Verb::Show { period } => show(&sealed(collector, period).await?, out)?,
         Verb::Export { period, to } => export(&sealed(collector, period).await?, to, out)?,
@@ -240,9 +299,9 @@ mod tests {
         assert_eq!(
             blocked(&draft(PeriodState::Draft, blockers)).message,
             "2 things stand in the way of the statement of 2026-10:\n\
-             - machine mch_a belongs to no customer: enrol it with a token of its customer\n\
-             - customer cus_acme uses product spnt, which has no SKU: name its SKU under [default_sku] in the \
-             policy, or list spnt as uncounted"
+             - machine mch_a belongs to no customer: give it to one: `seatbeat machines assign`\n\
+             - customer cus_acme uses product spnt, which has no SKU: `seatbeat customers map cus_acme spnt --sku \
+             SKU`, or name it in the policy for everybody"
         );
     }
 

@@ -10,9 +10,7 @@ use seatbeat_proto::ids::{CustomerId, MachineId, TokenId};
 use seatbeat_proto::signed::hash;
 use seatbeat_proto::token::{self, SECRET_LENGTH, TEXT_LENGTH_MAX};
 use seatbeat_proto::wire::journal_record::Fact;
-use seatbeat_proto::wire::{
-    CustomerAdded, MachineBanned, MachineRetired, PolicySet, TokenCreated, TokenRevoked, TokenText,
-};
+use seatbeat_proto::wire::{CustomerAdded, MachineBanned, PolicySet, TokenCreated, TokenRevoked, TokenText};
 use seatbeat_proto::{instant, tls};
 
 use super::Console;
@@ -137,27 +135,6 @@ impl Console {
                 self.write(caller, reason, fact).await
             }
         }
-    }
-
-    /// Gives a machine up, from now or from an earlier instant on.
-    ///
-    /// # Errors
-    /// When it is not known, the instant is yet to come, or it cannot be written.
-    pub async fn retire_machine(
-        &self,
-        caller: &Caller,
-        machine: MachineId,
-        at: Option<Timestamp>,
-        reason: &str,
-    ) -> Result<Position, Fault> {
-        self.known_machine(&machine, |_| ())?;
-        let now = self.books.clock().now();
-        let at = at.unwrap_or(now);
-        if at > now {
-            return Err(Fault::value("`at`", format!("is yet to come: it is {now}")));
-        }
-        let fact = MachineRetired { machine: machine.to_string(), at_ms: instant::to_ms(at) };
-        self.write(caller, reason, Fact::MachineRetired(fact)).await
     }
 
     /// Shuts a machine out, or lets it in again; what is so already stays so.

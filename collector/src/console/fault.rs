@@ -12,6 +12,7 @@ use seatbeat_proto::tls::TlsError;
 
 use crate::books::{NotReached, WriteError};
 use crate::jobs::close::CloseError;
+use crate::jobs::close::effect::EffectError;
 use crate::journal::JournalError;
 use crate::lookup::LookupError;
 use crate::vault::VaultError;
@@ -143,6 +144,9 @@ pub enum Fault {
     /// A month was not closed.
     #[error(transparent)]
     Close(#[from] CloseError),
+    /// A record by hand has no effect that can be told.
+    #[error(transparent)]
+    Effect(#[from] EffectError),
     /// Amounts beyond what can be added.
     #[error("failed to compute the earnings")]
     TooLarge(#[from] TooLarge),
@@ -192,7 +196,9 @@ impl Fault {
             Self::ZoneFixed { .. } => Reason::ZoneFixed,
             Self::Catalogue(_) => Reason::Catalogue,
             Self::Overtaken => Reason::Overtaken,
-            Self::Close(error) => close_reason(error),
+            Self::Close(error) | Self::Effect(EffectError::Close(error)) => close_reason(error),
+            Self::Effect(EffectError::Refused(_)) => Reason::Invalid,
+            Self::Effect(EffectError::Fold(_)) => Reason::Failed,
             Self::NotReached(_) => Reason::NotReached,
             Self::Write(_) => Reason::NotWritten,
             Self::TooLarge(_)

@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::gateway::presence::Presence;
 use crate::jobs::close::Closing;
 
+mod amend;
 pub mod auth;
 mod catalogue;
 pub mod command;
@@ -28,6 +29,7 @@ pub mod prices;
 pub mod query;
 pub mod rows;
 mod service;
+mod wire_amend;
 pub mod wire_machines;
 pub mod wire_rows;
 pub mod words;

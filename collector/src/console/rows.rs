@@ -8,6 +8,8 @@ use seatbeat_ledger::statement::{Blocker, EarningsRow, Flag, MeterOutput};
 use seatbeat_proto::ids::{CustomerId, MachineId, ProductId, ResellerId, SpoolId, TokenId};
 use serde::Serialize;
 
+pub use crate::jobs::close::effect::Effect;
+
 /// How the collector is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Status {
@@ -119,6 +121,15 @@ pub struct Machine {
     pub retired: bool,
     /// What its newest report found.
     pub products: Vec<Product>,
+}
+
+/// What a record by hand did, or would do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Amended {
+    /// Where it stands in the journal; none: it was only a preview.
+    pub position: Option<u64>,
+    /// The quantities that change in statements that are not sealed.
+    pub effects: Vec<Effect>,
 }
 
 /// A product on a machine.

@@ -137,14 +137,11 @@ impl Service for Console {
         answer(self.machine(id(&machine)?, after_position).await)
     }
 
-    async fn retire_machine(&self, request: Request<wire::RetireMachineRequest>) -> Answer<Done> {
+    async fn amend(&self, request: Request<wire::AmendRequest>) -> Answer<wire::Amended> {
         let caller = caller(&request)?;
-        let wire::RetireMachineRequest { machine, reason, at_ms } = request.into_inner();
-        let at = match at_ms {
-            0 => None,
-            ms => Some(instant("`at_ms`", ms).map_err(|fault| status(&fault))?),
-        };
-        done(Console::retire_machine(self, &caller, id(&machine)?, at, &reason).await)
+        let wire::AmendRequest { change, reason, preview } = request.into_inner();
+        let change = change.ok_or_else(|| status(&Fault::value("`change`", "is missing")))?;
+        answer(Console::amend(self, &caller, change, &reason, preview).await)
     }
 
     async fn ban_machine(&self, request: Request<wire::BanMachineRequest>) -> Answer<Done> {

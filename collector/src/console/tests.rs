@@ -7,6 +7,7 @@ use prost::Message as _;
 use seatbeat_ledger::calendar::Period;
 use seatbeat_ledger::meter::{MeterInput, meter};
 use seatbeat_proto::signed::{Domain, new_key, sign};
+use seatbeat_proto::wire::amend_request::Change;
 use seatbeat_proto::wire::console_client::ConsoleClient;
 use seatbeat_proto::wire::journal_record::Fact;
 use seatbeat_proto::wire::{self, JournalRecord};
@@ -22,6 +23,7 @@ use crate::books::BooksEnd;
 use crate::clock::Clock;
 use crate::found::found;
 
+mod amend;
 mod door;
 mod month;
 mod prices;
@@ -134,6 +136,11 @@ impl House {
             tip: Vec::new(),
         }
     }
+}
+
+/// A change with a reason, to be written.
+fn by_hand(change: Change) -> wire::AmendRequest {
+    wire::AmendRequest { change: Some(change), reason: "as agreed".to_owned(), preview: false }
 }
 
 fn open(folder: &std::path::Path, config: Config, at: &str) -> (Console, BooksEnd) {

@@ -20,7 +20,7 @@ pub fn blocker(blocker: &Blocker) -> Advice {
     let (what, remedy) = match (blocker.blocker.as_str(), &blocker.product) {
         ("unassigned", _) => (
             format!("machine {machine} belongs to no customer"),
-            "enrol it with a token of its customer".to_owned(),
+            "give it to one: `seatbeat machines assign`".to_owned(),
         ),
         ("clock_trouble", _) => (
             format!("every report of machine {machine} in this period was rejected: its clock is wrong"),
@@ -34,12 +34,14 @@ pub fn blocker(blocker: &Blocker) -> Advice {
             let product = named(product.as_ref());
             (
                 format!("customer {customer} uses product {product}, which has no SKU"),
-                format!("name its SKU under [default_sku] in the policy, or list {product} as uncounted"),
+                format!(
+                    "`seatbeat customers map {customer} {product} --sku SKU`, or name it in the policy for everybody"
+                ),
             )
         }
         ("negative_quantity", _) => (
             format!("adjustments of {sku} for customer {customer} take away more than was used"),
-            "an adjustment that gives them back is needed; this version has no verb to enter one".to_owned(),
+            "enter one that gives them back: `seatbeat statement adjust`".to_owned(),
         ),
         (other, _) => (
             format!("{other}{}", subjects(&[customer, sku, machine])),
@@ -100,7 +102,7 @@ mod tests {
         check(
             r#"{"blocker":"unmapped_product","customer":"cus_acme","product":"spnt"}"#,
             "customer cus_acme uses product spnt, which has no SKU",
-            "name its SKU under [default_sku] in the policy, or list spnt as uncounted",
+            "`seatbeat customers map cus_acme spnt --sku SKU`, or name it in the policy for everybody",
         );
         check(
             r#"{"blocker":"unmapped_product","customer":"cus_acme","product":"family/worry-free"}"#,
@@ -110,12 +112,12 @@ mod tests {
         check(
             r#"{"blocker":"unassigned","machine":"mch_a"}"#,
             "machine mch_a belongs to no customer",
-            "enrol it with a token of its customer",
+            "give it to one: `seatbeat machines assign`",
         );
         check(
             r#"{"blocker":"negative_quantity","customer":"cus_acme","sku":"WF-SVC"}"#,
             "adjustments of WF-SVC for customer cus_acme take away more than was used",
-            "an adjustment that gives them back is needed; this version has no verb to enter one",
+            "enter one that gives them back: `seatbeat statement adjust`",
         );
     }
 

@@ -25,6 +25,8 @@ use crate::books::{Books, WriteError};
 use crate::config::Config;
 use crate::store;
 
+pub mod effect;
+
 /// Drafts that can still be approved; an older one is drafted anew.
 const DRAFTS_MAX: usize = 16;
 

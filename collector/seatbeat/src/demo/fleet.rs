@@ -6,6 +6,7 @@ use std::sync::Arc;
 use seatbeat_fleet::client::{ClientError, Connection, Door};
 use seatbeat_fleet::{Plan, Planned};
 use seatbeat_ledger::fold::COLLECTOR;
+use seatbeat_proto::wire::amend_request::Change;
 use seatbeat_proto::wire::journal_record::Fact;
 use seatbeat_proto::{instant, wire};
 use tokio::sync::Semaphore;
@@ -59,12 +60,13 @@ async fn record(house: &mut House, plan: &Plan) -> Result<(), Fault> {
             }
         }
         if let Some(at) = retired_at {
-            let request = wire::RetireMachineRequest {
-                machine: id,
+            let retired = wire::MachineRetired { machine: id, at_ms: instant::to_ms(*at) };
+            let request = wire::AmendRequest {
+                change: Some(Change::MachineRetired(retired)),
                 reason: format!("{} was scrapped", machine.name()),
-                at_ms: instant::to_ms(*at),
+                preview: false,
             };
-            house.collector.call(async |console| console.retire_machine(request).await).await?;
+            house.collector.call(async |console| console.amend(request).await).await?;
         }
     }
     Ok(())

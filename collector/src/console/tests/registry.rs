@@ -137,18 +137,18 @@ async fn a_machine_is_shown_with_what_it_reported_and_what_was_done_to_it() {
 
     let ban = wire::BanMachineRequest { machine: id.clone(), banned: true, reason: "stolen".to_owned() };
     client.ban_machine(ban).await.unwrap();
-    let retire = wire::RetireMachineRequest { machine: id.clone(), reason: "scrapped".to_owned(), at_ms: 0 };
-    client.retire_machine(retire.clone()).await.unwrap();
+    let retire = |machine: &str, at_ms| {
+        Change::MachineRetired(wire::MachineRetired { machine: machine.to_owned(), at_ms })
+    };
+    client.amend(by_hand(retire(&id, 0))).await.unwrap();
     let shown = client.show_machine(show).await.unwrap().into_inner().machine.unwrap();
     assert!(shown.banned && shown.retired);
 
     let later = instant::to_ms("2026-10-16T12:00:00Z".parse().unwrap());
-    let tomorrow = wire::RetireMachineRequest { at_ms: later, ..retire.clone() };
-    refused(client.retire_machine(tomorrow), Reason::Invalid, "`at` is yet to come").await;
-    let long = wire::RetireMachineRequest { reason: "x".repeat(1001), ..retire.clone() };
-    refused(client.retire_machine(long), Reason::Invalid, "the reason is longer than").await;
-    let unknown = wire::RetireMachineRequest { machine: "mch_x".to_owned(), ..retire };
-    refused(client.retire_machine(unknown), Reason::UnknownMachine, "machine `mch_x`").await;
+    refused(client.amend(by_hand(retire(&id, later))), Reason::Invalid, "`at` is yet to come").await;
+    let long = wire::AmendRequest { reason: "x".repeat(1001), ..by_hand(retire(&id, 0)) };
+    refused(client.amend(long), Reason::Invalid, "the reason is longer than").await;
+    refused(client.amend(by_hand(retire("mch_x", 0))), Reason::UnknownMachine, "machine `mch_x`").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
