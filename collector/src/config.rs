@@ -24,12 +24,26 @@ pub struct Config {
     pub approve_on_day: i8,
     /// Folder that sealed statements are dropped in. Default `statements` in the store.
     pub statements: Option<PathBuf>,
+    /// Whether the bundles in that folder say which machine is which. Default `pseudonyms`; `real` for a distributor
+    /// that has agreed on it with the customers.
+    pub bundle_names: Names,
     /// Seconds between an agent's beats. Default 60.
     pub beat_interval_s: u32,
     /// Seconds between an agent's reports when nothing changes. Default 21600 (6 h): every billing zone sees every day.
     pub report_interval_s: u32,
     /// Seconds between an agent's looks at its machine. Default 900.
     pub scan_interval_s: u32,
+}
+
+/// What machines are called in a bundle.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Names {
+    /// By pseudonyms that only the reseller can open.
+    #[default]
+    Pseudonyms,
+    /// With their ids and host names beside.
+    Real,
 }
 
 impl Default for Config {
@@ -42,6 +56,7 @@ impl Default for Config {
             unattended_approval: true,
             approve_on_day: 5,
             statements: None,
+            bundle_names: Names::Pseudonyms,
             beat_interval_s: 60,
             report_interval_s: 21_600,
             scan_interval_s: 900,

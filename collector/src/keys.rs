@@ -2,6 +2,7 @@
 //! without them is refused, never refilled.
 
 use ed25519_dalek::SigningKey;
+use seatbeat_ledger::bundle::pseudonym::PseudonymKey;
 use seatbeat_ledger::fold::Founded;
 use seatbeat_proto::signed::new_key;
 use zeroize::Zeroizing;
@@ -96,6 +97,12 @@ impl Keys {
     /// Signs sealed statements.
     pub fn statement(&self) -> &SigningKey {
         &self.statement
+    }
+
+    /// Key of machines' pseudonyms in bundles: belongs to the service key, so that a vault made before there were
+    /// bundles has it too, and goes into no record.
+    pub fn pseudonyms(&self) -> PseudonymKey {
+        PseudonymKey::derived_from(self.service.as_bytes())
     }
 
     /// Key of the machines' hashed facts.

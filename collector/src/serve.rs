@@ -24,6 +24,7 @@ use crate::gateway::presence::Presence;
 use crate::gateway::{self, GatewayError};
 use crate::jobs::close::Closing;
 use crate::jobs::identity::Identity;
+use crate::jobs::proofs::Proofs;
 use crate::journal::AppendError;
 
 /// How often the jobs look whether something is due.
@@ -104,9 +105,10 @@ pub async fn start_with(
     let presence = Presence::default();
     let settings = watch::Sender::new(settings(&books, &config).await).subscribe();
     let statements = config.statements.clone().unwrap_or_else(|| folder.join("statements"));
+    let proofs = Proofs::new(books.clone(), &config, statements.clone());
     let closing = Closing::new(books.clone(), config.clone(), statements);
     let identity = Identity::new(books.clone());
-    let console = Console::new(books.clone(), presence.clone(), config, closing.clone());
+    let console = Console::new(books.clone(), presence.clone(), config, closing.clone(), proofs.clone());
     let mut parts = JoinSet::new();
     let ended = || ended(stopped.clone());
     let gateway = gateway::serve(agents, books.clone(), presence, settings, ended());
@@ -114,7 +116,7 @@ pub async fn start_with(
     let console = console::serve(operators, console, ended());
     parts.spawn(async move { Ok(console.await?) });
     let stopped = ended();
-    parts.spawn(async move { jobs(closing, identity, stopped).await });
+    parts.spawn(async move { jobs(closing, identity, proofs, stopped).await });
     Ok(Running { agent_address, operator_address, books, parts, stop, end })
 }
 
@@ -183,6 +185,7 @@ async fn ended(mut stopped: watch::Receiver<bool>) {
 async fn jobs(
     closing: Closing,
     mut identity: Identity,
+    proofs: Proofs,
     stopped: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let mut tick = tokio::time::interval(JOBS_EVERY);
@@ -193,6 +196,8 @@ async fn jobs(
             _ = tick.tick() => {
                 identity.run().await;
                 closing.run().await;
+                let proofs = proofs.clone();
+                tokio::task::spawn_blocking(move || proofs.run()).await?;
             }
         }
     }

@@ -10,6 +10,7 @@ mod kill;
 mod metering;
 mod package;
 mod prices;
+mod proof;
 mod refusals;
 mod reporters;
 mod tidy;

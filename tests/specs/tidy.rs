@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
     ("seatbeat-proto", "proto", &[]),
     ("seatbeat-agent", "agent", &["seatbeat-proto"]),
     ("seatbeat-ledger", "collector/ledger", &["seatbeat-proto"]),
+    ("seatbeat-verify", "collector/verify", &["seatbeat-ledger", "seatbeat-proto"]),
     ("seatbeat-collector", "collector", &["seatbeat-ledger", "seatbeat-proto"]),
     ("seatbeat-fleet", "tests/fleet", &["seatbeat-proto"]),
     (
@@ -23,7 +24,14 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
     (
         "seatbeat",
         "collector/seatbeat",
-        &["seatbeat-agent", "seatbeat-collector", "seatbeat-fleet", "seatbeat-ledger", "seatbeat-proto"],
+        &[
+            "seatbeat-agent",
+            "seatbeat-collector",
+            "seatbeat-fleet",
+            "seatbeat-ledger",
+            "seatbeat-proto",
+            "seatbeat-verify",
+        ],
     ),
     (
         "seatbeat-specs",

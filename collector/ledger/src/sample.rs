@@ -1,6 +1,6 @@
 //! Records of the log that a nonce picks, with what proves each of them: the answer to a level 2 check.
 //! Invariant: which records are picked follows from the nonce and the statement alone, so neither side can choose
-//! them; a policy, which holds sell prices, is withheld and named as such.
+//! them; policies and price lists, which hold sell prices, are withheld and counted as such.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -268,7 +268,7 @@ fn openings(part: &Part<'_>, agent: &MachineId) -> Vec<Opening> {
 
 fn is_withheld(record: &[u8]) -> bool {
     let fact = JournalRecord::decode(record).ok().and_then(|record| record.fact);
-    matches!(fact, Some(Fact::PolicySet(_)))
+    matches!(fact, Some(Fact::PolicySet(_) | Fact::PricesStaged(_)))
 }
 
 /// The evidence in a record.

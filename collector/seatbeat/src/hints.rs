@@ -59,7 +59,7 @@ pub fn of(error: &anyhow::Error) -> Option<String> {
             return config(error);
         }
         if let Some(error) = cause.downcast_ref::<VerifyError>() {
-            return verify(error);
+            return Some(seatbeat_verify::statement_hint(error).to_owned());
         }
         cause.downcast_ref::<io::Error>().and_then(disk)
     })
@@ -211,18 +211,6 @@ fn config(error: &ConfigError) -> Option<String> {
         ConfigError::Read { source, .. } => disk(source),
         ConfigError::Parse { .. } | ConfigError::Value { .. } => {
             Some("the keys and their defaults are in `seatbeat config show` of a fresh store".to_owned())
-        }
-    }
-}
-
-fn verify(error: &VerifyError) -> Option<String> {
-    match error {
-        VerifyError::OtherKey { .. } => Some(
-            "the statement key of this reseller is in `seatbeat status`; ask whoever sent the file"
-                .to_owned(),
-        ),
-        _ => {
-            Some("ask for the file again; `seatbeat statement export` writes it as it was sealed".to_owned())
         }
     }
 }

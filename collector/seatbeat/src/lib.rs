@@ -20,6 +20,7 @@ mod out;
 mod policy;
 mod prices;
 mod profile;
+mod proofs;
 mod serve;
 mod shown;
 mod statement;

@@ -17,7 +17,7 @@ use crate::amend::{How, amend};
 use crate::connect::{Collector, RemoteError};
 use crate::hints::Hinted;
 use crate::out::{self, Out};
-use crate::{files, moment, shown};
+use crate::{files, moment, proofs, shown};
 
 #[derive(Debug, Subcommand)]
 pub enum Verb {
@@ -60,6 +60,10 @@ pub enum Verb {
         /// Which month, as `2026-10`
         period: Period,
     },
+    /// Write a sealed statement with the evidence of each machine behind it, for anyone to check
+    Bundle(proofs::BundleArgs),
+    /// Answer a nonce of whoever checks a bundle: the records of the log that it picks
+    Answer(proofs::AnswerArgs),
     /// Write a month's sealed statements as they go out
     Export {
         /// Which month, as `2026-10`
@@ -120,6 +124,8 @@ pub async fn run(verb: Verb, collector: &mut Collector, out: Out) -> anyhow::Res
             amend(Change::Adjusted(change), how, &done, collector, out).await?;
         }
         Verb::Show { period } => show(&sealed(collector, period).await?, out)?,
+        Verb::Bundle(args) => proofs::bundle(args, collector, out).await?,
+        Verb::Answer(args) => proofs::answer(args, collector, out).await?,
         Verb::Export { period, to } => export(&sealed(collector, period).await?, to, out)?,
     }
     Ok(())

@@ -6,6 +6,7 @@ use seatbeat_ledger::calendar::{Period, PeriodError};
 use seatbeat_ledger::fold::FoldError;
 use seatbeat_ledger::money::TooLarge;
 use seatbeat_ledger::policy::PolicyError;
+use seatbeat_ledger::sample::SampleError;
 use seatbeat_proto::catalogue::PushedError;
 use seatbeat_proto::ids::{CustomerId, IdError, MachineId, TokenId};
 use seatbeat_proto::tls::TlsError;
@@ -13,6 +14,7 @@ use seatbeat_proto::tls::TlsError;
 use crate::books::{NotReached, WriteError};
 use crate::jobs::close::CloseError;
 use crate::jobs::close::effect::EffectError;
+use crate::jobs::proofs::ProofError;
 use crate::journal::JournalError;
 use crate::lookup::LookupError;
 use crate::vault::VaultError;
@@ -147,6 +149,9 @@ pub enum Fault {
     /// A record by hand has no effect that can be told.
     #[error(transparent)]
     Effect(#[from] EffectError),
+    /// A proof was not made.
+    #[error(transparent)]
+    Proof(#[from] ProofError),
     /// Amounts beyond what can be added.
     #[error("failed to compute the earnings")]
     TooLarge(#[from] TooLarge),
@@ -199,6 +204,7 @@ impl Fault {
             Self::Close(error) | Self::Effect(EffectError::Close(error)) => close_reason(error),
             Self::Effect(EffectError::Refused(_)) => Reason::Invalid,
             Self::Effect(EffectError::Fold(_)) => Reason::Failed,
+            Self::Proof(error) => proof_reason(error),
             Self::NotReached(_) => Reason::NotReached,
             Self::Write(_) => Reason::NotWritten,
             Self::TooLarge(_)
@@ -240,6 +246,19 @@ fn close_reason(error: &CloseError) -> Reason {
         CloseError::Ledger(_) | CloseError::Body(_) | CloseError::Sealed { .. } | CloseError::File(_) => {
             Reason::Failed
         }
+    }
+}
+
+fn proof_reason(error: &ProofError) -> Reason {
+    match error {
+        ProofError::NotSealed { .. } => Reason::NotSealed,
+        ProofError::Close(error) => close_reason(error),
+        ProofError::Several { .. }
+        | ProofError::NoEvidence(_)
+        | ProofError::Given(_)
+        | ProofError::Ahead { .. }
+        | ProofError::Sample(SampleError::Nonce(_)) => Reason::Invalid,
+        _ => Reason::Failed,
     }
 }
 

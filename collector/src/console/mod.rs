@@ -18,6 +18,7 @@ use crate::books::Books;
 use crate::config::Config;
 use crate::gateway::presence::Presence;
 use crate::jobs::close::Closing;
+use crate::jobs::proofs::Proofs;
 
 mod amend;
 pub mod auth;
@@ -26,6 +27,7 @@ pub mod command;
 pub mod export;
 pub mod fault;
 pub mod prices;
+pub mod proofs;
 pub mod query;
 pub mod rows;
 mod service;
@@ -50,6 +52,7 @@ pub struct Console {
     presence: Presence,
     config: Arc<Config>,
     closing: Closing,
+    proofs: Proofs,
     /// One at a time: a name goes to the vault before its customer is in the journal.
     adding: Arc<Mutex<()>>,
     /// One at a time: each holds all its files in memory.
@@ -66,12 +69,13 @@ pub enum ConsoleError {
 
 impl Console {
     /// A console over these parts of a collector.
-    pub fn new(books: Books, presence: Presence, config: Config, closing: Closing) -> Self {
+    pub fn new(books: Books, presence: Presence, config: Config, closing: Closing, proofs: Proofs) -> Self {
         Self {
             books,
             presence,
             config: Arc::new(config),
             closing,
+            proofs,
             adding: Arc::default(),
             importing: Arc::default(),
         }

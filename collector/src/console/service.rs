@@ -17,7 +17,10 @@ use super::command::TokenTerms;
 use super::export::Chunk;
 use super::fault::{Fault, REASON_KEY, Reason, instant, period};
 use super::prices::NamedFile;
+use super::proofs::{Piece, Pieces};
 use super::query::MachineQuery;
+use crate::config::Names;
+use crate::jobs::proofs::BundleAsked;
 use crate::journal::Position;
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -244,6 +247,30 @@ impl Service for Console {
         let period = period(&request.period).map_err(|fault| status(&fault))?;
         file_stream(Console::export_prices(self, period, request.after_position).await)
     }
+
+    type ExportBundleStream = FileStream;
+
+    async fn export_bundle(&self, request: Request<wire::BundleRequest>) -> Answer<Self::ExportBundleStream> {
+        caller(&request)?;
+        let request = request.into_inner();
+        let asked = BundleAsked {
+            period: period(&request.period).map_err(|fault| status(&fault))?,
+            distributor: named(request.distributor),
+            checkpoints: request.checkpoints,
+            names: if request.names { Names::Real } else { Names::Pseudonyms },
+        };
+        files(self.export_bundle(asked, request.after_position).await)
+    }
+
+    type AnswerSampleStream = FileStream;
+
+    async fn answer_sample(&self, request: Request<wire::SampleRequest>) -> Answer<Self::AnswerSampleStream> {
+        caller(&request)?;
+        let request = request.into_inner();
+        let period = period(&request.period).map_err(|fault| status(&fault))?;
+        let distributor = named(request.distributor);
+        files(self.answer_sample(period, distributor, request.nonce, request.after_position).await)
+    }
 }
 
 /// Files in pieces.
@@ -254,4 +281,17 @@ fn file_stream(files: Result<Vec<NamedFile>, Fault>) -> Answer<FileStream> {
     Ok(Response::new(Box::pin(tokio_stream::iter(
         files.into_iter().flat_map(NamedFile::into_pieces).map(Ok),
     ))))
+}
+
+fn named(text: String) -> Option<String> {
+    if text.is_empty() { None } else { Some(text) }
+}
+
+fn files(pieces: Result<Pieces, Fault>) -> Answer<FileStream> {
+    let pieces = ReceiverStream::new(pieces.map_err(|fault| status(&fault))?);
+    let stream = pieces.map(|piece| match piece {
+        Ok(Piece { name, bytes }) => Ok(wire::FileChunk { name, piece: bytes }),
+        Err(fault) => Err(status(&fault)),
+    });
+    Ok(Response::new(Box::pin(stream)))
 }

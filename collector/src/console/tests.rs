@@ -146,7 +146,8 @@ fn by_hand(change: Change) -> wire::AmendRequest {
 fn open(folder: &std::path::Path, config: Config, at: &str) -> (Console, BooksEnd) {
     let (books, end) = Books::open(folder, Clock::as_of(at.parse().unwrap())).unwrap();
     let closing = Closing::new(books.clone(), config.clone(), folder.join("statements"));
-    (Console::new(books, Presence::default(), config, closing), end)
+    let proofs = Proofs::new(books.clone(), &config, folder.join("statements"));
+    (Console::new(books, Presence::default(), config, closing, proofs), end)
 }
 
 struct Machine {

@@ -10,6 +10,8 @@ use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::SigningKey;
 use jiff::{SignedDuration, Timestamp};
 use seatbeat_ledger::body::{JournalCut, SealedBody, StatementBody, bodies_by_distributor};
+use seatbeat_ledger::bundle::gather::{GatherInput, MonthEvidence};
+use seatbeat_ledger::bundle::write::Part;
 use seatbeat_ledger::calendar::{Day, Period};
 use seatbeat_ledger::close::{self as ledger, CloseInput};
 use seatbeat_ledger::fold::{COLLECTOR, Fold};
@@ -23,6 +25,7 @@ use seatbeat_proto::wire::{Signed, StatementSealed};
 
 use crate::books::{Books, WriteError};
 use crate::config::Config;
+use crate::keys::Keys;
 use crate::store;
 
 pub mod effect;
@@ -183,7 +186,8 @@ impl Closing {
     pub fn draft(&self, period: Period) -> Result<Draft, CloseError> {
         let now = self.books.clock().now();
         let grace = SignedDuration::from_hours(i64::from(self.config.grace_hours));
-        let draft = self.compute(|fold| draft(fold, period, now, grace))?;
+        let keys = self.books.keys();
+        let draft = self.compute(|fold| draft(fold, period, now, grace)?.with_evidence(fold, keys))?;
         let mut drafts = self.drafts.lock().unwrap_or_else(PoisonError::into_inner);
         drafts.retain(|known| known.digest != draft.digest);
         drafts.push_back(draft.clone());
@@ -331,7 +335,7 @@ impl Closing {
 }
 
 /// A distributor's name as part of a file name.
-fn file_name(distributor: &str) -> String {
+pub(crate) fn file_name(distributor: &str) -> String {
     distributor
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '_' })
@@ -362,6 +366,25 @@ impl Draft {
             return Err(CloseError::Blocked { period, blockers: statement.blockers.clone() });
         }
         Ok(())
+    }
+
+    /// Commits its bodies to the evidence of each machine, if it can be sealed: what a bundle then proves.
+    ///
+    /// # Errors
+    /// When the policy cannot be used.
+    pub fn with_evidence(mut self, fold: &Fold, keys: &Keys) -> Result<Self, CloseError> {
+        let Some(founded) = fold.founded().filter(|_| self.stage == Stage::Draft) else { return Ok(self) };
+        let policy = fold.terms().policy(self.period)?;
+        let (evidence, key) = (evidence(fold, &policy, self.period), keys.pseudonyms());
+        for (distributor, bytes) in &mut self.bodies {
+            let mut body: StatementBody = serde_json::from_slice(bytes)
+                .map_err(|error| CloseError::Sealed { period: self.period, why: error.to_string() })?;
+            let part = Part { evidence: &evidence, key: &key, period: self.period, distributor };
+            body.evidence = Some(part.commitment(&founded.reseller, founded.service_key));
+            *bytes = body_bytes(&body)?;
+        }
+        self.digest = digest_of(&self.bodies);
+        Ok(self)
     }
 
     /// Its bodies, signed, each with its distributor.
@@ -432,8 +455,24 @@ pub fn draft(
     };
     let output = compute(fold, &policy, period, (now < end).then_some(now))?;
     let bodies = bodies(fold, &policy, &output)?;
+    Ok(Draft { period, stage, closes_at, digest: digest_of(&bodies), output, bodies })
+}
+
+fn digest_of(bodies: &[(String, Vec<u8>)]) -> String {
     let all: Vec<u8> = bodies.iter().flat_map(|(_, body)| seatbeat_proto::signed::hash(body)).collect();
-    Ok(Draft { period, stage, closes_at, digest: digest(&all), output, bodies })
+    digest(&all)
+}
+
+/// The evidence of a whole month by this fold.
+pub(crate) fn evidence(fold: &Fold, policy: &Policy, period: Period) -> MonthEvidence {
+    let seats = ledger::seats(fold.usage(), policy, period, None);
+    MonthEvidence::gather(GatherInput {
+        usage: fold.usage(),
+        registry: Some(fold.registry()),
+        policy,
+        period,
+        seats: &seats,
+    })
 }
 
 fn compute(

@@ -159,8 +159,8 @@ pub(super) const RECIPES: &[Recipe] = &[
     ),
     (
         "many records are withheld",
-        |p| p.sample().picks.iter_mut().take(9).for_each(|pick| pick.record.bytes.clear()),
-        "the sample: 9 of its records are withheld, more than 8",
+        |p| p.sample().picks.iter_mut().take(65).for_each(|pick| pick.record.bytes.clear()),
+        "the sample: 65 of its records are withheld, more than 64",
     ),
     (
         "a withheld record that is not of the log",
