@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use seatbeat_ledger::profit::{CLASSIC_LICENCE_MARGIN, margin};
 use serde::{Deserialize, Serialize};
 
 /// How a collector runs.
@@ -27,6 +28,10 @@ pub struct Config {
     /// Whether the bundles in that folder say which machine is which. Default `pseudonyms`; `real` for a distributor
     /// that has agreed on it with the customers.
     pub bundle_names: Names,
+    /// Margin of the yearly licences that earnings are compared with. Default `0.20`, the trade's usual.
+    pub licence_margin: String,
+    /// Tax code of invoice lines of customers that have none of their own. Default: none.
+    pub tax_code: String,
     /// Seconds between an agent's beats. Default 60.
     pub beat_interval_s: u32,
     /// Seconds between an agent's reports when nothing changes. Default 21600 (6 h): every billing zone sees every day.
@@ -57,6 +62,8 @@ impl Default for Config {
             approve_on_day: 5,
             statements: None,
             bundle_names: Names::Pseudonyms,
+            licence_margin: CLASSIC_LICENCE_MARGIN.to_owned(),
+            tax_code: String::new(),
             beat_interval_s: 60,
             report_interval_s: 21_600,
             scan_interval_s: 900,
@@ -126,6 +133,9 @@ impl Config {
         if self.grace_hours > 24 * 20 {
             return Some(("grace_hours", "is more than 20 days"));
         }
+        if margin(&self.licence_margin).is_err() {
+            return Some(("licence_margin", "has to be a part of 1 such as \"0.20\""));
+        }
         let intervals = [
             ("beat_interval_s", self.beat_interval_s, 1),
             ("report_interval_s", self.report_interval_s, 60),
@@ -170,6 +180,8 @@ mod tests {
             read("beat_interval_s = 0"),
             Err(ConfigError::Value { key: "beat_interval_s", .. })
         ));
+        let margin = read("licence_margin = \"20\"");
+        assert!(matches!(margin, Err(ConfigError::Value { key: "licence_margin", .. })));
         let open = read("operator_listen = \"0.0.0.0:8080\"");
         assert!(matches!(open, Err(ConfigError::Value { key: "operator_listen", .. })));
     }

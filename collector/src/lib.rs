@@ -12,6 +12,7 @@ pub mod jobs;
 pub mod journal;
 pub mod keys;
 pub mod lookup;
+pub mod outputs;
 mod rows;
 pub mod serve;
 pub mod snapshot;

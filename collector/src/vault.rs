@@ -38,6 +38,8 @@ const MARKER: &[u8] = b"seatbeat vault 1";
 pub enum VaultKind {
     /// What a customer is called.
     CustomerName,
+    /// How a customer is billed.
+    CustomerBilling,
     /// What a machine is called.
     HostName,
     /// What an operator is called.
@@ -52,6 +54,7 @@ impl VaultKind {
     fn prefix(self) -> &'static str {
         match self {
             Self::CustomerName => "customer-name/",
+            Self::CustomerBilling => "customer-billing/",
             Self::HostName => "host-name/",
             Self::OperatorName => "operator-name/",
             Self::TokenNote => "token-note/",
@@ -65,6 +68,8 @@ impl VaultKind {
 pub enum VaultRow<'a> {
     /// What a customer is called.
     CustomerName(&'a CustomerId),
+    /// How a customer is billed.
+    CustomerBilling(&'a CustomerId),
     /// What a machine is called.
     HostName(&'a MachineId),
     /// What an operator is called.
@@ -85,6 +90,7 @@ impl fmt::Display for VaultRow<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (kind, id) = match self {
             Self::CustomerName(id) => (VaultKind::CustomerName, id.as_str()),
+            Self::CustomerBilling(id) => (VaultKind::CustomerBilling, id.as_str()),
             Self::HostName(id) => (VaultKind::HostName, id.as_str()),
             Self::OperatorName(id) => (VaultKind::OperatorName, id.as_str()),
             Self::TokenNote(id) => (VaultKind::TokenNote, id.as_str()),

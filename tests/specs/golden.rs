@@ -8,7 +8,6 @@ use ed25519_dalek::SigningKey;
 use prost::Message as _;
 use seatbeat_ledger::close::{CloseInput, close};
 use seatbeat_ledger::fold::{Fold, Verdict};
-use seatbeat_ledger::policy::Policy;
 use seatbeat_proto::frame::{self, Frame};
 use seatbeat_proto::ids::MachineId;
 use seatbeat_proto::signed::{Domain, hash, sign};
@@ -269,7 +268,7 @@ fn words_to_agents(scribe: &mut Scribe) {
 /// A golden journal: its name, and what writes it.
 type Golden = (&'static str, fn(&mut Scribe));
 
-const JOURNALS: [Golden; 2] = [
+const JOURNALS: [Golden; 3] = [
     ("journal-1", |scribe| {
         first_records(scribe);
         month(scribe);
@@ -280,7 +279,55 @@ const JOURNALS: [Golden; 2] = [
         words_to_agents(scribe);
         month(scribe);
     }),
+    ("journal-3", |scribe| {
+        first_records(scribe);
+        month(scribe);
+        terms(scribe);
+    }),
 ];
+
+/// A policy of a later month, a price list in two parts that is taken, one that was overtaken, one that was cut short.
+fn terms(scribe: &mut Scribe) {
+    let set = |toml: String, valid_from: &str| {
+        Fact::PolicySet(wire::PolicySet { toml, valid_from: valid_from.to_owned() })
+    };
+    scribe.write("opr_golden", "", set(format!("presume_days = 3\n{POLICY}"), "2026-10"));
+    let staged = |list: &str, part: u32| wire::PricesStaged { list: list.into(), part, ..Default::default() };
+    let sku = wire::PricedSku {
+        sku: "DS-CLOUD".into(),
+        dropped: false,
+        name: "Deep Security".into(),
+        unit: "seat".into(),
+        count: "distinct".into(),
+        min_days: 1,
+        free_first_month: false,
+        price_group: "deep".into(),
+    };
+    let tier = |from, cost: &str| wire::PriceTier { from, cost: cost.into() };
+    let group = wire::PriceGroupTiers {
+        price_group: "deep".into(),
+        distributor: "td".into(),
+        currency: "USD".into(),
+        mode: "graduated".into(),
+        tiers: vec![tier(1, "3.00"), tier(2, "2.50")],
+    };
+    let price =
+        |customer: &str, price: &str| wire::BuyerPrice { customer: customer.into(), price: price.into() };
+    let prices = vec![price("", "5.00"), price("cus_b", "4.50")];
+    let sell = vec![wire::SellPrices { sku: "DS-CLOUD".into(), prices }];
+    let first =
+        wire::PricesStaged { skus: vec![sku], groups: vec![group.clone()], ..staged("prl_golden", 0) };
+    let other = wire::PricesStaged { groups: vec![group], ..staged("prl_other", 0) };
+    let cut = wire::PricesStaged { sell: sell.clone(), ..staged("prl_cut", 1) };
+    for part in [first, other, cut, wire::PricesStaged { sell, ..staged("prl_golden", 1) }] {
+        scribe.write("opr_golden", "list of autumn", Fact::PricesStaged(part));
+    }
+    for (list, parts) in [("prl_golden", 2), ("prl_other", 1), ("prl_cut", 2)] {
+        let (list, valid_from) = (list.to_owned(), "2026-10".to_owned());
+        let applied = wire::PricesApplied { list, parts, valid_from, revision: 1 };
+        scribe.write("opr_golden", "list of autumn", Fact::PricesApplied(applied));
+    }
+}
 
 fn written(write: fn(&mut Scribe)) -> Vec<u8> {
     let mut scribe = Scribe { now_ms: START_MS, file: Vec::new() };
@@ -316,9 +363,9 @@ fn shown(file: &[u8]) -> String {
         let file = String::from_utf8_lossy(&pushed.file);
         writeln!(text, "catalogue {} by {}: {file:?}", pushed.version, pushed.operator).expect("text grows");
     }
-    let policy = Policy::parse(fold.policy().expect("a policy was set")).expect("it is one");
     for period in ["2026-09", "2026-10"] {
         let period = period.parse().expect("a period");
+        let policy = fold.terms().policy(period).expect("a policy was set");
         let input = CloseInput {
             usage: fold.usage(),
             usage_elsewhere: &[],

@@ -101,3 +101,34 @@ fn policies_hold_from_their_month_on() {
     assert_eq!(desk.operator_ok(&["policy", "show"]), now);
     assert!(desk.operator_ok(&["policy", "show", "--period", "2090-02"]).contains("presume_days = 3"));
 }
+
+#[test]
+fn money_is_written_in_every_format_and_customers_have_the_words_of_the_resellers_books() {
+    let desk = Desk::open();
+    desk.customer_with_token("cus_a", "1");
+    let set = desk.operator_json(&["customers", "set", "cus_a", "--ref", "K-17", "--tax-code", "VAT 20"]);
+    assert_eq!((set["customer_ref"].as_str(), set["name"].as_str()), (Some("K-17"), Some("A customer")));
+    let running = desk.operator_json(&["usage"])["period"].as_str().expect("a period").to_owned();
+    let file = text(&desk.path("out.xlsx")).to_owned();
+    for verb in [vec!["earnings", &running], vec!["usage"], vec!["invoices", &running], vec!["forecast"]] {
+        let write = |format: &'static str| {
+            desk.operator_ok(&[&verb[..], &["--format", format, "--to", &file]].concat())
+        };
+        write("xlsx");
+        assert!(fs::read(&file).expect("it is written").starts_with(b"PK"), "{verb:?}");
+        write("html");
+        assert!(fs::read_to_string(&file).expect("it is written").starts_with("<!doctype html>"), "{verb:?}");
+        let csv = desk.operator_ok(&[&verb[..], &["--format", "csv"]].concat());
+        assert!(csv.lines().next().is_some_and(|head| head.starts_with("customer,")), "{verb:?}: {csv}");
+        desk.operator_json(&verb);
+        desk.operator_ok(&verb);
+    }
+    let xero = desk.operator_ok(&["invoices", &running, "--mapping", "xero", "--format", "csv"]);
+    assert!(xero.starts_with("*ContactName,"), "{xero}");
+    let own = desk.path("own.toml");
+    fs::write(&own, "[[column]]\nname = \"Net\"\nfield = \"colour\"\n").expect("it is written");
+    let refused = desk.operator_fails(&["invoices", &running, "--mapping", text(&own)]);
+    assert!(refused.contains("the mapping does not parse") && refused.contains("colour"), "{refused}");
+    let refused = desk.operator_fails(&["price", "whatif", "--sku", "NONE", "--seats", "-3"]);
+    assert!(refused.contains("SKU `NONE` has no price group"), "{refused}");
+}

@@ -59,6 +59,7 @@ const PURE: &[&str] = &[
     "agent/src/session.rs",
     "collector/src/gateway/admission.rs",
     "collector/src/gateway/decide.rs",
+    "collector/src/outputs",
     "collector/src/gateway/greeting.rs",
     "collector/src/gateway/plan.rs",
     "collector/src/gateway/clocks.rs",

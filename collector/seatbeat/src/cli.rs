@@ -14,8 +14,8 @@ use crate::demo;
 use crate::out::{self, Out};
 use crate::profile::{self, Profile};
 use crate::{
-    catalogue, config, customers, export, hints, init, machines, meter, moment, policy, prices, serve,
-    statement, status, tokens, usage, verify,
+    catalogue, config, customers, document, export, hints, init, machines, meter, moment, policy, prices,
+    serve, statement, status, tokens, usage, verify,
 };
 
 /// Heading of the options that every verb takes.
@@ -66,8 +66,14 @@ enum Verb {
     /// What agents look for: signing a newer catalogue, and sending it to them
     #[command(subcommand)]
     Catalogue(catalogue::Verb),
+    /// What a month earns: by line, customer, SKU, distributor, beside yearly licences
+    Earnings(document::EarningsArgs),
+    /// What customers are billed for a month, in the columns of another program
+    Invoices(document::InvoicesArgs),
+    /// What the running month will come to, between two bounds
+    Forecast(document::ForecastArgs),
     /// Price lists of distributors, and what customers are asked
-    #[command(subcommand)]
+    #[command(subcommand, visible_alias = "price")]
     Prices(prices::Verb),
     /// Monthly statements
     #[command(subcommand)]
@@ -151,6 +157,15 @@ fn run(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
         Verb::Usage(args) => context.ask(async |collector| usage::run(args, collector, context.out).await),
         Verb::Policy(verb) => context.ask(async |collector| policy::run(verb, collector, context.out).await),
         Verb::Catalogue(verb) => catalogue::run(verb, context),
+        Verb::Earnings(args) => {
+            context.ask(async |collector| document::earnings(args, collector, context.out).await)
+        }
+        Verb::Invoices(args) => {
+            context.ask(async |collector| document::invoices(args, collector, context.out).await)
+        }
+        Verb::Forecast(args) => {
+            context.ask(async |collector| document::forecast(args, collector, context.out).await)
+        }
         Verb::Prices(verb) => context.ask(async |collector| prices::run(verb, collector, context.out).await),
         Verb::Statement(verb) => {
             context.ask(async |collector| statement::run(verb, collector, context.out).await)

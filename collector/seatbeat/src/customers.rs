@@ -22,6 +22,20 @@ pub enum Verb {
         #[arg(long, value_name = "CUSTOMER")]
         id: Option<CustomerId>,
     },
+    /// Say what a customer is called, and what your own books say of it; without anything to say, show it
+    Set {
+        /// Which
+        customer: CustomerId,
+        /// What it is called
+        #[arg(long)]
+        name: Option<String>,
+        /// What your books call it: goes on invoice lines
+        #[arg(long = "ref", value_name = "REF")]
+        customer_ref: Option<String>,
+        /// How it is taxed, as your books say it
+        #[arg(long)]
+        tax_code: Option<String>,
+    },
     /// List all customers
     List,
     /// Say as what a customer's product or suite is billed
@@ -65,6 +79,23 @@ pub async fn run(verb: Verb, collector: &mut Collector, out: Out) -> anyhow::Res
                 at_ms: how.at_ms(),
             };
             amend(Change::SkuAssigned(change), how, &done, collector, out).await?;
+        }
+        Verb::Set { customer, name, customer_ref, tax_code } => {
+            let request =
+                wire::SetCustomerRequest { customer: customer.to_string(), name, customer_ref, tax_code };
+            let set = collector.call(async |console| console.set_customer(request).await).await?;
+            let row = serde_json::json!({
+                "customer": set.customer, "name": set.name, "customer_ref": set.customer_ref,
+                "tax_code": set.tax_code,
+            });
+            out.value(&row, || {
+                out::fields(&[
+                    ("customer", set.customer.clone()),
+                    ("name", set.name.clone()),
+                    ("ref", set.customer_ref.clone()),
+                    ("tax code", set.tax_code.clone()),
+                ])
+            })?;
         }
         Verb::List => {
             let request = wire::ListRequest::default();

@@ -9,6 +9,7 @@ mod connect;
 mod customers;
 #[cfg(feature = "demo")]
 mod demo;
+mod document;
 mod export;
 mod files;
 mod hints;
@@ -29,5 +30,6 @@ mod store;
 mod tokens;
 mod usage;
 mod verify;
+mod whatif;
 
 pub use cli::main_from;

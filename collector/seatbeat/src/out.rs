@@ -85,7 +85,7 @@ pub fn progress(what: &'static str) -> ProgressBar {
 }
 
 /// A column: its head, and whether it holds numbers.
-pub struct Column(pub &'static str, pub Align);
+pub struct Column<'a>(pub &'a str, pub Align);
 
 /// Where the cells of a column stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,7 +97,7 @@ pub enum Align {
 }
 
 /// A table that reads without colour, borders or a wide terminal; empty without rows.
-pub fn table(columns: &[Column], rows: Vec<Vec<String>>) -> String {
+pub fn table(columns: &[Column<'_>], rows: Vec<Vec<String>>) -> String {
     if rows.is_empty() {
         return String::new();
     }

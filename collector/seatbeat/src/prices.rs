@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::connect::Collector;
 use crate::out::{self, Align, Column, Out};
-use crate::{files, hints::Hinted};
+use crate::{files, hints::Hinted, whatif};
 
 /// Bytes of a file in one message.
 const PIECE_LENGTH: usize = 128 * 1024;
@@ -34,6 +34,8 @@ pub enum Verb {
         #[arg(long, value_name = "DIR")]
         to: PathBuf,
     },
+    /// What would it cost and earn with other seats, another price, other tiers
+    Whatif(whatif::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -93,6 +95,7 @@ pub async fn run(verb: Verb, collector: &mut Collector, out: Out) -> anyhow::Res
                 tell(&imported, dry_run);
             }
         }
+        Verb::Whatif(args) => whatif::run(args, collector, out).await?,
         Verb::Export { period, to } => {
             let request = wire::PeriodRequest { period: period.to_string(), after_position: 0 };
             let chunks = collector.call(async |console| console.export_prices(request).await).await?;

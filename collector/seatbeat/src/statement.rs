@@ -1,6 +1,6 @@
 //! `seatbeat statement`. Invariant: what is sealed is the draft whose digest was named; nothing here computes one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use seatbeat_collector::console::fault::Reason;
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::amend::{How, amend};
 use crate::connect::{Collector, RemoteError};
+use crate::document::{self, Format, Target};
 use crate::hints::Hinted;
 use crate::out::{self, Out};
 use crate::{files, moment, proofs, shown};
@@ -55,10 +56,18 @@ pub enum Verb {
         #[command(flatten)]
         how: How,
     },
-    /// Show a sealed statement and what it earns
+    /// Show a sealed statement and what it earns; in a format: the statement alone, or its draft
     Show {
         /// Which month, as `2026-10`
         period: Period,
+        /// Of this distributor only, in a format
+        #[arg(long, requires = "format")]
+        distributor: Option<String>,
+        /// With what customers are called, in a format
+        #[arg(long, requires = "format")]
+        names: bool,
+        #[command(flatten)]
+        target: Target,
     },
     /// Write a sealed statement with the evidence of each machine behind it, for anyone to check
     Bundle(proofs::BundleArgs),
@@ -71,6 +80,9 @@ pub enum Verb {
         /// The folder that the files go to
         #[arg(long, value_name = "DIR")]
         to: PathBuf,
+        /// As this beside what was signed
+        #[arg(long, value_enum)]
+        format: Option<Format>,
     },
 }
 
@@ -123,10 +135,16 @@ pub async fn run(verb: Verb, collector: &mut Collector, out: Out) -> anyhow::Res
             };
             amend(Change::Adjusted(change), how, &done, collector, out).await?;
         }
-        Verb::Show { period } => show(&sealed(collector, period).await?, out)?,
         Verb::Bundle(args) => proofs::bundle(args, collector, out).await?,
         Verb::Answer(args) => proofs::answer(args, collector, out).await?,
-        Verb::Export { period, to } => export(&sealed(collector, period).await?, to, out)?,
+        Verb::Show { period, distributor, names, target } if target.format.is_some() => {
+            let request = document_request(period, distributor.unwrap_or_default(), names);
+            document::show(request, &target, collector, out).await?;
+        }
+        Verb::Show { period, .. } => show(&sealed(collector, period).await?, out)?,
+        Verb::Export { period, to, format } => {
+            export(&sealed(collector, period).await?, &to, format, collector, out).await?;
+        }
     }
     Ok(())
 }
@@ -245,11 +263,30 @@ fn sealed_page(sealed: &SealedStatements) -> anyhow::Result<String> {
     Ok(out::page(blocks))
 }
 
-fn export(sealed: &SealedStatements, to: PathBuf, out: Out) -> anyhow::Result<()> {
-    files::folder(&to)?;
+fn document_request(period: Period, distributor: String, names: bool) -> wire::DocumentRequest {
+    let (kind, period) = ("statement".to_owned(), period.to_string());
+    wire::DocumentRequest { kind, period, distributor, names, ..Default::default() }
+}
+
+async fn export(
+    sealed: &SealedStatements,
+    to: &Path,
+    format: Option<Format>,
+    collector: &mut Collector,
+    out: Out,
+) -> anyhow::Result<()> {
+    files::folder(to)?;
     let mut written = Vec::new();
     for one in &sealed.statements {
-        written.push(files::write(to.join(file_name(sealed.period, one)), &one.file)?);
+        let path = to.join(file_name(sealed.period, one));
+        written.push(files::write(path.clone(), &one.file)?);
+        // As JSON it is the signed file itself.
+        if let Some(format) = format.filter(|format| *format != Format::Json) {
+            let request = document_request(sealed.period, one.distributor.clone(), false);
+            let request = wire::DocumentRequest { format: format.name().to_owned(), ..request };
+            let bytes = document::fetch(request, collector).await?;
+            written.push(files::write(path.with_extension(format.name()), &bytes)?);
+        }
     }
     out.value(&json!({ "period": sealed.period, "files": written }), || {
         written.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join("\n")

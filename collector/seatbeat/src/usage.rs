@@ -6,6 +6,7 @@ use seatbeat_proto::ids::CustomerId;
 use seatbeat_proto::wire;
 
 use crate::connect::Collector;
+use crate::document::{self, Target};
 use crate::out::{self, Align, Column, Out};
 use crate::shown;
 
@@ -17,6 +18,8 @@ pub struct Args {
     /// Of this customer only
     #[arg(long)]
     customer: Option<CustomerId>,
+    #[command(flatten)]
+    target: Target,
 }
 
 /// Runs the verb.
@@ -24,6 +27,15 @@ pub struct Args {
 /// # Errors
 /// When the collector refuses.
 pub async fn run(args: Args, collector: &mut Collector, out: Out) -> anyhow::Result<()> {
+    if args.target.format.is_some() {
+        let request = wire::DocumentRequest {
+            kind: "usage".to_owned(),
+            period: args.period.map(String::from).unwrap_or_default(),
+            customer: args.customer.map(String::from).unwrap_or_default(),
+            ..Default::default()
+        };
+        return document::show(request, &args.target, collector, out).await;
+    }
     let request = wire::UsageRequest {
         period: args.period.map(String::from).unwrap_or_default(),
         customer: args.customer.map(String::from).unwrap_or_default(),

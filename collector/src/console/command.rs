@@ -243,7 +243,7 @@ fn new_secret() -> [u8; SECRET_LENGTH] {
     secret
 }
 
-fn checked_name(name: &str) -> Result<String, Fault> {
+pub(super) fn checked_name(name: &str) -> Result<String, Fault> {
     let name = name.trim();
     if name.is_empty() {
         return Err(Fault::value("the customer's name", "is empty"));

@@ -24,6 +24,7 @@ mod amend;
 pub mod auth;
 mod catalogue;
 pub mod command;
+pub mod documents;
 pub mod export;
 pub mod fault;
 pub mod prices;

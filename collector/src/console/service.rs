@@ -4,6 +4,8 @@ use std::pin::Pin;
 
 use futures_util::{Stream, StreamExt as _};
 use seatbeat_ledger::calendar::Period;
+use seatbeat_ledger::money::UnitPrice;
+use seatbeat_ledger::whatif::Question;
 use seatbeat_proto::ids::{CustomerId, IdError};
 use seatbeat_proto::wire::console_server::Console as Service;
 use seatbeat_proto::wire::{self, Done};
@@ -14,6 +16,7 @@ use tonic::{Code, Request, Response, Status};
 use super::Console;
 use super::auth::caller;
 use super::command::TokenTerms;
+use super::documents::{CustomerBilling, DocumentQuery};
 use super::export::Chunk;
 use super::fault::{Fault, REASON_KEY, Reason, instant, period};
 use super::prices::NamedFile;
@@ -271,6 +274,50 @@ impl Service for Console {
         let distributor = named(request.distributor);
         files(self.answer_sample(period, distributor, request.nonce, request.after_position).await)
     }
+
+    type DocumentStream = FileStream;
+
+    async fn document(&self, request: Request<wire::DocumentRequest>) -> Answer<Self::DocumentStream> {
+        caller(&request)?;
+        let request = request.into_inner();
+        let after = request.after_position;
+        let query = DocumentQuery::try_from(request).map_err(|fault| status(&fault))?;
+        file_stream(Console::document(self, query, after).await.map(|file| vec![file]))
+    }
+
+    async fn what_if(&self, request: Request<wire::WhatIfRequest>) -> Answer<wire::WhatIfReply> {
+        caller(&request)?;
+        let request = request.into_inner();
+        let (period, after) = (optional_period(&request.period)?, request.after_position);
+        let question = question(request).map_err(|fault| status(&fault))?;
+        let answered =
+            Console::what_if(self, period, question, after).await.map_err(|fault| status(&fault))?;
+        let json = serde_json::to_string(&answered).expect("an answer has text keys and plain values");
+        Ok(Response::new(wire::WhatIfReply { json }))
+    }
+
+    async fn set_customer(
+        &self,
+        request: Request<wire::SetCustomerRequest>,
+    ) -> Answer<wire::CustomerSettings> {
+        caller(&request)?;
+        let wire::SetCustomerRequest { customer, name, customer_ref, tax_code } = request.into_inner();
+        let set = Console::set_customer(self, id(&customer)?, name, customer_ref, tax_code).await;
+        let (name, CustomerBilling { customer_ref, tax_code }) = set.map_err(|fault| status(&fault))?;
+        Ok(Response::new(wire::CustomerSettings { customer, name, customer_ref, tax_code }))
+    }
+}
+
+fn question(asked: wire::WhatIfRequest) -> Result<Question, Fault> {
+    let price = |text: &str| text.parse::<UnitPrice>().map_err(|error| Fault::value("the price", error));
+    let tiers = asked.tiers.iter().map(|tier| Ok((tier.from, price(&tier.cost)?)));
+    Ok(Question {
+        sku: asked.sku.parse().map_err(|error| Fault::value("`sku`", error))?,
+        customer: if asked.customer.is_empty() { None } else { Some(asked.customer.parse()?) },
+        seats: asked.seats,
+        price: if asked.price.is_empty() { None } else { Some(price(&asked.price)?) },
+        tiers: tiers.collect::<Result<_, Fault>>()?,
+    })
 }
 
 /// Files in pieces.

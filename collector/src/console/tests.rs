@@ -24,6 +24,7 @@ use crate::clock::Clock;
 use crate::found::found;
 
 mod amend;
+mod documents;
 mod door;
 mod month;
 mod prices;

@@ -1,0 +1,106 @@
+//! A document as a page to print. Invariant: one file that asks for nothing else and runs nothing; every text in it is
+//! escaped.
+
+use std::fmt::Write as _;
+
+use super::document::{Cell, Document, Table};
+
+/// Forbids whatever the page has not got anyway.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'";
+
+const STYLE: &str = "body{font:10pt/1.4 system-ui,sans-serif;color:#111;margin:2rem auto;max-width:70rem;padding:0 1rem}\
+h1{font-size:1.5rem;margin:0 0 .5rem}h2{font-size:1.1rem;margin:1.5rem 0 .3rem}\
+dl{display:grid;grid-template-columns:max-content 1fr;gap:0 1rem;margin:0}dt{color:#555}dd{margin:0}\
+table{border-collapse:collapse;width:100%}th,td{padding:.15rem .5rem;text-align:left;border-bottom:1px solid #ccc;\
+vertical-align:top;overflow-wrap:anywhere}th{border-bottom:2px solid #333}.n{text-align:right;white-space:nowrap;\
+font-variant-numeric:tabular-nums}\
+@page{margin:15mm}@media print{body{margin:0;max-width:none;padding:0;font-size:9pt}thead{display:table-header-group}\
+tr{break-inside:avoid}h2{break-after:avoid}}";
+
+/// The page.
+pub fn page(document: &Document) -> Vec<u8> {
+    let title = escaped(&document.title);
+    let mut page = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\n\
+         <meta name=\"viewport\" content=\"width=device-width\">\n<title>{title}</title>\n\
+         <style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n<dl>\n"
+    );
+    for (name, fact) in &document.facts {
+        add(&mut page, format_args!("<dt>{}</dt><dd>{}</dd>\n", escaped(name), escaped(fact)));
+    }
+    page.push_str("</dl>\n");
+    for table in &document.tables {
+        add_table(&mut page, table);
+    }
+    page.push_str("</body>\n</html>\n");
+    page.into_bytes()
+}
+
+fn add_table(page: &mut String, table: &Table) {
+    add(page, format_args!("<h2>{}</h2>\n", escaped(&table.name)));
+    if table.rows.is_empty() {
+        page.push_str("<p>none</p>\n");
+        return;
+    }
+    let is_number =
+        |index: usize| table.rows.iter().any(|row| matches!(row.get(index), Some(Cell::Number(_))));
+    let classes: Vec<&str> =
+        (0..table.columns.len()).map(|index| if is_number(index) { " class=\"n\"" } else { "" }).collect();
+    page.push_str("<table>\n<thead><tr>");
+    for (column, class) in table.columns.iter().zip(&classes) {
+        add(page, format_args!("<th scope=\"col\"{class}>{}</th>", escaped(column)));
+    }
+    page.push_str("</tr></thead>\n<tbody>\n");
+    for row in &table.rows {
+        page.push_str("<tr>");
+        for (cell, class) in row.iter().zip(&classes) {
+            add(page, format_args!("<td{class}>{}</td>", escaped(cell.shown())));
+        }
+        page.push_str("</tr>\n");
+    }
+    page.push_str("</tbody>\n</table>\n");
+}
+
+fn add(page: &mut String, words: std::fmt::Arguments<'_>) {
+    page.write_fmt(words).expect("text grows");
+}
+
+fn escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            letter if letter.is_control() && letter != '\n' => safe.push('\u{fffd}'),
+            letter => safe.push(letter),
+        }
+    }
+    safe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_text_becomes_a_tag_and_nothing_is_asked_for() {
+        let hostile = "</td><script>alert(1)</script><img src=x onerror='y'>&\u{1b}";
+        let mut table = Table::new("Lines", &["<b>"]);
+        table.rows = vec![vec![Cell::text(hostile)], vec![Cell::number("1.50")]];
+        let document = Document::new(
+            hostile.to_owned(),
+            [("who", hostile.to_owned())],
+            vec![table, Table::new("None", &["x"])],
+        );
+        let page = String::from_utf8(page(&document)).unwrap();
+        for tag in ["<script", "<img", "<link", "http://", "https://", "url(", "<b>", "\u{1b}"] {
+            assert!(!page.contains(tag), "{tag} in\n{page}");
+        }
+        assert!(page.contains("&lt;/td&gt;&lt;script&gt;") && page.contains("<td class=\"n\">1.50</td>"));
+        assert!(page.contains("<h2>None</h2>\n<p>none</p>"));
+    }
+}
