@@ -203,7 +203,9 @@ impl Sampler {
     /// # Errors
     /// When a pass was not whole.
     pub fn answer(&self, part: &Part<'_>, registry: &Registry) -> Result<Sample, SampleError> {
-        let picks = self.picked.iter().map(|(index, record)| self.pick(*index, record, part, registry));
+        let excluded = part.excluded();
+        let open = |agent: &MachineId| openings(part, &excluded, agent);
+        let picks = self.picked.iter().map(|(index, record)| self.pick(*index, record, &open, registry));
         Ok(Sample {
             nonce: self.nonce.clone(),
             picks: picks.collect::<Result<_, _>>()?,
@@ -216,7 +218,7 @@ impl Sampler {
         &self,
         index: u64,
         record: &[u8],
-        part: &Part<'_>,
+        open: &dyn Fn(&MachineId) -> Vec<Opening>,
         registry: &Registry,
     ) -> Result<Pick, SampleError> {
         let mut pick = Pick {
@@ -239,7 +241,7 @@ impl Sampler {
         }
         let Ok(agent) = evidence.machine.parse::<MachineId>() else { return Ok(pick) };
         pick.key = registry.machine(&agent).map(|machine| HashText(machine.key));
-        pick.openings = openings(part, &agent);
+        pick.openings = open(&agent);
         Ok(pick)
     }
 
@@ -255,9 +257,9 @@ impl Sampler {
 }
 
 /// Opens an agent's machine wherever it is, and the agent beside it where it was joined with others.
-fn openings(part: &Part<'_>, agent: &MachineId) -> Vec<Opening> {
+fn openings(part: &Part<'_>, excluded: &BTreeSet<&MachineId>, agent: &MachineId) -> Vec<Opening> {
     let machine = part.evidence.machine_of(agent);
-    let mut openings = part.openings_of(machine);
+    let mut openings = part.openings_of(machine, excluded);
     if machine != agent {
         let beside: Vec<Opening> =
             openings.iter().map(|one| part.secret(&one.section).open(&one.section, agent, "")).collect();

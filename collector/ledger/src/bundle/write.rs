@@ -1,7 +1,7 @@
 //! Writes bundles, line after line. Invariant: memory holds the month's evidence and the text of one section; what is
 //! written has the roots that the body names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use seatbeat_proto::ids::{MachineId, ResellerId};
 use serde_json::Value;
@@ -31,7 +31,7 @@ pub struct Part<'a> {
 /// Rows of a section in the order of their pseudonyms.
 type SectionRows<'a> = BTreeMap<Pseudonym, (&'a MachineId, String)>;
 
-impl Part<'_> {
+impl<'a> Part<'a> {
     /// What the body commits to.
     pub fn commitment(&self, reseller: &ResellerId, service_key: [u8; 32]) -> Commitment {
         let lines = self.evidence.lines_of(self.distributor);
@@ -87,12 +87,21 @@ impl Part<'_> {
         self.key.section(self.period, self.distributor, section)
     }
 
-    /// Opens a machine in every section in which it is.
-    pub fn openings_of(&self, machine: &MachineId) -> Vec<super::pseudonym::Opening> {
+    /// Machines in the section of the excluded ones.
+    pub fn excluded(&self) -> BTreeSet<&'a MachineId> {
+        self.evidence.excluded_for(self.distributor).into_keys().collect()
+    }
+
+    /// Opens a machine in every section in which it is; `excluded` is [`Part::excluded`].
+    pub fn openings_of(
+        &self,
+        machine: &MachineId,
+        excluded: &BTreeSet<&MachineId>,
+    ) -> Vec<super::pseudonym::Opening> {
         let lines = self.evidence.lines_of(self.distributor);
         let lines = lines.filter(|line| self.evidence.seats[*line].contains_key(machine));
         let mut sections: Vec<Section> = lines.map(|(customer, sku)| Section::line(customer, sku)).collect();
-        if self.evidence.excluded_for(self.distributor).contains_key(machine) {
+        if excluded.contains(machine) {
             sections.push(Section::Excluded {});
         }
         sections.iter().map(|section| self.secret(section).open(section, machine, "")).collect()
