@@ -217,10 +217,11 @@ impl Totals {
     }
 
     fn add_unpriced(&mut self, of: String, line: &UnpricedLine) -> Result<(), TooLarge> {
-        if line.cost.is_some() {
-            add(&mut self.of(of, line.currency.as_ref()).unpriced_cost, line.cost)?;
-        }
-        Ok(())
+        let Some(cost) = line.cost else { return Ok(()) };
+        let total = self.of(of, line.currency.as_ref());
+        // Nothing, too, has the digits of its currency.
+        total.revenue = total.revenue.plus(Decimal::zero(cost.scale()))?;
+        add(&mut total.unpriced_cost, line.cost)
     }
 
     fn finish(self) -> Result<Vec<EarnedTotal>, TooLarge> {
@@ -290,6 +291,7 @@ mod tests {
         assert_eq!(shown(&earned.customers)[1], "cus_acme EUR 3.33 2.10 1.23 0.3694 0.67 0.56 2.10");
         assert_eq!(shown(&earned.customers)[3], "cus_zeta EUR 3.33 2.10 1.23 0.3694 0.67 0.56 -");
         assert_eq!(shown(&earned.skus)[0], "A EUR 6.66 4.20 2.46 0.3694 1.34 1.12 -");
+        assert_eq!(shown(&earned.skus)[3], "D EUR 0.00 - - - - - 2.10");
         assert_eq!(
             shown(&earned.distributors),
             [
