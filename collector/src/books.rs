@@ -16,7 +16,8 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::follower;
 use crate::journal::{
-    self, AppendError, Appender, FileJournal, FileReader, Journal, JournalError, Position, WriterHandle,
+    self, AppendError, Appender, FileJournal, FileReader, Journal, JournalError, LateCheck, Position,
+    WriterHandle,
 };
 use crate::keys::{Keys, KeysError};
 use crate::lookup::{Lookup, LookupError};
@@ -35,6 +36,9 @@ const PROGRESS_EVERY: u64 = 1_000_000;
 
 /// Records behind the newest snapshot after which a new one is due: about a second of folding at the start.
 const SNAPSHOT_EVERY: u64 = 200_000;
+
+/// Name of the alarm about a part of the journal that was checked after the start.
+const DAMAGED: &str = "journal-damaged";
 
 /// All that a collector keeps.
 #[derive(Clone)]
@@ -158,9 +162,9 @@ impl Books {
         journal_before: impl FnOnce(FileJournal) -> Box<dyn Journal>,
     ) -> Result<(Self, BooksEnd), BooksError> {
         let store = Store::open(folder)?;
-        let journal = FileJournal::open(&store.journal())?;
+        let (journal, mut fold) = journal_and_fold(folder, &store)?;
         let reader = journal.reader();
-        let fold = start(folder, &reader)?;
+        fold_tail(&mut fold, &reader)?;
         if fold.founded().is_none() {
             return Err(BooksError::NotFounded(folder.to_owned()));
         }
@@ -171,10 +175,11 @@ impl Books {
         if !fold.founded().is_some_and(|founded| keys.belong_to(founded)) {
             return Err(BooksError::ForeignVault(folder.to_owned()));
         }
-        let (lookup, known) = Lookup::open(&store.lookup(), Position(fold.position()))?;
+        let (lookup, known) = Lookup::open_soon(&store.lookup(), Position(fold.position()))?;
         let lookup = Arc::new(lookup);
         let alarms = Alarms::default();
         let follower = follower::start(reader.clone(), Arc::clone(&lookup), known, alarms.clone());
+        check_late(journal.check(), alarms.clone());
 
         let (position, folded) = watch::channel(Position(fold.position()));
         let fold = Arc::new(RwLock::new(fold));
@@ -342,15 +347,31 @@ impl BooksEnd {
 /// # Errors
 /// When the journal cannot be read, does not fold, or is shorter than it was.
 pub fn start(folder: &Path, reader: &FileReader) -> Result<Fold, BooksError> {
-    let mut fold = from_snapshot(folder, reader)?;
+    let snapshot = snapshot::load(folder).unwrap_or_default();
+    let found = snapshot.map(|snapshot| from_snapshot(folder, reader, snapshot)).transpose()?;
+    let mut fold = found.flatten().unwrap_or_default();
     fold_tail(&mut fold, reader)?;
     Ok(fold)
 }
 
-fn from_snapshot(folder: &Path, reader: &FileReader) -> Result<Fold, BooksError> {
-    let Some((position, newest_leaf, body)) = snapshot::load(folder).unwrap_or_default() else {
-        return Ok(Fold::default());
-    };
+/// The journal, and the fold of the snapshot as far as that fits it. Segments that the snapshot stands for are not read
+/// now; without one that fits, all are.
+fn journal_and_fold(folder: &Path, store: &Store) -> Result<(FileJournal, Fold), BooksError> {
+    if let Some(snapshot) = snapshot::load(folder).unwrap_or_default() {
+        let journal = FileJournal::open_behind(&store.journal(), snapshot.0)?;
+        if let Some(fold) = from_snapshot(folder, &journal.reader(), snapshot)? {
+            return Ok((journal, fold));
+        }
+    }
+    Ok((FileJournal::open(&store.journal())?, Fold::default()))
+}
+
+/// The fold of a snapshot; none when the snapshot is not one of this journal.
+fn from_snapshot(
+    folder: &Path,
+    reader: &FileReader,
+    (position, newest_leaf, body): snapshot::Loaded,
+) -> Result<Option<Fold>, BooksError> {
     // A snapshot is taken of what is durable: nothing but a loss makes the journal shorter.
     if position > reader.size() {
         return Err(BooksError::Shortened {
@@ -371,7 +392,21 @@ fn from_snapshot(folder: &Path, reader: &FileReader) -> Result<Fold, BooksError>
             "the snapshot does not fit the journal: folding from the start"
         );
     }
-    Ok(fold.unwrap_or_default())
+    Ok(fold)
+}
+
+/// Reads the segments that the start passed over. What a snapshot stands for is counted as it was: damage there is for
+/// a person to mend, and stops nothing.
+fn check_late(check: LateCheck, alarms: Alarms) {
+    let run = move || {
+        if let Err(error) = check.check() {
+            let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+            alarms.raise(DAMAGED, format!("{error}{hint}"));
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("journal check".to_owned()).spawn(run) {
+        tracing::warn!(%error, "the older part of the journal is not checked");
+    }
 }
 
 fn fold_tail(fold: &mut Fold, reader: &FileReader) -> Result<(), BooksError> {
@@ -392,7 +427,8 @@ fn fold_tail(fold: &mut Fold, reader: &FileReader) -> Result<(), BooksError> {
 }
 
 fn save_snapshot(folder: &Path, books: &Books) {
-    let (position, body) = books.read(encoded);
+    // Written down from a copy that shares what does not change: agents do not wait for it.
+    let (position, body) = encoded(&books.read(Fold::clone));
     keep_snapshot(folder, &books.reader, position, body);
 }
 

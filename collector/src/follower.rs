@@ -45,13 +45,22 @@ impl Notify {
     }
 }
 
-/// Starts to follow from a position.
-pub fn start(reader: FileReader, lookup: Arc<Lookup>, from: Position, alarms: Alarms) -> Follower {
+/// Starts to follow from a position; without one, the rows are checked first, and followed from where they end.
+pub fn start(reader: FileReader, lookup: Arc<Lookup>, from: Option<Position>, alarms: Alarms) -> Follower {
     let (wake, woken) = mpsc::sync_channel(1);
     let run = move || {
-        let mut position = from;
+        let mut reached = from;
         loop {
-            match catch_up(&reader, &lookup, &mut position) {
+            let followed = match reached {
+                Some(position) => Ok(position),
+                None => lookup.check(reader.size()).map_err(FollowError::from),
+            };
+            let followed = followed.and_then(|mut position| {
+                let caught_up = catch_up(&reader, &lookup, &mut position);
+                reached = Some(position);
+                caught_up
+            });
+            match followed {
                 Ok(()) => alarms.clear(BEHIND),
                 Err(error) => alarms.raise(BEHIND, format!("search rows are not kept up to date: {error}")),
             }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
 
 use jiff::Timestamp;
 use seatbeat_proto::ids::{MachineId, SpoolId};
@@ -35,6 +36,9 @@ pub enum LookupError {
     /// The rows cannot be read or written. A new start makes them anew.
     #[error("failed to use the lookup rows")]
     Rows(#[from] RowsError),
+    /// They are not checked yet.
+    #[error("the lookup rows are being checked")]
+    Unchecked,
     /// The rows would go back.
     #[error("the lookup rows reflect position {reflected}, later than {position}")]
     Backwards {
@@ -64,9 +68,14 @@ pub struct LookupRow {
     pub forked: bool,
 }
 
+/// Rows in a file larger than this are checked while the collector runs already: reading this much takes a second.
+const CHECKED_AT_ONCE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
 /// Open lookup rows.
 pub struct Lookup {
-    rows: Rows,
+    folder: PathBuf,
+    /// None while they are not checked.
+    rows: RwLock<Option<Rows>>,
 }
 
 impl Lookup {
@@ -76,22 +85,40 @@ impl Lookup {
     /// # Errors
     /// When another process has them open, or rows in doubt cannot be thrown away.
     pub fn open(folder: &Path, journal_size: Position) -> Result<(Self, Position), LookupError> {
-        match Rows::open(folder, true) {
-            Ok(rows) => match reflected(&rows) {
-                Some(position) if position <= journal_size => return Ok((Self { rows }, position)),
-                Some(position) => {
-                    tracing::warn!(%position, %journal_size, "the lookup rows are ahead of the journal, made anew");
-                }
-                None if rows.stamp().is_empty() => return Ok((Self { rows }, Position(0))),
-                None => tracing::warn!("the lookup rows have another layout, made anew"),
-            },
-            Err(error @ RowsError::InUse { .. }) => return Err(error.into()),
-            Err(error) => tracing::warn!(%error, "the lookup rows are made anew"),
+        let lookup = Self { folder: folder.to_owned(), rows: RwLock::new(None) };
+        let position = lookup.check(journal_size)?;
+        Ok((lookup, position))
+    }
+
+    /// As [`Lookup::open`], but of many rows none is looked at before [`Lookup::check`], and no position is known.
+    ///
+    /// # Errors
+    /// As [`Lookup::open`].
+    pub fn open_soon(folder: &Path, journal_size: Position) -> Result<(Self, Option<Position>), LookupError> {
+        let many = fs::metadata(folder.join("sled/db"))
+            .is_ok_and(|found| found.is_file() && found.len() > CHECKED_AT_ONCE_BYTES_MAX);
+        if many {
+            let rows = RwLock::new(None);
+            return Ok((Self { folder: folder.to_owned(), rows }, None));
         }
-        fs::remove_dir_all(folder)
-            .or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
-            .map_err(|source| LookupError::Discard { folder: folder.into(), source })?;
-        Ok((Self { rows: Rows::open(folder, true)? }, Position(0)))
+        let (lookup, position) = Self::open(folder, journal_size)?;
+        Ok((lookup, Some(position)))
+    }
+
+    /// Reads every row, and throws them all away when one is in doubt; the position from which on the journal has to
+    /// be applied. Until it returns the rows reflect nothing.
+    ///
+    /// # Errors
+    /// As [`Lookup::open`].
+    pub fn check(&self, journal_size: Position) -> Result<Position, LookupError> {
+        let (rows, position) = checked(&self.folder, journal_size)?;
+        *self.rows.write().unwrap_or_else(PoisonError::into_inner) = Some(rows);
+        Ok(position)
+    }
+
+    fn with<T>(&self, ask: impl FnOnce(&Rows) -> Result<T, LookupError>) -> Result<T, LookupError> {
+        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        ask(rows.as_ref().ok_or(LookupError::Unchecked)?)
     }
 
     /// Writes rows and the position that they bring the lookup to. The same rows again change nothing. More than
@@ -106,19 +133,21 @@ impl Lookup {
         }
         // Each piece of evidence changes at most two rows.
         let mut batches = rows.chunks(BATCH_ROWS_MAX / 2).peekable();
-        if batches.peek().is_none() {
-            return Ok(self.rows.write(&[], &stamp(position))?);
-        }
-        while let Some(batch) = batches.next() {
-            let reached = if batches.peek().is_none() { position } else { before };
-            self.rows.write(&self.changes(batch)?, &stamp(reached))?;
-        }
-        Ok(())
+        self.with(|rows| {
+            if batches.peek().is_none() {
+                return Ok(rows.write(&[], &stamp(position))?);
+            }
+            while let Some(batch) = batches.next() {
+                let reached = if batches.peek().is_none() { position } else { before };
+                rows.write(&changes(rows, batch)?, &stamp(reached))?;
+            }
+            Ok(())
+        })
     }
 
     /// The position behind the last record that these rows reflect.
     pub fn reflected(&self) -> Position {
-        reflected(&self.rows).unwrap_or_default()
+        self.with(|rows| Ok(reflected(rows).unwrap_or_default())).unwrap_or_default()
     }
 
     /// The evidence at a place of a chain: where it stands in the journal, and the hash of its payload. After a fork
@@ -132,43 +161,67 @@ impl Lookup {
         spool: &SpoolId,
         sequence: u64,
     ) -> Result<Option<(Position, [u8; 32])>, LookupError> {
-        let value = self.rows.get(&evidence_key(machine, spool, sequence))?;
+        let value = self.with(|rows| Ok(rows.get(&evidence_key(machine, spool, sequence))?))?;
         Ok(value.as_deref().and_then(decode_evidence))
     }
 
-    /// Where a machine's evidence stands: the newest day first, and within a day what was recorded last first.
+    /// Where a machine's evidence stands: the newest day first, and within a day what was recorded last first. None is
+    /// found while the rows are not checked.
     ///
     /// # Errors
     /// When the rows cannot be read.
     pub fn recent(&self, machine: &MachineId, limit: usize) -> Result<Vec<Position>, LookupError> {
         // A day row holds at least one position, so `limit` days are enough.
-        let days = self.rows.scan(&day_prefix(machine), limit, true)?;
+        let days = match self.with(|rows| Ok(rows.scan(&day_prefix(machine), limit, true)?)) {
+            Err(LookupError::Unchecked) => Vec::new(),
+            days => days?,
+        };
         let newest_first = days.iter().flat_map(|(_, value)| decode_positions(value).into_iter().rev());
         Ok(newest_first.take(limit).collect())
     }
+}
 
-    fn changes(&self, batch: &[LookupRow]) -> Result<Vec<Change>, LookupError> {
-        let mut evidence = BTreeMap::new();
-        let mut days = BTreeMap::new();
-        for row in batch {
-            let key = evidence_key(&row.machine, &row.spool, row.sequence);
-            if !row.forked && !evidence.contains_key(&key) && self.rows.get(&key)?.is_none() {
-                evidence.insert(key, encode_evidence(row));
+/// Rows that are, all together, what was written, and the position that they reflect.
+fn checked(folder: &Path, journal_size: Position) -> Result<(Rows, Position), LookupError> {
+    match Rows::open(folder, true) {
+        Ok(rows) => match reflected(&rows) {
+            Some(position) if position <= journal_size => return Ok((rows, position)),
+            Some(position) => {
+                tracing::warn!(%position, %journal_size, "the lookup rows are ahead of the journal, made anew");
             }
-            let key = day_key(&row.machine, row.observed_at);
-            if !days.contains_key(&key) {
-                let known = self.rows.get(&key)?.map(|value| decode_positions(&value)).unwrap_or_default();
-                days.insert(key.clone(), known);
-            }
-            if let Some(positions) = days.get_mut(&key)
-                && let Err(place) = positions.binary_search(&row.position)
-            {
-                positions.insert(place, row.position);
-            }
-        }
-        let days = days.into_iter().map(|(key, positions)| (key, encode_positions(&positions)));
-        Ok(evidence.into_iter().chain(days).map(|(key, value)| (key, Some(value))).collect())
+            None if rows.stamp().is_empty() => return Ok((rows, Position(0))),
+            None => tracing::warn!("the lookup rows have another layout, made anew"),
+        },
+        Err(error @ RowsError::InUse { .. }) => return Err(error.into()),
+        Err(error) => tracing::warn!(%error, "the lookup rows are made anew"),
     }
+    fs::remove_dir_all(folder)
+        .or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+        .map_err(|source| LookupError::Discard { folder: folder.into(), source })?;
+    Ok((Rows::open(folder, true)?, Position(0)))
+}
+
+fn changes(rows: &Rows, batch: &[LookupRow]) -> Result<Vec<Change>, LookupError> {
+    let mut evidence = BTreeMap::new();
+    let mut days = BTreeMap::new();
+    for row in batch {
+        let key = evidence_key(&row.machine, &row.spool, row.sequence);
+        if !row.forked && !evidence.contains_key(&key) && rows.get(&key)?.is_none() {
+            evidence.insert(key, encode_evidence(row));
+        }
+        let key = day_key(&row.machine, row.observed_at);
+        if !days.contains_key(&key) {
+            let known = rows.get(&key)?.map(|value| decode_positions(&value)).unwrap_or_default();
+            days.insert(key.clone(), known);
+        }
+        if let Some(positions) = days.get_mut(&key)
+            && let Err(place) = positions.binary_search(&row.position)
+        {
+            positions.insert(place, row.position);
+        }
+    }
+    let days = days.into_iter().map(|(key, positions)| (key, encode_positions(&positions)));
+    Ok(evidence.into_iter().chain(days).map(|(key, value)| (key, Some(value))).collect())
 }
 
 fn stamp(position: Position) -> Vec<u8> {
@@ -250,7 +303,7 @@ mod tests {
         assert_eq!(from, Position(0));
         let rows: Vec<_> = (0..20).map(|at| row(at, at + 1, at as i64 / 4)).collect();
         lookup.apply(Position(20), &rows).unwrap();
-        lookup.rows.sync().unwrap();
+        lookup.with(|rows| Ok(rows.sync()?)).unwrap();
         (around, folder)
     }
 
@@ -272,6 +325,17 @@ mod tests {
         let (_around, folder) = closed();
         assert!(check_all_or_nothing(&folder, 20, "as large as the journal"));
         assert!(check_all_or_nothing(&folder, 31, "behind the journal"));
+    }
+
+    #[test]
+    fn rows_that_are_not_checked_reflect_nothing_and_none_is_found() {
+        let (_around, folder) = closed();
+        let lookup = Lookup { folder, rows: RwLock::new(None) };
+        assert_eq!((lookup.reflected(), lookup.recent(&machine(), 9).unwrap()), (Position(0), vec![]));
+        assert!(matches!(lookup.evidence(&machine(), &spool(), 1), Err(LookupError::Unchecked)));
+        assert!(lookup.apply(Position(21), &[row(20, 21, 9)]).is_err());
+        assert_eq!(lookup.check(Position(20)).unwrap(), Position(20));
+        assert_eq!((lookup.reflected(), lookup.recent(&machine(), 99).unwrap().len()), (Position(20), 20));
     }
 
     #[test]
@@ -321,7 +385,7 @@ mod tests {
     fn another_layout_is_thrown_away() {
         let (_around, folder) = closed();
         let (lookup, _) = Lookup::open(&folder, Position(20)).unwrap();
-        lookup.rows.write(&[], b"seatbeat lookup 0........").unwrap();
+        lookup.with(|rows| Ok(rows.write(&[], b"seatbeat lookup 0........")?)).unwrap();
         drop(lookup);
         assert!(!check_all_or_nothing(&folder, 20, "another layout"));
     }

@@ -198,6 +198,7 @@ async fn jobs(
                 closing.run().await;
                 let proofs = proofs.clone();
                 tokio::task::spawn_blocking(move || proofs.run()).await?;
+                tokio::task::block_in_place(|| closing.keep_counted());
             }
         }
     }

@@ -1,9 +1,9 @@
 //! What one machine's accepted reports amount to, day by day, in little memory.
 //! Invariant: the same set of reports gives an equal value, in whatever order they were added.
 //!
-//! A day keeps its first and last report. A product that every report of a day found active costs a bit of a run;
-//! only other days keep the first and last report that had it active. Which reports settle a product matters only
-//! where one could not tell (`unknown`): those days keep the last report of each set of untold products.
+//! A day is a bit, and eight bytes for its first and last report. A product that every report of a day found active
+//! costs a bit; only other days keep the first and last report that had it active. Which reports settle a product
+//! matters only where one could not tell (`unknown`): those days keep the last report of each set of untold products.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,6 +12,9 @@ use seatbeat_proto::ids::ProductId;
 use serde::{Deserialize, Serialize};
 
 use crate::calendar::Day;
+use crate::day_bits::DayBits;
+use crate::few::FewMap;
+use crate::names::SharedNames;
 use crate::record::{Sighting, State};
 
 /// The first and the last of some instants.
@@ -41,19 +44,29 @@ impl Span {
     }
 }
 
+/// Milliseconds of a calendar day in UTC: the day's instants are kept as distances from its beginning there.
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// Days for which room is made at once: some reports more than there is room for would copy all of them each time.
+const GROWTH: usize = 16;
+
 /// The accepted reports of one machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attendance {
-    days: BTreeMap<Day, Span>,
-    active: BTreeMap<ProductId, ActiveDays>,
+    reported: DayBits,
+    /// First and last report of each reported day in order, in milliseconds from the day's beginning in UTC.
+    spans: Vec<(i32, i32)>,
+    /// Those of days whose instants are no whole milliseconds or lie further away.
+    exact: BTreeMap<Day, Span>,
+    active: FewMap<ProductId, ActiveDays>,
     untold: BTreeMap<Day, UntoldDay>,
 }
 
 /// The days on which a product was active in some report.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct ActiveDays {
-    /// In every report of the day: first day of a run to its last.
-    whole: BTreeMap<Day, Day>,
+    /// In every report of the day.
+    whole: DayBits,
     /// In some but not all reports of the day: the first and last that had it so.
     part: BTreeMap<Day, Span>,
 }
@@ -69,12 +82,18 @@ struct UntoldDay {
 
 impl Attendance {
     /// Takes an accepted report into its usage day.
-    pub fn add(&mut self, day: Day, observed_at: Timestamp, products: &BTreeMap<ProductId, Sighting>) {
-        let before = self.days.get(&day).copied();
+    pub fn add(
+        &mut self,
+        day: Day,
+        observed_at: Timestamp,
+        products: &BTreeMap<ProductId, Sighting>,
+        names: &mut SharedNames,
+    ) {
+        let before = self.reported(day);
         let is_active = |product: &ProductId| {
             products.get(product).is_some_and(|sighting| sighting.state == State::Active)
         };
-        for (product, days) in &mut self.active {
+        for (product, days) in self.active.entries_mut() {
             if let Some(before) = before
                 && !is_active(product)
             {
@@ -83,10 +102,12 @@ impl Attendance {
         }
         for (product, sighting) in products {
             if sighting.state == State::Active {
-                let days = match self.active.get_mut(product) {
-                    Some(days) => days,
-                    None => self.active.entry(product.clone()).or_default(),
-                };
+                if !self.active.contains_key(product) {
+                    let mut product = product.clone();
+                    names.product(&mut product);
+                    self.active.insert(product, ActiveDays::default());
+                }
+                let days = self.active.get_or_default(product);
                 days.add(day, observed_at, before.is_none());
             }
         }
@@ -97,7 +118,28 @@ impl Attendance {
             .collect();
         self.add_untold(day, observed_at, before, untold);
         let span = Span::at(observed_at);
-        self.days.insert(day, before.map_or(span, |before| before.join(span)));
+        self.set_span(day, before.map_or(span, |before| before.join(span)));
+    }
+
+    /// Sets the first and last report of a day.
+    fn set_span(&mut self, day: Day, span: Span) {
+        let place = self.reported.before(day);
+        if self.reported.insert(day) {
+            if self.spans.len() == self.spans.capacity() {
+                self.spans.reserve_exact(GROWTH);
+            }
+            self.spans.insert(place, (0, 0));
+        }
+        match (packed(day, span.first), packed(day, span.last)) {
+            (Some(first), Some(last)) => {
+                self.spans[place] = (first, last);
+                self.exact.remove(&day);
+            }
+            _ => {
+                self.spans[place] = (0, 0);
+                self.exact.insert(day, span);
+            }
+        }
     }
 
     fn add_untold(&mut self, day: Day, at: Timestamp, before: Option<Span>, untold: BTreeSet<ProductId>) {
@@ -117,12 +159,44 @@ impl Attendance {
 
     /// The first and last report of a day, if there was one.
     pub fn reported(&self, day: Day) -> Option<Span> {
-        self.days.get(&day).copied()
+        if !self.reported.contains(day) {
+            return None;
+        }
+        if let Some(span) = self.exact.get(&day) {
+            return Some(*span);
+        }
+        let (first, last) = self.spans.get(self.reported.before(day))?;
+        Some(Span { first: unpacked(day, *first)?, last: unpacked(day, *last)? })
     }
 
     /// The days with a report, from `first` to before `end`, in order.
     pub fn days(&self, first: Day, end: Day) -> impl DoubleEndedIterator<Item = (Day, Span)> + '_ {
-        self.days.range(first..end).map(|(day, span)| (*day, *span))
+        self.reported.range(first, end).filter_map(|day| Some((day, self.reported(day)?)))
+    }
+
+    /// The days with a report.
+    pub fn reported_days(&self) -> &DayBits {
+        &self.reported
+    }
+
+    /// Whether some report of the days from `first` to before `end`, or of the last reported day before them, could
+    /// not tell a product's state.
+    pub fn has_untold(&self, first: Day, end: Day) -> bool {
+        let from = self.reported.last_before(first).unwrap_or(first);
+        self.untold.range(from..end).next().is_some()
+    }
+
+    /// The days from `first` on, up to 32 of them, on which some report had the product active, as bits.
+    pub fn active_from(&self, product: &ProductId, first: Day) -> u32 {
+        self.active.get(product).map_or(0, |days| days.from(first))
+    }
+
+    /// Whether the last report of that day had the product active.
+    pub fn ended_active(&self, product: &ProductId, day: Day) -> bool {
+        match (self.active(product, day), self.settled(product, day)) {
+            (Some(active), Some(settled)) => active.last == settled,
+            _ => false,
+        }
     }
 
     /// Every product that was ever active.
@@ -141,7 +215,7 @@ impl Attendance {
         if let Some(span) = days.part.get(&day) {
             return Some(*span);
         }
-        if days.is_whole(day) { self.reported(day) } else { None }
+        if days.whole.contains(day) { self.reported(day) } else { None }
     }
 
     /// The last report of the day that settles the product: any that does not list it as unknown.
@@ -155,15 +229,30 @@ impl Attendance {
 
     /// The latest settling report before a day: its usage day and instant.
     pub fn settled_before(&self, product: &ProductId, day: Day) -> Option<(Day, Timestamp)> {
-        self.days.range(..day).rev().find_map(|(day, _)| Some((*day, self.settled(product, *day)?)))
+        let mut end = day;
+        loop {
+            let day = self.reported.last_before(end)?;
+            if let Some(at) = self.settled(product, day) {
+                return Some((day, at));
+            }
+            end = day;
+        }
+    }
+
+    /// Keeps the names of products once for all machines.
+    pub(crate) fn share(&mut self, names: &mut SharedNames) {
+        self.active.entries_mut().for_each(|(product, _)| names.product(product));
     }
 
     /// Takes in the reports of another agent on the same machine.
     pub fn absorb(&mut self, other: &Self) {
         let mut joined = Self::default();
-        for days in [&self.days, &other.days] {
-            for (day, span) in days {
-                joined.days.entry(*day).and_modify(|kept| *kept = kept.join(*span)).or_insert(*span);
+        for side in [&*self, other] {
+            for day in side.reported.iter() {
+                if let Some(span) = side.reported(day) {
+                    let joint = joined.reported(day).map_or(span, |kept| kept.join(span));
+                    joined.set_span(day, joint);
+                }
             }
         }
         let products: BTreeSet<&ProductId> = self.active.keys().chain(other.active.keys()).collect();
@@ -186,10 +275,10 @@ impl Attendance {
         for day in days {
             let whole = [self, other].into_iter().all(|side| {
                 side.reported(day).is_none()
-                    || side.active.get(product).is_some_and(|days| days.is_whole(day))
+                    || side.active.get(product).is_some_and(|days| days.whole.contains(day))
             });
             if whole {
-                joined.add_whole(day);
+                joined.whole.insert(day);
             } else if let Some(span) =
                 self.active(product, day).into_iter().chain(other.active(product, day)).reduce(Span::join)
             {
@@ -232,25 +321,23 @@ impl UntoldDay {
 
 impl ActiveDays {
     fn first(&self) -> Option<Day> {
-        self.whole.keys().next().into_iter().chain(self.part.keys().next()).min().copied()
+        self.whole.first().into_iter().chain(self.part.keys().next().copied()).min()
     }
 
     fn all(&self) -> impl Iterator<Item = Day> + '_ {
-        let whole = self.whole.iter().flat_map(|(first, last)| {
-            (0..=last.days_since(*first)).map(|away| first.plus(i32::try_from(away).unwrap_or(i32::MAX)))
-        });
-        whole.chain(self.part.keys().copied())
+        self.whole.iter().chain(self.part.keys().copied())
     }
 
-    fn is_whole(&self, day: Day) -> bool {
-        self.whole.range(..=day).next_back().is_some_and(|(_, last)| day <= *last)
+    fn from(&self, first: Day) -> u32 {
+        let part = self.part.range(first..first.plus(32)).map(|(day, _)| 1 << day.days_since(first));
+        part.fold(self.whole.from(first), |bits: u32, bit: u32| bits | bit)
     }
 
     /// Takes in a report with the product active; `is_first`: no other report of that day is known yet.
     fn add(&mut self, day: Day, at: Timestamp, is_first: bool) {
         if is_first {
-            self.add_whole(day);
-        } else if !self.is_whole(day) {
+            self.whole.insert(day);
+        } else if !self.whole.contains(day) {
             let span = Span::at(at);
             self.part.entry(day).and_modify(|kept| *kept = kept.join(span)).or_insert(span);
         }
@@ -258,35 +345,23 @@ impl ActiveDays {
 
     /// A report of the day does not have it active; until now every one in `before` had.
     fn not_in_every_report(&mut self, day: Day, before: Span) {
-        if !self.is_whole(day) {
-            return;
+        if self.whole.contains(day) {
+            self.whole.remove(day);
+            self.part.insert(day, before);
         }
-        let Some((first, last)) = self.whole.range(..=day).next_back().map(|(first, last)| (*first, *last))
-        else {
-            return;
-        };
-        self.whole.remove(&first);
-        if first < day {
-            self.whole.insert(first, day.plus(-1));
-        }
-        if day < last {
-            self.whole.insert(day.plus(1), last);
-        }
-        self.part.insert(day, before);
     }
+}
 
-    fn add_whole(&mut self, day: Day) {
-        if self.is_whole(day) {
-            return;
-        }
-        let last = self.whole.remove(&day.plus(1)).unwrap_or(day);
-        match self.whole.range_mut(..day).next_back() {
-            Some((_, end)) if end.plus(1) == day => *end = last,
-            _ => {
-                self.whole.insert(day, last);
-            }
-        }
+/// An instant as milliseconds from the beginning of its day in UTC, where that says all of it.
+fn packed(day: Day, at: Timestamp) -> Option<i32> {
+    if at.subsec_nanosecond() % 1_000_000 != 0 {
+        return None;
     }
+    i32::try_from(at.as_millisecond() - i64::from(day.number()) * DAY_MS).ok()
+}
+
+fn unpacked(day: Day, ms: i32) -> Option<Timestamp> {
+    Timestamp::from_millisecond(i64::from(day.number()) * DAY_MS + i64::from(ms)).ok()
 }
 
 #[cfg(test)]
@@ -302,7 +377,7 @@ mod tests {
                 .iter()
                 .map(|(id, state)| (id.parse().unwrap(), Sighting { state: *state, version: None }))
                 .collect();
-            evidence.add(day_of(*day), instant(*day, time), &products);
+            evidence.add(day_of(*day), instant(*day, time), &products, &mut SharedNames::default());
         }
         evidence
     }
@@ -392,12 +467,12 @@ mod tests {
     }
 
     #[test]
-    fn a_quiet_year_of_whole_days_is_one_run() {
+    fn a_quiet_month_of_whole_days_is_bits_alone() {
         let reports: Vec<(i32, &str, Listed<'_>)> =
             (1..=31).map(|day| (day, "06:00", [("a", State::Active)].as_slice())).collect();
         let evidence = evidence(&reports);
-        let days = &evidence.active[&"a".parse::<ProductId>().unwrap()];
-        assert_eq!((days.whole.len(), days.part.len()), (1, 0));
+        let days = evidence.active.get(&"a".parse::<ProductId>().unwrap()).unwrap();
+        assert_eq!((days.whole.count(), days.part.len()), (31, 0));
         assert_eq!(evidence.first_active_day(), Some(day_of(1)));
     }
 }

@@ -38,6 +38,16 @@ impl Day {
         EPOCH.checked_add(away).unwrap_or(if self.0 < 0 { Date::MIN } else { Date::MAX })
     }
 
+    /// How many days after 1970-01-01 it is.
+    pub fn number(self) -> i32 {
+        self.0
+    }
+
+    /// The day so many days after 1970-01-01.
+    pub fn numbered(number: i32) -> Self {
+        Self(number)
+    }
+
     /// The day so many days later.
     pub fn plus(self, days: i32) -> Self {
         Self(self.0.saturating_add(days))
@@ -149,6 +159,66 @@ pub struct UsageDay {
     pub first: Timestamp,
     /// The first instant that is no longer in it.
     pub end: Timestamp,
+}
+
+/// Usage days of one month, in order, each as a bit from the first of them on.
+#[derive(Debug, Clone, Copy)]
+pub struct MonthDays<'a> {
+    days: &'a [UsageDay],
+    first: Day,
+    begun: u32,
+}
+
+impl<'a> MonthDays<'a> {
+    /// These days of one month; `None` when there is none.
+    pub fn of(days: &'a [UsageDay]) -> Option<Self> {
+        let first = days.first()?.day;
+        let begun = days.iter().map(|day| 1 << day.day.days_since(first)).fold(0, |all, bit: u32| all | bit);
+        Some(Self { days, first, begun })
+    }
+
+    /// The first of them: the lowest bit.
+    pub fn first(&self) -> Day {
+        self.first
+    }
+
+    /// The day behind the last.
+    pub fn end(&self) -> Day {
+        self.days.last().map_or(self.first, |last| last.day.plus(1))
+    }
+
+    /// All of them; a day that the zone skipped has no bit.
+    pub fn begun(&self) -> u32 {
+        self.begun
+    }
+
+    /// The instants from which to before which these days are.
+    pub fn bounds(&self) -> (Timestamp, Timestamp) {
+        let first = self.days.first().map_or(Timestamp::MIN, |day| day.first);
+        (first, self.days.last().map_or(first, |day| day.end))
+    }
+
+    /// The day of the lowest of these bits.
+    pub fn lowest(&self, bits: u32) -> Option<&'a UsageDay> {
+        let day = self.first.plus(bits.trailing_zeros() as i32);
+        let place = self.days.partition_point(|known| known.day < day);
+        self.days.get(place).filter(|known| known.day == day)
+    }
+
+    /// Each of these days with its bit.
+    pub fn days_of(&self, bits: u32) -> impl Iterator<Item = (u32, &'a UsageDay)> {
+        let first = self.first;
+        self.days
+            .iter()
+            .map(move |day| (1 << day.day.days_since(first), day))
+            .filter(move |(bit, _)| bits & bit != 0)
+    }
+
+    /// Whether some report of a machine on these days, or on its last reported day before, could not tell the state
+    /// of a product.
+    pub(crate) fn has_untold(&self, attendance: &crate::attendance::Attendance) -> bool {
+        attendance.has_untold(self.first, self.end())
+    }
 }
 
 /// A billing zone by its IANA name.

@@ -2,19 +2,21 @@
 //! Invariant: a function of its input; closing again gives the same bytes.
 
 use jiff::Timestamp;
-use seatbeat_proto::ids::CustomerId;
+use seatbeat_proto::ids::{CustomerId, MachineId};
 
 use crate::body::SealedBody;
 use crate::calendar::{Period, UsageDay, Zone};
 use crate::corrections::corrections;
+use crate::counts::{self, Counts};
 use crate::findings::Findings;
+use crate::machines::Names;
 use crate::money::TooLarge;
 use crate::policy::Policy;
 use crate::pricing::{earnings, price_lines};
 use crate::quantity::lines;
 use crate::record::Sku;
-use crate::seats::{Seats, count_seats};
-use crate::statement::{Line, MeterOutput, Statement, totals};
+use crate::seats::{MachineCount, Seats};
+use crate::statement::{Correction, Line, MeterOutput, Statement, totals};
 use crate::usage::Usage;
 
 /// What a statement is closed from.
@@ -71,12 +73,22 @@ impl<'a> CloseInput<'a> {
 /// Closes a period.
 pub fn close(input: CloseInput<'_>) -> Result<MeterOutput, CloseError> {
     let usage = input.usage_in(&input.policy.zone)?;
-    let (lines, findings) = priced_lines(usage, input.policy, input.period, input.as_of)?;
-    let earnings = earnings(&lines, input.policy)?;
+    let counted = priced_lines(usage, input.policy, input.period, input.as_of)?;
+    output(counted, input.policy, input.period, corrections(&input)?)
+}
+
+/// Lines, findings and corrections as a statement, with what is earned by them.
+pub(crate) fn output(
+    (lines, findings): (Vec<Line>, Findings),
+    policy: &Policy,
+    period: Period,
+    corrections: Vec<Correction>,
+) -> Result<MeterOutput, CloseError> {
+    let earnings = earnings(&lines, policy)?;
     let statement = Statement {
-        period: input.period,
-        zone: input.policy.zone.clone(),
-        corrections: corrections(&input)?,
+        period,
+        zone: policy.zone.clone(),
+        corrections,
         totals: totals(&lines)?,
         lines,
         flags: findings.flags.into_iter().collect(),
@@ -88,7 +100,19 @@ pub fn close(input: CloseInput<'_>) -> Result<MeterOutput, CloseError> {
 
 /// The seats behind a period's lines, machine by machine: what a line's quantity rests on.
 pub fn seats(usage: &Usage, policy: &Policy, period: Period, as_of: Option<Timestamp>) -> Seats {
-    count_seats(usage, policy, period, &begun_days(usage, period, as_of)).0
+    counts::seats(usage, policy, period, &begun_days(usage, period, as_of))
+}
+
+/// What one machine adds to a period, its counted days as bits from the period's first day on, and the findings
+/// about it; `agent` may be any of those that are one machine.
+pub fn seats_of(
+    usage: &Usage,
+    policy: &Policy,
+    period: Period,
+    as_of: Option<Timestamp>,
+    agent: &MachineId,
+) -> MachineCount {
+    counts::seats_of(usage, policy, period, &begun_days(usage, period, as_of), agent)
 }
 
 /// The lines of a period with their costs, and what there is to say beside them.
@@ -98,15 +122,28 @@ pub(crate) fn priced_lines(
     period: Period,
     as_of: Option<Timestamp>,
 ) -> Result<(Vec<Line>, Findings), TooLarge> {
-    let days = begun_days(usage, period, as_of);
-    let (seats, mut findings) = count_seats(usage, policy, period, &days);
-    let mut lines = lines(usage, policy, period, &days, &seats, &mut findings)?;
+    let (days, names) = (begun_days(usage, period, as_of), Names::new(usage));
+    let counts = Counts::of(usage, policy, period, &days, &names);
+    counted_lines(usage, policy, period, &days, &names, &counts)
+}
+
+/// As [`priced_lines`], from what the machines are known to amount to.
+pub(crate) fn counted_lines(
+    usage: &Usage,
+    policy: &Policy,
+    period: Period,
+    days: &[UsageDay],
+    names: &Names,
+    counts: &Counts,
+) -> Result<(Vec<Line>, Findings), TooLarge> {
+    let mut findings = counts.findings(usage, names, days);
+    let mut lines = lines(usage, policy, period, days, counts, &mut findings)?;
     price_lines(&mut lines, policy)?;
     Ok((lines, findings))
 }
 
 /// Rule 12: the usage days of a period that do not begin after the cut-off.
-fn begun_days(usage: &Usage, period: Period, as_of: Option<Timestamp>) -> Vec<UsageDay> {
+pub(crate) fn begun_days(usage: &Usage, period: Period, as_of: Option<Timestamp>) -> Vec<UsageDay> {
     let mut days = usage.zone().days(period);
     days.retain(|day| as_of.is_none_or(|cut| day.first <= cut));
     days

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use seatbeat_proto::ids::{CustomerId, MachineId, ProductId};
+use seatbeat_proto::ids::{CustomerId, MachineId};
 
 use crate::attendance::Span;
 use crate::calendar::{Day, UsageDay};
@@ -44,63 +44,67 @@ impl DayRange {
     }
 }
 
+/// What one machine's facts show without counting them.
+pub fn machine_flags(usage: &Usage, machine: &Machine<'_>, range: DayRange) -> Vec<Flag> {
+    let facts = machine.facts.as_ref();
+    let mut flags = Vec::new();
+    if facts.forked.range(range.first..range.end).next().is_some() {
+        flags.push(Flag::of_machine("forked_spool", &machine.id));
+    }
+    if machine.agents.len() > 1 && were_both_alive(&machine.agents, range) {
+        flags.push(Flag::of_machine("merged_while_both_alive", &machine.id));
+    }
+    for (at, flag) in &facts.flagged {
+        if flag != POOL_FLAG && range.contains(usage.zone().usage_day(*at)) {
+            flags.push(Flag::of_machine(flag, &machine.id));
+        }
+    }
+    if !facts.retired.is_empty() || !facts.switches.is_empty() {
+        note_active_after_end(&mut flags, usage, &machine.id, facts, range);
+    }
+    flags
+}
+
+/// Rule 7: active after an order to switch off, or after the machine was retired.
+fn note_active_after_end(
+    flags: &mut Vec<Flag>,
+    usage: &Usage,
+    machine: &MachineId,
+    facts: &MachineFacts,
+    range: DayRange,
+) {
+    let retired = facts.retired.first().map(|at| usage.zone().usage_day(*at));
+    for (day, _) in facts.attendance.days(range.first, range.end) {
+        for product in facts.attendance.products() {
+            let Some(active) = facts.attendance.active(product, day) else { continue };
+            if retired.is_some_and(|retired| retired < day) {
+                flags.push(Flag::of_machine("active_after_retirement", machine));
+            }
+            // The day's earliest active report is the one that a switch on that day could not have changed.
+            let switches = facts.switches.get(product);
+            let latest = switches.and_then(|all| all.range(..=(active.first, Switch::On)).next_back());
+            if let Some((at, Switch::Off)) = latest
+                && usage.zone().usage_day(*at) < day
+            {
+                flags.push(Flag::active_after_switch_off(machine, product));
+            }
+        }
+    }
+}
+
 impl Findings {
-    /// Notes what one machine's facts show without counting them.
-    pub fn note_machine(&mut self, usage: &Usage, machine: &Machine<'_>, range: DayRange) {
-        let facts = machine.facts.as_ref();
-        if facts.forked.range(range.first..range.end).next().is_some() {
-            self.flags.insert(Flag::of_machine("forked_spool", &machine.id));
-        }
-        if were_both_alive(&machine.agents, range) {
-            self.flags.insert(Flag::of_machine("merged_while_both_alive", &machine.id));
-        }
-        for (at, flag) in &facts.flagged {
-            if flag != POOL_FLAG && range.contains(usage.zone().usage_day(*at)) {
-                self.flags.insert(Flag::of_machine(flag, &machine.id));
-            }
-        }
-        self.note_active_after_end(usage, &machine.id, facts, range);
-    }
-
-    /// Rule 7: active after an order to switch off, or after the machine was retired.
-    fn note_active_after_end(
-        &mut self,
-        usage: &Usage,
-        machine: &MachineId,
-        facts: &MachineFacts,
-        range: DayRange,
-    ) {
-        let retired = facts.retired.first().map(|at| usage.zone().usage_day(*at));
-        for (day, _) in facts.attendance.days(range.first, range.end) {
-            for product in facts.attendance.products() {
-                let Some(active) = facts.attendance.active(product, day) else { continue };
-                if retired.is_some_and(|retired| retired < day) {
-                    self.flags.insert(Flag::of_machine("active_after_retirement", machine));
-                }
-                // The day's earliest active report is the one that a switch on that day could not have changed.
-                let switches = facts.switches.get(product);
-                let latest = switches.and_then(|all| all.range(..=(active.first, Switch::On)).next_back());
-                if let Some((at, Switch::Off)) = latest
-                    && usage.zone().usage_day(*at) < day
-                {
-                    self.flags.insert(Flag::active_after_switch_off(machine, product));
-                }
-            }
-        }
-    }
-
     /// Notes the rejected reports, and machines of which nothing else came.
-    pub fn note_rejected(&mut self, usage: &Usage, names: &Names, machines: &[Machine<'_>], range: DayRange) {
+    pub fn note_rejected(&mut self, usage: &Usage, names: &Names, range: DayRange) {
+        let has_reports = |agent: &MachineId| {
+            let facts = usage.machines().get(agent);
+            facts.is_some_and(|facts| facts.attendance.days(range.first, range.end).next().is_some())
+        };
         let mut silent: BTreeSet<&MachineId> = BTreeSet::new();
         for rejected in usage.rejected(range.first, range.end) {
             silent.insert(names.of(&rejected.machine));
             self.rejected.insert(rejected.clone());
         }
-        for machine in machines {
-            if machine.facts.attendance.days(range.first, range.end).next().is_some() {
-                silent.remove(&machine.id);
-            }
-        }
+        silent.retain(|machine| !names.members(machine).any(has_reports));
         self.blockers.extend(silent.into_iter().map(|machine| Blocker::of_machine("clock_trouble", machine)));
     }
 
@@ -115,11 +119,6 @@ impl Findings {
                 self.flags.insert(Flag::declared_missing(customer, sku));
             }
         }
-    }
-
-    /// Rule 6: a customer's product in use of which nobody said what it is billed as.
-    pub fn note_unmapped(&mut self, customer: &CustomerId, products: BTreeSet<ProductId>) {
-        self.blockers.extend(products.iter().map(|product| Blocker::unmapped_product(customer, product)));
     }
 }
 

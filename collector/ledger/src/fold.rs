@@ -47,8 +47,9 @@ pub struct Fold {
     settings: Option<Settings>,
     catalogue: Option<PushedCatalogue>,
     registry: Registry,
-    statements: BTreeMap<Period, BTreeMap<String, Sealed>>,
-    orders: BTreeMap<OrderId, Order>,
+    /// As the orders: copies share what has not changed.
+    statements: Arc<BTreeMap<Period, BTreeMap<String, Sealed>>>,
+    orders: Arc<BTreeMap<OrderId, Order>>,
     usage: Usage,
 }
 
@@ -363,7 +364,7 @@ impl Fold {
         let new = NewMachine {
             key,
             token: entry.id("token", &claim.token)?,
-            agent_version: claim.agent_version,
+            agent_version: claim.agent_version.into(),
             facts: claim.facts.map(evidence::bounded).transpose().map_err(|_| Refusal::Malformed)?,
         };
         self.registry.enrol(&id, new, at)?;
@@ -378,7 +379,10 @@ impl Fold {
         at: Timestamp,
     ) -> Result<Option<Record>, Stop> {
         let signed = fact.evidence.as_ref().ok_or(Refusal::Malformed)?;
-        let evidence = Evidence::parse(&signed.payload, at).map_err(|_| Refusal::Malformed)?;
+        let mut evidence = Evidence::parse(&signed.payload, at).map_err(|_| Refusal::Malformed)?;
+        if let Body::Report(report) = &mut evidence.body {
+            self.registry.share(&mut report.seen);
+        }
         let mut machine = self.registry.machines.get_mut(&evidence.machine).ok_or(Refusal::UnknownMachine)?;
         let standing =
             machine.standing(&evidence.spool, evidence.sequence, &evidence.previous, &evidence.hash);
@@ -439,14 +443,14 @@ impl Fold {
             if order.product.is_empty() { None } else { Some(entry.id("product", &order.product)?) };
         let id: OrderId = entry.id("order", &order.order)?;
         refuse_unless(!self.orders.contains_key(&id), Refusal::Repeated)?;
-        self.orders.insert(id, Order { machine, product, action: order.action });
+        Arc::make_mut(&mut self.orders).insert(id, Order { machine, product, action: order.action });
         Ok(())
     }
 
     fn seal(&mut self, entry: &Entry, fact: &wire::StatementSealed, at: Timestamp) -> Result<(), Stop> {
         let period: Period = entry.id("period", &fact.period)?;
         let signed = fact.statement.as_ref().ok_or_else(|| entry.invalid("statement", "it is missing"))?;
-        let revisions = self.statements.entry(period).or_default();
+        let revisions = Arc::make_mut(&mut self.statements).entry(period).or_default();
         let newest = revisions.get(&fact.distributor).map_or(0, |sealed| sealed.revision);
         refuse_unless(fact.revision == newest + 1, Refusal::Sealed)?;
         revisions.insert(
@@ -464,9 +468,7 @@ impl Fold {
     /// What the registry shows of a metering record.
     fn note(&mut self, entry: &LedgerEntry) -> Result<(), Refusal> {
         match &entry.event {
-            Event::MachineAssigned { machine, customer } => {
-                self.known(machine)?.customer = customer.clone();
-            }
+            Event::MachineAssigned { machine, customer } => self.registry.assign(machine, customer)?,
             Event::MachineRetired { machine } => {
                 self.known(machine)?.retired_at = Some(entry.at);
             }

@@ -60,13 +60,14 @@ pub enum Decision {
     },
 }
 
-/// Everything that the known machines' facts call for and that is not on record yet, for the machines that were not
-/// `seen` before, for those that were absorbed and report again, and for those whose chain was forked. A pair about
-/// which `usage` knows a decision is not joined again: what was parted stays apart.
-pub fn decisions(registry: &Registry, usage: &Usage, seen: &BTreeSet<MachineId>) -> BTreeSet<Decision> {
+/// Everything that the known machines' facts call for and that is not on record yet: for the machines that were not
+/// known `before`, for those that were absorbed and report again, and for those whose chain was forked since. A pair
+/// about which `usage` knows a decision is not joined again: what was parted stays apart.
+pub fn decisions(registry: &Registry, usage: &Usage, before: &Registry) -> BTreeSet<Decision> {
     let mut found = BTreeSet::new();
-    let is_new = |id: &MachineId, machine: &Machine| !seen.contains(id) && is_live(machine);
-    let mut new = registry.machines_after(None).filter(|(id, machine)| is_new(id, machine)).peekable();
+    let changed = registry.changed_since(before);
+    let is_new = |id: &MachineId, machine: &Machine| before.machine(id).is_none() && is_live(machine);
+    let mut new = changed.iter().filter(|(id, machine)| is_new(id, machine)).peekable();
     // The index is over all machines: it is made only where there is somebody to look up.
     if new.peek().is_some() {
         let index = Index::of(registry);
@@ -81,7 +82,7 @@ pub fn decisions(registry: &Registry, usage: &Usage, seen: &BTreeSet<MachineId>)
             }
         }
     }
-    for (id, machine) in registry.machines_after(None) {
+    for (id, machine) in changed {
         if machine.flags.contains_key(FORKED_SPOOL) && !machine.flags.contains_key(KEY_IN_TWO_PLACES) {
             found.insert(Decision::TwoPlaces { machine: id.clone() });
         }
@@ -180,10 +181,10 @@ fn flag(registry: &Registry, flag: &'static str, one: &MachineId, other: &Machin
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::few::FewMap;
     use crate::record::{Entry, Event};
     use crate::registry::LastReport;
     use jiff::Timestamp;
-    use std::collections::BTreeMap;
 
     /// Uuid, system, board and disk serial, system id; `-` is a fact that is missing.
     fn facts(values: [&str; 5]) -> Facts {
@@ -206,12 +207,12 @@ mod tests {
             banned: false,
             retired_at: None,
             absorbed_into: None,
-            agent_version: String::new(),
+            agent_version: "".into(),
             catalogue_version: 0,
-            spools: BTreeMap::new(),
-            continued_at: BTreeMap::new(),
-            last: Some(LastReport { observed_at: at(heard), received_at: at(heard), products: vec![] }),
-            flags: BTreeMap::new(),
+            spools: FewMap::new(),
+            continued_at: FewMap::new(),
+            last: Some(LastReport { observed_at: at(heard), received_at: at(heard), products: [].into() }),
+            flags: FewMap::new(),
             facts: Some(facts(values)),
         }
     }
@@ -225,12 +226,14 @@ mod tests {
     }
 
     fn check_after(usage: &Usage, seen: &[&str], machines: &[(&str, Machine)], expected: &[&str]) {
-        let seen = seen.iter().map(|name| id(name)).collect();
-        let mut registry = Registry::default();
+        let (mut registry, mut before) = (Registry::default(), Registry::default());
         for (name, machine) in machines {
             registry.machines.insert(id(name), machine.clone());
+            if seen.contains(name) {
+                before.machines.insert(id(name), Machine { flags: FewMap::new(), ..machine.clone() });
+            }
         }
-        let shown: Vec<String> = decisions(&registry, usage, &seen)
+        let shown: Vec<String> = decisions(&registry, usage, &before)
             .iter()
             .map(|decision| match decision {
                 Decision::Merge { kept, absorbed, .. } => format!("{kept} was {absorbed}"),

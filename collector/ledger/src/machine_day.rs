@@ -48,11 +48,31 @@ pub fn machine_day(usage: &Usage, policy: &Policy, facts: &MachineFacts, day: &U
         return found;
     }
     let Some(owner) = owner_of_day(facts, day) else {
-        // Rule 1: read as "not listed as uncounted", since without an owner there is no assigned SKU to ask for.
-        found.is_unassigned = products.keys().any(|product| !policy.uncounted.contains(product));
+        found.is_unassigned = would_count(policy, products.keys());
         return found;
     };
-    found.owner = Some(owner.clone());
+    MachineDay {
+        owner: Some(owner.clone()),
+        went_silent: found.went_silent,
+        ..billed_day(usage, policy, owner, products, day)
+    }
+}
+
+/// Whether any of these products would be billed, had their machine an owner. Rule 1: read as "not listed as
+/// uncounted", since without an owner there is no assigned SKU to ask for.
+pub fn would_count<'a>(policy: &Policy, mut products: impl Iterator<Item = &'a ProductId>) -> bool {
+    products.any(|product| !policy.uncounted.contains(product))
+}
+
+/// As what an owner's products, confirmed or not, are billed on a day: seats, suspended and unmapped ones.
+pub fn billed_day(
+    usage: &Usage,
+    policy: &Policy,
+    owner: &CustomerId,
+    products: BTreeMap<ProductId, bool>,
+    day: &UsageDay,
+) -> MachineDay {
+    let mut found = MachineDay::default();
     let billed = |product: &ProductId| billing(usage, policy, owner, product, day.end);
     let mut used: BTreeMap<&Sku, bool> = BTreeMap::new();
     for (product, confirmed) in take_suites(policy, products, |suite| billed(suite) != Billing::Unmapped) {

@@ -2,7 +2,7 @@
 //! Invariant: each agent is part of exactly one machine, which is known by its smallest id, for all time.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use seatbeat_proto::ids::MachineId;
 
@@ -20,10 +20,12 @@ pub struct Machine<'a> {
 }
 
 /// Which machine an agent is part of.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Names {
     /// Towards a smaller id of the same machine; who is not here stands alone.
     smaller: BTreeMap<MachineId, MachineId>,
+    /// The agents of each machine that has several ids, whether they ever reported or not.
+    members: BTreeMap<MachineId, BTreeSet<MachineId>>,
 }
 
 impl Names {
@@ -38,6 +40,12 @@ impl Names {
                 names.smaller.insert(one, other);
             }
         }
+        let mut members: BTreeMap<MachineId, BTreeSet<MachineId>> = BTreeMap::new();
+        for agent in names.smaller.keys() {
+            let name = names.of(agent);
+            members.entry(name.clone()).or_default().extend([agent.clone(), name.clone()]);
+        }
+        names.members = members;
         names
     }
 
@@ -49,16 +57,24 @@ impl Names {
         }
         name
     }
-}
 
-/// The machines, in the order of their ids.
-pub fn join<'a>(usage: &'a Usage, names: &Names) -> Vec<Machine<'a>> {
-    let mut groups: BTreeMap<&MachineId, Vec<&'a MachineFacts>> = BTreeMap::new();
-    for (agent, facts) in usage.machines() {
-        groups.entry(names.of(agent)).or_default().push(facts);
+    /// Whether this agent is one of several on its machine.
+    pub fn is_joined(&self, agent: &MachineId) -> bool {
+        !self.smaller.is_empty() && (self.smaller.contains_key(agent) || self.members.contains_key(agent))
     }
-    let machine = |(id, agents): (&MachineId, Vec<&'a MachineFacts>)| {
+
+    /// The agents of a machine.
+    pub fn members<'a>(&'a self, machine: &'a MachineId) -> impl Iterator<Item = &'a MachineId> {
+        let several = self.members.get(machine);
+        several.into_iter().flatten().chain(several.is_none().then_some(machine))
+    }
+
+    /// The machine of this name, as far as anything is known of it.
+    pub fn machine<'a>(&self, usage: &'a Usage, name: &MachineId) -> Option<Machine<'a>> {
+        let agents: Vec<&MachineFacts> =
+            self.members(name).filter_map(|agent| usage.machines().get(agent)).collect();
         let facts = match agents.as_slice() {
+            [] => return None,
             [alone] => Cow::Borrowed(*alone),
             several => {
                 let mut joined = MachineFacts::default();
@@ -66,9 +82,19 @@ pub fn join<'a>(usage: &'a Usage, names: &Names) -> Vec<Machine<'a>> {
                 Cow::Owned(joined)
             }
         };
-        Machine { id: id.clone(), facts, agents }
-    };
-    groups.into_iter().map(machine).collect()
+        Some(Machine { id: name.clone(), facts, agents })
+    }
+
+    /// All machines: those of one agent by their ids, then those of several by theirs.
+    pub fn machines<'a>(&'a self, usage: &'a Usage) -> impl Iterator<Item = Machine<'a>> {
+        let alone = usage.machines().iter().filter(|(agent, _)| !self.is_joined(agent));
+        let alone = alone.map(|(agent, facts)| Machine {
+            id: agent.clone(),
+            facts: Cow::Borrowed(facts),
+            agents: vec![facts],
+        });
+        alone.chain(self.members.keys().filter_map(|name| self.machine(usage, name)))
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use seatbeat_proto::ids::ProductId;
 
-use crate::calendar::UsageDay;
+use crate::calendar::{MonthDays, UsageDay};
 use crate::usage::{MachineFacts, Switch};
 
 /// A product on a machine-day.
@@ -42,6 +42,74 @@ pub fn presence(facts: &MachineFacts, product: &ProductId, day: &UsageDay, presu
         return Presence::WentSilent;
     }
     Presence::Presumed
+}
+
+/// A product on a machine over the days of a month, as bits from the first day on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MonthPresence {
+    /// Seen active.
+    pub confirmed: u32,
+    /// Not seen, but still taken to be in use.
+    pub presumed: u32,
+    /// Would be presumed, had the machine not been silent for too long.
+    pub went_silent: u32,
+}
+
+/// As [`presence`], for all days of a month at once.
+pub fn month_presence(
+    facts: &MachineFacts,
+    product: &ProductId,
+    month: &MonthDays<'_>,
+    presume_days: u32,
+) -> MonthPresence {
+    let attendance = &facts.attendance;
+    let confirmed = attendance.active_from(product, month.first()) & month.begun();
+    let mut found = MonthPresence { confirmed, ..MonthPresence::default() };
+    if month.has_untold(attendance) {
+        for (bit, day) in month.days_of(month.begun() & !confirmed) {
+            found.note(bit, presence(facts, product, day, presume_days));
+        }
+        return found;
+    }
+    // Each report of these days settles every product: between two reported days the latter's word stands.
+    let reported = attendance.reported_days().from(month.first());
+    let mut silent = month.begun() & !reported;
+    let may_be_ended =
+        !facts.retired.is_empty() || !facts.flagged.is_empty() || facts.switches.contains_key(product);
+    while silent != 0 {
+        let start = silent.trailing_zeros();
+        let length = (!(u64::from(silent) >> start)).trailing_zeros().min(32 - start);
+        let run = (((1u64 << length) - 1) << start) as u32;
+        silent &= !run;
+        let first = month.first().plus(start as i32);
+        let Some(settled) = attendance.reported_days().last_before(first) else { continue };
+        if !attendance.ended_active(product, settled) {
+            continue;
+        }
+        if may_be_ended {
+            for (bit, day) in month.days_of(run) {
+                found.note(bit, presence(facts, product, day, presume_days));
+            }
+            continue;
+        }
+        let away = first.days_since(settled);
+        let presumed_days = (i64::from(presume_days) + 1 - away).clamp(0, 32) as u32;
+        let presumed = run & ((((1u64 << presumed_days) - 1) << start) as u32);
+        found.presumed |= presumed;
+        found.went_silent |= run & !presumed;
+    }
+    found
+}
+
+impl MonthPresence {
+    fn note(&mut self, bit: u32, presence: Presence) {
+        match presence {
+            Presence::Confirmed => self.confirmed |= bit,
+            Presence::Presumed => self.presumed |= bit,
+            Presence::WentSilent => self.went_silent |= bit,
+            Presence::Absent => {}
+        }
+    }
 }
 
 /// Whether something other than a report says that the use has ended between a report and a day's first instant.

@@ -2,16 +2,16 @@
 //! Invariant: confirmed and presumed add up to measured; a quantity is never below 0.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use seatbeat_proto::ids::{CustomerId, MachineId};
+use seatbeat_proto::ids::CustomerId;
 
 use crate::calendar::{Day, Period, UsageDay};
+use crate::counts::{Counter, Counts};
 use crate::findings::Findings;
 use crate::money::{Quantity, TooLarge};
 use crate::policy::{Count, Policy};
 use crate::record::Sku;
-use crate::seats::{CountedDay, Seats};
 use crate::statement::{Blocker, Line};
 use crate::usage::Usage;
 
@@ -27,47 +27,44 @@ pub struct Measured {
 }
 
 /// Measures seats by a SKU's count; `days` are the begun days of a month of `month_days` days.
-pub fn measure(
-    count: Count,
-    machines: &BTreeMap<MachineId, Vec<CountedDay>>,
-    days: &[UsageDay],
-    month_days: usize,
-) -> Measured {
-    let counted = || machines.values().flatten();
+pub fn measure(count: Count, seats: &Counter, days: &[UsageDay], month_days: usize) -> Measured {
+    let first = days.first().map(|day| day.day);
+    let of_day = |day: Day| {
+        let place = first.map_or(0, |first| day.days_since(first)) as usize;
+        (seats.seats.get(place).copied().unwrap_or(0), seats.confirmed.get(place).copied().unwrap_or(0))
+    };
     match count {
         Count::HighWater => {
-            let mut water: BTreeMap<Day, (u64, u64)> = BTreeMap::new();
-            for seat in counted() {
-                let (seats, confirmed) = water.entry(seat.day).or_default();
-                (*seats, *confirmed) = (*seats + 1, *confirmed + u64::from(seat.confirmed));
-            }
-            let highest = water.into_iter().max_by_key(|(day, level)| (*level, Reverse(*day)));
-            let Some((day, (seats, confirmed))) = highest else { return Measured::default() };
-            Measured { day: Some(day), ..whole(confirmed, seats) }
+            let water = days.iter().map(|day| (of_day(day.day), day.day)).filter(|(level, _)| level.0 > 0);
+            let Some(((high, confirmed), day)) = water.max_by_key(|(level, day)| (*level, Reverse(*day)))
+            else {
+                return Measured::default();
+            };
+            Measured { day: Some(day), ..whole(confirmed, high) }
         }
-        Count::Distinct => {
-            let confirmed = machines.values().filter(|days| days.iter().any(|day| day.confirmed)).count();
-            whole(confirmed as u64, machines.len() as u64)
-        }
+        Count::Distinct => whole(seats.confirmed_machines, seats.machines),
         Count::MonthEnd => {
-            let last = days.last().map(|day| day.day);
-            let on_last = || counted().filter(|seat| Some(seat.day) == last);
-            whole(on_last().filter(|seat| seat.confirmed).count() as u64, on_last().count() as u64)
+            let (last, confirmed) = days.last().map_or((0, 0), |day| of_day(day.day));
+            whole(confirmed, last)
         }
         Count::Average => {
-            let confirmed = counted().filter(|seat| seat.confirmed).count() as u64;
+            let sum = |counts: &[u32]| counts.iter().map(|count| u64::from(*count)).sum();
             let month_days = month_days as u64;
             Measured {
-                confirmed: Quantity::average(confirmed, month_days),
-                total: Quantity::average(counted().count() as u64, month_days),
+                confirmed: Quantity::average(sum(&seats.confirmed), month_days),
+                total: Quantity::average(sum(&seats.seats), month_days),
                 day: None,
             }
         }
     }
 }
 
-fn whole(confirmed: u64, total: u64) -> Measured {
-    Measured { confirmed: Quantity::units(confirmed), total: Quantity::units(total), day: None }
+fn whole(confirmed: u32, total: u32) -> Measured {
+    Measured {
+        confirmed: Quantity::units(u64::from(confirmed)),
+        total: Quantity::units(u64::from(total)),
+        day: None,
+    }
 }
 
 /// The lines of a period, sorted, without prices.
@@ -76,20 +73,20 @@ pub fn lines(
     policy: &Policy,
     period: Period,
     days: &[UsageDay],
-    seats: &Seats,
+    counts: &Counts,
     findings: &mut Findings,
 ) -> Result<Vec<Line>, TooLarge> {
     let (declared, adjusted) = (usage.declared(period), usage.adjusted(period));
     findings.note_declared_missing(&usage.declared(period.previous()), &declared);
     let month_days = usage.zone().days(period).len();
-    let keys: BTreeSet<&(CustomerId, Sku)> =
-        seats.keys().chain(declared.keys()).chain(adjusted.keys()).collect();
-    let nobody = BTreeMap::new();
+    let mut keys: BTreeSet<(CustomerId, Sku)> = declared.keys().chain(adjusted.keys()).cloned().collect();
+    keys.extend(counts.lines().map(|(customer, sku, _)| (customer.clone(), sku.clone())));
+    let nobody = Counter::default();
     let mut lines = Vec::new();
-    for key in keys {
+    for key in &keys {
         let (customer, sku) = key;
         let count = policy.rule(sku).count;
-        let measured = measure(count, seats.get(key).unwrap_or(&nobody), days, month_days);
+        let measured = measure(count, counts.line(customer, sku).unwrap_or(&nobody), days, month_days);
         let declared = Quantity::units(declared.get(key).copied().unwrap_or(0));
         let adjusted = Quantity::units(adjusted.get(key).copied().unwrap_or(0));
         if measured.total.is_zero() && declared.is_zero() && adjusted.is_zero() {

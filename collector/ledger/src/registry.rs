@@ -3,11 +3,15 @@
 //! from the records before it alone.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use seatbeat_proto::ids::{CustomerId, MachineId, OperatorId, ProductId, SpoolId, TokenId};
 use serde::{Deserialize, Serialize};
 
+use crate::few::FewMap;
+use crate::names::SharedNames;
+use crate::shelf::{Share, Shelves};
 use crate::usage::{AGE_MAX, AHEAD_MAX};
 
 /// Everybody the journal has named so far.
@@ -16,7 +20,13 @@ pub struct Registry {
     pub(crate) customers: BTreeSet<CustomerId>,
     pub(crate) tokens: BTreeMap<TokenId, Token>,
     pub(crate) operators: BTreeMap<OperatorId, Operator>,
-    pub(crate) machines: BTreeMap<MachineId, Machine>,
+    pub(crate) machines: Shelves<Machine>,
+    /// The machines of each customer; copies share those that have not changed.
+    owned: BTreeMap<CustomerId, Arc<BTreeSet<MachineId>>>,
+    /// When the first machine was let in, by the collector's clock.
+    first_enrolled_at: Option<Timestamp>,
+    #[serde(skip)]
+    names: SharedNames,
 }
 
 /// An enrolment token: who it lets in, how often, until when.
@@ -67,17 +77,17 @@ pub struct Machine {
     /// Recognised by the collector as this other machine set up anew, and when.
     pub absorbed_into: Option<(MachineId, Timestamp)>,
     /// Version its agent reported last.
-    pub agent_version: String,
+    pub agent_version: Arc<str>,
     /// Version of the catalogue that its newest report was made with; 0: none yet.
     pub catalogue_version: u32,
     /// Its chains.
-    pub spools: BTreeMap<SpoolId, Tip>,
+    pub spools: FewMap<SpoolId, Tip>,
     /// When each of them was last continued, by the collector's clock.
-    pub(crate) continued_at: BTreeMap<SpoolId, Timestamp>,
+    pub(crate) continued_at: FewMap<SpoolId, Timestamp>,
     /// Its newest report by its own clock.
     pub last: Option<LastReport>,
     /// What was noticed about it, with the instant.
-    pub flags: BTreeMap<String, Timestamp>,
+    pub flags: FewMap<String, Timestamp>,
     /// Its hardware and system facts, as it told them last.
     pub facts: Option<Facts>,
 }
@@ -98,8 +108,8 @@ pub struct LastReport {
     pub observed_at: Timestamp,
     /// The collector's clock.
     pub received_at: Timestamp,
-    /// Products found.
-    pub products: Vec<Product>,
+    /// Products found; machines that show the same share one list.
+    pub products: Arc<[Product]>,
 }
 
 impl LastReport {
@@ -110,7 +120,7 @@ impl LastReport {
 }
 
 /// A product as a report lists it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Product {
     /// Its id.
     pub product: ProductId,
@@ -243,8 +253,62 @@ impl Registry {
 
     /// All machines behind this id, or all from the start.
     pub fn machines_after(&self, after: Option<&MachineId>) -> impl Iterator<Item = (&MachineId, &Machine)> {
+        self.machines.after(after)
+    }
+
+    /// The machines that are new, or of which anything is known that was not, since an earlier copy of this registry.
+    pub(crate) fn changed_since<'a>(&'a self, before: &'a Self) -> Vec<(&'a MachineId, &'a Machine)> {
+        let changed = self.machines.differing(&before.machines);
+        changed.into_iter().filter_map(|id| Some((id, self.machines.get(id)?))).collect()
+    }
+
+    /// How many machines each customer has, those without any left out.
+    pub fn machines_of_customers(&self) -> impl Iterator<Item = (&CustomerId, usize)> {
+        self.owned.iter().map(|(customer, machines)| (customer, machines.len()))
+    }
+
+    /// The machines of a customer behind this id, or all from the start.
+    pub fn machines_of<'a>(
+        &'a self,
+        customer: &CustomerId,
+        after: Option<&'a MachineId>,
+    ) -> impl Iterator<Item = (&'a MachineId, &'a Machine)> {
         use std::ops::Bound::{Excluded, Unbounded};
-        self.machines.range((after.map_or(Unbounded, |id| Excluded(id.clone())), Unbounded))
+        let from = after.map_or(Unbounded, Excluded);
+        let owned = self.owned.get(customer).into_iter();
+        owned
+            .flat_map(move |machines| machines.range::<MachineId, _>((from, Unbounded)))
+            .filter_map(|id| Some((id, self.machines.get(id)?)))
+    }
+
+    /// Whether any machine was let in before an instant.
+    pub fn enrolled_before(&self, end: Timestamp) -> bool {
+        self.first_enrolled_at.is_some_and(|first| first < end)
+    }
+
+    /// Gives a machine to a customer.
+    pub(crate) fn assign(&mut self, machine: &MachineId, customer: &CustomerId) -> Result<(), Refusal> {
+        let mut customer = customer.clone();
+        self.names.customer(&mut customer);
+        let known = self.machines.get_mut(machine).ok_or(Refusal::UnknownMachine)?;
+        if known.customer == customer {
+            return Ok(());
+        }
+        if let Some(machines) = self.owned.get_mut(&known.customer) {
+            Arc::make_mut(machines).remove(machine);
+            if machines.is_empty() {
+                self.owned.remove(&known.customer);
+            }
+        }
+        Arc::make_mut(self.owned.entry(customer.clone()).or_default()).insert(machine.clone());
+        known.customer = customer;
+        Ok(())
+    }
+
+    /// What a report shows, with the names that other machines show too.
+    pub(crate) fn share(&mut self, seen: &mut Seen) {
+        self.names.text(&mut seen.agent_version);
+        self.names.list(&mut seen.last.products);
     }
 
     /// How many machines there are.
@@ -279,32 +343,31 @@ impl Registry {
         if self.machines.contains_key(id) {
             return Err(Refusal::Repeated);
         }
-        let customer = self.admits(&new.token, now)?.clone();
+        let mut customer = self.admits(&new.token, now)?.clone();
+        let mut new = new;
+        self.names.customer(&mut customer);
+        self.names.token(&mut new.token);
+        self.names.text(&mut new.agent_version);
         if let Some(token) = self.tokens.get_mut(&new.token) {
             token.used += 1;
             token.recent.retain(|at| within_hour(*at, now));
             token.recent.push_back(now);
         }
-        self.machines.insert(
-            id.clone(),
-            Machine {
-                key: new.key,
-                customer,
-                token: new.token,
-                enrolled_at: now,
-                banned: false,
-                retired_at: None,
-                absorbed_into: None,
-                agent_version: new.agent_version,
-                catalogue_version: 0,
-                spools: BTreeMap::new(),
-                continued_at: BTreeMap::new(),
-                last: None,
-                flags: BTreeMap::new(),
-                facts: new.facts,
-            },
-        );
+        Arc::make_mut(self.owned.entry(customer.clone()).or_default()).insert(id.clone());
+        self.first_enrolled_at = Some(self.first_enrolled_at.map_or(now, |first| first.min(now)));
+        self.machines.insert(id.clone(), Machine::new(new, customer, now));
         Ok(())
+    }
+}
+
+impl Share for Machine {
+    fn share(&mut self, names: &mut SharedNames) {
+        names.customer(&mut self.customer);
+        names.token(&mut self.token);
+        names.text(&mut self.agent_version);
+        if let Some(last) = &mut self.last {
+            names.list(&mut last.products);
+        }
     }
 }
 
@@ -312,7 +375,7 @@ impl Registry {
 pub(crate) struct NewMachine {
     pub key: [u8; 32],
     pub token: TokenId,
-    pub agent_version: String,
+    pub agent_version: Arc<str>,
     pub facts: Option<Facts>,
 }
 
@@ -341,7 +404,7 @@ impl Token {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
     /// Version of the agent.
-    pub agent_version: String,
+    pub agent_version: Arc<str>,
     /// Version of its catalogue.
     pub catalogue_version: u32,
     /// Facts, when the report has them.
@@ -366,6 +429,25 @@ pub enum Standing {
 }
 
 impl Machine {
+    fn new(new: NewMachine, customer: CustomerId, now: Timestamp) -> Self {
+        Self {
+            key: new.key,
+            customer,
+            token: new.token,
+            enrolled_at: now,
+            banned: false,
+            retired_at: None,
+            absorbed_into: None,
+            agent_version: new.agent_version,
+            catalogue_version: 0,
+            spools: FewMap::new(),
+            continued_at: FewMap::new(),
+            last: None,
+            flags: FewMap::new(),
+            facts: new.facts,
+        }
+    }
+
     /// Keeps what a report showed, when nothing newer is known.
     pub(crate) fn remember(&mut self, seen: Seen) {
         self.agent_version = seen.agent_version;

@@ -1,15 +1,18 @@
 //! Rules 7 to 9: the seats of a period, machine by machine.
-//! Invariant: a counted day of a (machine, SKU) goes to at most one customer.
+//! Invariant: a counted day of a (machine, SKU) goes to at most one customer; what a machine amounts to depends on
+//! its own facts, the policy and what was told about its owners, and on no other machine.
 
 use std::collections::BTreeMap;
 
-use seatbeat_proto::ids::{CustomerId, MachineId};
+use seatbeat_proto::ids::{CustomerId, MachineId, ProductId};
 
-use crate::calendar::{Day, Period, UsageDay};
-use crate::findings::{DayRange, Findings};
-use crate::machine_day::machine_day;
-use crate::machines::{Machine, Names, join};
+use crate::calendar::{Day, MonthDays, Period};
+use crate::findings::{DayRange, machine_flags};
+use crate::machine_day::{MachineDay, billed_day, machine_day, would_count};
+use crate::machines::Machine;
+use crate::owner::owner_of_day;
 use crate::policy::{Moved, Policy};
+use crate::presence::{MonthPresence, month_presence};
 use crate::record::Sku;
 use crate::statement::{Blocker, Flag};
 use crate::usage::{MachineFacts, Usage};
@@ -26,98 +29,246 @@ pub struct CountedDay {
 /// Who uses what, with the counted days of each machine.
 pub type Seats = BTreeMap<(CustomerId, Sku), BTreeMap<MachineId, Vec<CountedDay>>>;
 
-/// The seats of a period over these of its days, and what there is to say about them.
-pub fn count_seats(usage: &Usage, policy: &Policy, period: Period, days: &[UsageDay]) -> (Seats, Findings) {
-    let (mut seats, mut findings) = (Seats::new(), Findings::default());
-    let Some(range) = DayRange::of(days) else { return (seats, findings) };
-    let names = Names::new(usage);
-    let machines = join(usage, &names);
-    for machine in &machines {
-        findings.note_machine(usage, machine, range);
-        for (sku, owned) in owned_days(usage, policy, machine, days, &mut findings) {
-            for (customer, counted) in share_out(policy.moved, owned) {
-                if passes_filters(usage, policy, &machine.facts, period, &sku, &counted) {
-                    let key = (customer, sku.clone());
-                    seats.entry(key).or_default().insert(machine.id.clone(), counted);
+/// A machine that uses a SKU: its counted days as bits from the period's first day on, never none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seat {
+    /// Who bears it.
+    pub customer: CustomerId,
+    /// Of what.
+    pub sku: Sku,
+    /// Its days.
+    pub counted: u32,
+    /// Those on which the use was seen.
+    pub confirmed: u32,
+}
+
+/// What a machine adds to a period.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MachineCount {
+    /// Its seats; one for each customer and SKU.
+    pub seats: Vec<Seat>,
+    /// What needs a look.
+    pub flags: Vec<Flag>,
+    /// What blocks, for reasons of this machine alone.
+    pub blockers: Vec<Blocker>,
+    /// Customers' products in use of which nobody said what they are billed as.
+    pub unmapped: Vec<(CustomerId, ProductId)>,
+}
+
+/// Counts machines over a month, one after the other.
+pub struct Counting<'a> {
+    usage: &'a Usage,
+    policy: &'a Policy,
+    period: Period,
+    month: MonthDays<'a>,
+    customers: BTreeMap<CustomerId, Customer>,
+}
+
+/// What the machines before have shown of a customer: most have the same products, and are billed the same.
+#[derive(Default)]
+struct Customer {
+    /// Whether something was told about its SKUs or licences in the month: then each day is its own.
+    changes: bool,
+    billed: Vec<(Used, Option<Day>, MachineDay)>,
+}
+
+/// Products in use, and whether each was seen.
+type Used = Vec<(ProductId, bool)>;
+
+/// Answers that are kept of one customer: its machines come in some dozen kinds.
+const BILLED_MAX: usize = 64;
+
+/// A SKU on a machine over some days of one owner.
+struct Owned {
+    owner: CustomerId,
+    sku: Sku,
+    counted: u32,
+    confirmed: u32,
+}
+
+impl<'a> Counting<'a> {
+    /// Counts over these days of a period.
+    pub fn new(usage: &'a Usage, policy: &'a Policy, period: Period, month: MonthDays<'a>) -> Self {
+        Self { usage, policy, period, month, customers: BTreeMap::new() }
+    }
+
+    /// What this machine adds.
+    pub fn machine(&mut self, machine: &Machine<'_>) -> MachineCount {
+        let range = DayRange { first: self.month.first(), end: self.month.end() };
+        let flags = machine_flags(self.usage, machine, range);
+        let mut count = MachineCount { flags, ..MachineCount::default() };
+        let facts = machine.facts.as_ref();
+        let products: Vec<(&ProductId, MonthPresence)> = facts
+            .attendance
+            .products()
+            .map(|product| (product, month_presence(facts, product, &self.month, self.policy.presume_days)))
+            .collect();
+        if products.iter().any(|(_, month)| month.went_silent != 0) {
+            count.flags.push(Flag::of_machine("went_silent", &machine.id));
+        }
+        let mut owned = Vec::new();
+        let mut left = products.iter().fold(0, |days, (_, month)| days | month.confirmed | month.presumed);
+        while left != 0 {
+            let (alike, used) = alike_days(&products, left);
+            left &= !alike;
+            self.add_days(machine, alike, used, &mut owned, &mut count);
+        }
+        for (customer, sku, counted, confirmed) in share_out(self.policy.moved, owned) {
+            if self.passes_filters(facts, &sku, confirmed) {
+                count.seats.push(Seat { customer, sku, counted, confirmed });
+            }
+        }
+        count
+    }
+
+    /// Rules 1 and 4 to 7 on days with the same products in use.
+    fn add_days(
+        &mut self,
+        machine: &Machine<'_>,
+        days: u32,
+        used: Used,
+        owned: &mut Vec<Owned>,
+        count: &mut MachineCount,
+    ) {
+        let facts = machine.facts.as_ref();
+        if facts.assigned.is_empty() {
+            let blocker = Blocker::of_machine("unassigned", &machine.id);
+            if would_count(self.policy, used.iter().map(|(product, _)| product))
+                && !count.blockers.contains(&blocker)
+            {
+                count.blockers.push(blocker);
+            }
+            return;
+        }
+        let mut left = days;
+        while let Some(day) = self.month.lowest(left).filter(|_| left != 0) {
+            let Some(owner) = owner_of_day(facts, day) else { return };
+            let changes = self.customer(owner).changes;
+            let alike = if changes {
+                left & left.wrapping_neg()
+            } else if facts.assigned.len() == 1 {
+                left
+            } else {
+                let owned =
+                    self.month.days_of(left).filter(|(_, day)| owner_of_day(facts, day) == Some(owner));
+                owned.fold(0, |days, (bit, _)| days | bit)
+            };
+            left &= !alike;
+            let billed = self.billed(owner, &used, day, changes);
+            for (sku, confirmed) in &billed.seats {
+                add_owned(owned, owner, sku, alike, *confirmed);
+            }
+            for sku in &billed.running_suspended {
+                let flag = Flag::running_on_suspended_licence(owner, sku, &machine.id);
+                if !count.flags.contains(&flag) {
+                    count.flags.push(flag);
+                }
+            }
+            for product in &billed.unmapped {
+                let unmapped = (owner.clone(), product.clone());
+                if !count.unmapped.contains(&unmapped) {
+                    count.unmapped.push(unmapped);
                 }
             }
         }
     }
-    findings.note_rejected(usage, &names, &machines, range);
-    (seats, findings)
-}
 
-type OwnedDays = Vec<(CustomerId, CountedDay)>;
-
-/// Rule 7: the counted days of a machine by SKU, with the owner of each.
-fn owned_days(
-    usage: &Usage,
-    policy: &Policy,
-    machine: &Machine<'_>,
-    days: &[UsageDay],
-    findings: &mut Findings,
-) -> BTreeMap<Sku, OwnedDays> {
-    let mut owned: BTreeMap<Sku, OwnedDays> = BTreeMap::new();
-    for day in days {
-        let found = machine_day(usage, policy, &machine.facts, day);
-        if found.went_silent {
-            findings.flags.insert(Flag::of_machine("went_silent", &machine.id));
+    fn customer(&mut self, owner: &CustomerId) -> &mut Customer {
+        if !self.customers.contains_key(owner) {
+            let (first, end) = self.month.bounds();
+            let changes = self.usage.told_at(owner).any(|at| first <= at && at < end);
+            self.customers.insert(owner.clone(), Customer { changes, billed: Vec::new() });
         }
-        if found.is_unassigned {
-            findings.blockers.insert(Blocker::of_machine("unassigned", &machine.id));
-        }
-        let Some(owner) = found.owner else { continue };
-        findings.note_unmapped(&owner, found.unmapped);
-        for sku in &found.running_suspended {
-            findings.flags.insert(Flag::running_on_suspended_licence(&owner, sku, &machine.id));
-        }
-        for (sku, confirmed) in found.seats {
-            owned.entry(sku).or_default().push((owner.clone(), CountedDay { day: day.day, confirmed }));
-        }
+        self.customers.get_mut(owner).expect("the customer was just put there")
     }
-    owned
+
+    /// As what products are billed, looked up once for all days and machines that are alike.
+    fn billed(
+        &mut self,
+        owner: &CustomerId,
+        used: &Used,
+        day: &crate::calendar::UsageDay,
+        changes: bool,
+    ) -> &MachineDay {
+        let (usage, policy) = (self.usage, self.policy);
+        let on = changes.then_some(day.day);
+        let billed = &mut self.customer(owner).billed;
+        let known = billed.iter().position(|(products, at, _)| *at == on && products == used);
+        let place = known.unwrap_or_else(|| {
+            if billed.len() >= BILLED_MAX {
+                billed.clear();
+            }
+            let products = used.iter().cloned().collect();
+            billed.push((used.clone(), on, billed_day(usage, policy, owner, products, day)));
+            billed.len() - 1
+        });
+        &billed[place].2
+    }
+
+    /// Rule 9: whether the seats of a machine stay in.
+    fn passes_filters(&self, facts: &MachineFacts, sku: &Sku, confirmed: u32) -> bool {
+        let rule = self.policy.rule(sku);
+        if confirmed.count_ones() < rule.min_days {
+            return false;
+        }
+        let is_alike = |other: &Sku| match &rule.price_group {
+            Some(group) => self.policy.rule(other).price_group.as_ref() == Some(group),
+            None => other == sku,
+        };
+        !rule.free_first_month || was_counted_before(self.usage, self.policy, facts, self.period, is_alike)
+    }
 }
 
-/// Rule 8: to whom the days of a machine that changed hands go. The days are in order.
-fn share_out(moved: Moved, days: OwnedDays) -> BTreeMap<CustomerId, Vec<CountedDay>> {
-    let winner = match moved {
-        Moved::EachOwner => None,
-        Moved::LastOwner => days.last().map(|(owner, _)| owner.clone()),
-        Moved::MainOwner => {
-            let mut owned: BTreeMap<&CustomerId, (usize, Day)> = BTreeMap::new();
-            for (owner, counted) in &days {
-                let (count, last) = owned.entry(owner).or_insert((0, counted.day));
-                (*count, *last) = (*count + 1, counted.day);
-            }
-            owned.into_iter().max_by_key(|(_, rank)| *rank).map(|(owner, _)| owner.clone())
+/// The days on which the same products are in use as on the first that is left, and those products.
+fn alike_days(products: &[(&ProductId, MonthPresence)], left: u32) -> (u32, Used) {
+    let first = left & left.wrapping_neg();
+    let (mut alike, mut used) = (left, Used::new());
+    for (product, month) in products {
+        alike &= if month.confirmed & first != 0 {
+            used.push(((*product).clone(), true));
+            month.confirmed
+        } else if month.presumed & first != 0 {
+            used.push(((*product).clone(), false));
+            month.presumed
+        } else {
+            !(month.confirmed | month.presumed)
+        };
+    }
+    (alike, used)
+}
+
+fn add_owned(owned: &mut Vec<Owned>, owner: &CustomerId, sku: &Sku, days: u32, confirmed: bool) {
+    let confirmed = if confirmed { days } else { 0 };
+    match owned.iter_mut().find(|one| one.sku == *sku && one.owner == *owner) {
+        Some(one) => {
+            one.counted |= days;
+            one.confirmed |= confirmed;
         }
-    };
-    let mut shares: BTreeMap<CustomerId, Vec<CountedDay>> = BTreeMap::new();
-    for (owner, counted) in days {
-        shares.entry(winner.clone().unwrap_or(owner)).or_default().push(counted);
+        None => owned.push(Owned { owner: owner.clone(), sku: sku.clone(), counted: days, confirmed }),
+    }
+}
+
+/// Rule 8: to whom the days of a machine that changed hands go: customer, SKU, counted and confirmed days.
+fn share_out(moved: Moved, owned: Vec<Owned>) -> Vec<(CustomerId, Sku, u32, u32)> {
+    let mut shares: Vec<(CustomerId, Sku, u32, u32)> = Vec::with_capacity(owned.len());
+    let rank = |one: &Owned| (one.counted.count_ones(), 32 - one.counted.leading_zeros());
+    for one in &owned {
+        let rivals = || owned.iter().filter(|other| other.sku == one.sku);
+        let winner = match moved {
+            Moved::EachOwner => Some(one),
+            Moved::LastOwner => rivals().max_by_key(|other| rank(other).1),
+            Moved::MainOwner => rivals().max_by_key(|other| rank(other)),
+        };
+        let owner = &winner.unwrap_or(one).owner;
+        match shares.iter_mut().find(|(customer, sku, ..)| customer == owner && *sku == one.sku) {
+            Some((_, _, counted, confirmed)) => {
+                *counted |= one.counted;
+                *confirmed |= one.confirmed;
+            }
+            None => shares.push((owner.clone(), one.sku.clone(), one.counted, one.confirmed)),
+        }
     }
     shares
-}
-
-/// Rule 9: whether the seats of a machine stay in.
-fn passes_filters(
-    usage: &Usage,
-    policy: &Policy,
-    facts: &MachineFacts,
-    period: Period,
-    sku: &Sku,
-    counted: &[CountedDay],
-) -> bool {
-    let rule = policy.rule(sku);
-    let confirmed = counted.iter().filter(|day| day.confirmed).count();
-    if confirmed < rule.min_days as usize {
-        return false;
-    }
-    let is_alike = |other: &Sku| match &rule.price_group {
-        Some(group) => policy.rule(other).price_group.as_ref() == Some(group),
-        None => other == sku,
-    };
-    !rule.free_first_month || was_counted_before(usage, policy, facts, period, is_alike)
 }
 
 /// Whether the machine had a counted day for such a SKU before the period, whoever owned it.

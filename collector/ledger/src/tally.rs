@@ -89,6 +89,7 @@ mod tests {
 
     use super::*;
     use crate::calendar::Zone;
+    use crate::counts::Counter;
     use crate::quantity::measure;
     use crate::seats::CountedDay;
 
@@ -122,7 +123,8 @@ mod tests {
                     machines.insert(id, counted.collect::<Vec<_>>());
                 }
                 for count in [Count::HighWater, Count::Distinct, Count::MonthEnd, Count::Average] {
-                    let expected = measure(count, &machines, &days, days.len());
+                    let all = Counter::of(days[0].day, machines.values());
+                    let expected = measure(count, &all, &days, days.len());
                     assert_eq!(tally.measure(count, &days), expected, "{count:?} of fleet {fleet}");
                 }
             }

@@ -1,11 +1,13 @@
 //! The fold: records in, the compact state from which every statement is closed.
 //! Invariant: the state depends on the set of records only. Facts are kept by the machine that reported them, so a
 //! merge, a split or anything dated back changes what a close reads and nothing needs folding again.
+//! A copy is cheap: it shares all that has not changed since.
 //!
 //! An exact repeat of a record changes nothing. A report sent again with another `received_at` must be settled
 //! before (the collector's gateway takes only the next of a chain; `RecordSet` does it for a file), as must a fork.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use seatbeat_proto::ids::{CustomerId, MachineId, ProductId, SpoolId};
@@ -13,7 +15,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::attendance::Attendance;
 use crate::calendar::{Day, Period, Zone};
+use crate::few::{FewMap, FewSet};
+use crate::names::SharedNames;
 use crate::record::{Entry, Event, POOL_FLAG, Record, Report, Sku};
+use crate::shelf::{Share, Shelves};
 
 /// A machine's clock may be this far ahead of the collector's.
 pub(crate) const AHEAD_MAX: SignedDuration = SignedDuration::from_mins(10);
@@ -88,13 +93,13 @@ pub struct MachineFacts {
     /// What its reports amount to.
     pub attendance: Attendance,
     /// Its owners over time.
-    pub assigned: BTreeSet<(Timestamp, CustomerId)>,
+    pub assigned: FewSet<(Timestamp, CustomerId)>,
     /// When it was retired.
     pub retired: BTreeSet<Timestamp>,
     /// Flags raised by records, `pool` included.
     pub flagged: BTreeSet<(Timestamp, String)>,
     /// Switches of its products.
-    pub switches: BTreeMap<ProductId, BTreeSet<(Timestamp, Switch)>>,
+    pub switches: FewMap<ProductId, BTreeSet<(Timestamp, Switch)>>,
     /// Days with a report that is one of a fork.
     pub forked: BTreeSet<Day>,
 }
@@ -103,12 +108,12 @@ impl MachineFacts {
     /// Takes in what is known of another agent on the same machine.
     pub fn absorb(&mut self, other: &Self) {
         self.attendance.absorb(&other.attendance);
-        self.assigned.extend(other.assigned.iter().cloned());
+        other.assigned.iter().for_each(|one| _ = self.assigned.insert(one.clone()));
         self.retired.extend(&other.retired);
         self.flagged.extend(other.flagged.iter().cloned());
         self.forked.extend(&other.forked);
-        for (product, switches) in &other.switches {
-            self.switches.entry(product.clone()).or_default().extend(switches);
+        for (product, switches) in other.switches.iter() {
+            self.switches.get_or_default(product).extend(switches);
         }
     }
 
@@ -118,6 +123,15 @@ impl MachineFacts {
     }
 }
 
+impl Share for MachineFacts {
+    fn share(&mut self, names: &mut SharedNames) {
+        self.assigned.iter_mut().for_each(|(_, customer)| names.customer(customer));
+        self.attendance.share(names);
+    }
+}
+
+type Bonds = BTreeMap<MachineId, BTreeMap<MachineId, (Timestamp, Bond)>>;
+
 /// What a product was billed as over time; `None`: deliberately not billed.
 type SkuHistory = BTreeSet<(Timestamp, Option<Sku>)>;
 type ByCustomerSku<T> = BTreeMap<CustomerId, BTreeMap<Sku, T>>;
@@ -126,16 +140,18 @@ type ByCustomerSku<T> = BTreeMap<CustomerId, BTreeMap<Sku, T>>;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     zone: Zone,
-    machines: BTreeMap<MachineId, MachineFacts>,
+    machines: Shelves<MachineFacts>,
     /// The smaller id of a pair to the larger, with the latest decision.
-    bonds: BTreeMap<MachineId, BTreeMap<MachineId, (Timestamp, Bond)>>,
-    sku_assigned: BTreeMap<CustomerId, BTreeMap<ProductId, SkuHistory>>,
-    licences: ByCustomerSku<BTreeSet<(Timestamp, LicenceStep)>>,
+    bonds: Arc<Bonds>,
+    sku_assigned: Arc<BTreeMap<CustomerId, BTreeMap<ProductId, SkuHistory>>>,
+    licences: Arc<ByCustomerSku<BTreeSet<(Timestamp, LicenceStep)>>>,
     /// The latest declaration: when, and how many.
-    declared: BTreeMap<Period, ByCustomerSku<(Timestamp, u64)>>,
+    declared: Arc<BTreeMap<Period, ByCustomerSku<(Timestamp, u64)>>>,
     /// Every adjustment as it was written, as equal ones are one.
-    adjusted: BTreeMap<Period, ByCustomerSku<BTreeSet<Adjustment>>>,
-    rejected: BTreeMap<Day, BTreeSet<Rejected>>,
+    adjusted: Arc<BTreeMap<Period, ByCustomerSku<BTreeSet<Adjustment>>>>,
+    rejected: Arc<BTreeMap<Day, BTreeSet<Rejected>>>,
+    #[serde(skip)]
+    names: SharedNames,
 }
 
 /// An adjustment, with all that tells it from another of the same size.
@@ -179,11 +195,12 @@ impl Usage {
         match judge(report) {
             Ok(()) => {
                 let day = self.zone.usage_day(report.observed_at);
-                self.machine(&report.machine).attendance.add(day, report.observed_at, &report.products);
+                let attendance = &mut self.machines.get_or_default(&report.machine).attendance;
+                attendance.add(day, report.observed_at, &report.products, &mut self.names);
             }
             Err(reason) => {
                 let day = self.zone.usage_day(report.received_at);
-                self.rejected.entry(day).or_default().insert(Rejected {
+                Arc::make_mut(&mut self.rejected).entry(day).or_default().insert(Rejected {
                     machine: report.machine.clone(),
                     spool: report.spool.clone(),
                     sequence: report.sequence,
@@ -204,10 +221,12 @@ impl Usage {
         let at = entry.at;
         match &entry.event {
             Event::MachineAssigned { machine, customer } => {
-                self.machine(machine).assigned.insert((at, customer.clone()));
+                let mut customer = customer.clone();
+                self.names.customer(&mut customer);
+                self.machine(machine).assigned.insert((at, customer));
             }
             Event::SkuAssigned { customer, product, sku } => {
-                let products = self.sku_assigned.entry(customer.clone()).or_default();
+                let products = Arc::make_mut(&mut self.sku_assigned).entry(customer.clone()).or_default();
                 products.entry(product.clone()).or_default().insert((at, sku.clone()));
             }
             Event::SwitchedOff { machine, product } => self.switch(machine, product, (at, Switch::Off)),
@@ -225,12 +244,14 @@ impl Usage {
                 self.machine(machine).flagged.insert((at, flag.clone()));
             }
             Event::Declared { customer, sku, period, quantity } => {
-                let skus = self.declared.entry(*period).or_default().entry(customer.clone()).or_default();
+                let periods = Arc::make_mut(&mut self.declared);
+                let skus = periods.entry(*period).or_default().entry(customer.clone()).or_default();
                 let kept = skus.entry(sku.clone()).or_insert((at, *quantity));
                 *kept = (*kept).max((at, *quantity));
             }
             Event::Adjusted { customer, sku, period, delta } => {
-                let skus = self.adjusted.entry(*period).or_default().entry(customer.clone()).or_default();
+                let periods = Arc::make_mut(&mut self.adjusted);
+                let skus = periods.entry(*period).or_default().entry(customer.clone()).or_default();
                 skus.entry(sku.clone()).or_default().insert(Adjustment {
                     at,
                     recorded_at: entry.recorded_at,
@@ -244,29 +265,27 @@ impl Usage {
     }
 
     fn machine(&mut self, id: &MachineId) -> &mut MachineFacts {
-        if !self.machines.contains_key(id) {
-            self.machines.insert(id.clone(), MachineFacts::default());
-        }
-        self.machines.get_mut(id).expect("the machine was just put there")
+        self.machines.get_or_default(id)
     }
 
     fn switch(&mut self, machine: &MachineId, product: &ProductId, switch: (Timestamp, Switch)) {
-        self.machine(machine).switches.entry(product.clone()).or_default().insert(switch);
+        self.machine(machine).switches.get_or_default(product).insert(switch);
     }
 
     fn step(&mut self, customer: &CustomerId, sku: &Sku, step: (Timestamp, LicenceStep)) {
-        let skus = self.licences.entry(customer.clone()).or_default();
+        let skus = Arc::make_mut(&mut self.licences).entry(customer.clone()).or_default();
         skus.entry(sku.clone()).or_default().insert(step);
     }
 
     fn bond(&mut self, one: &MachineId, other: &MachineId, bond: (Timestamp, Bond)) {
         let (small, large) = if one < other { (one, other) } else { (other, one) };
-        let kept = self.bonds.entry(small.clone()).or_default().entry(large.clone()).or_insert(bond);
+        let bonds = Arc::make_mut(&mut self.bonds);
+        let kept = bonds.entry(small.clone()).or_default().entry(large.clone()).or_insert(bond);
         *kept = (*kept).max(bond);
     }
 
     /// What is known of each machine, under the name it reported by.
-    pub fn machines(&self) -> &BTreeMap<MachineId, MachineFacts> {
+    pub fn machines(&self) -> &Shelves<MachineFacts> {
         &self.machines
     }
 
@@ -307,6 +326,31 @@ impl Usage {
         self.licences.get(customer)?.get(sku)
     }
 
+    /// The customers whose SKUs or licences were told otherwise here than in `other`.
+    pub(crate) fn customers_told_otherwise(&self, other: &Self) -> BTreeSet<CustomerId> {
+        let mut found = differing(&self.sku_assigned, &other.sku_assigned);
+        found.extend(differing(&self.licences, &other.licences));
+        found
+    }
+
+    /// The agents of pairs that are joined in one of the two and parted in the other.
+    pub(crate) fn joined_otherwise(&self, other: &Self) -> BTreeSet<MachineId> {
+        if Arc::ptr_eq(&self.bonds, &other.bonds) {
+            return BTreeSet::new();
+        }
+        let (own, others): (BTreeSet<_>, BTreeSet<_>) =
+            (self.merged_pairs().collect(), other.merged_pairs().collect());
+        own.symmetric_difference(&others).flat_map(|(one, two)| [(*one).clone(), (*two).clone()]).collect()
+    }
+
+    /// The instants at which something was said about the SKU of a customer's products, or about its licences.
+    pub(crate) fn told_at(&self, customer: &CustomerId) -> impl Iterator<Item = Timestamp> + '_ {
+        let skus = self.sku_assigned.get(customer).into_iter().flatten();
+        let steps = self.licences.get(customer).into_iter().flatten();
+        skus.flat_map(|(_, history)| history.iter().map(|(at, _)| *at))
+            .chain(steps.flat_map(|(_, steps)| steps.iter().map(|(at, _)| *at)))
+    }
+
     /// What stands declared for a period.
     pub fn declared(&self, period: Period) -> BTreeMap<(CustomerId, Sku), u64> {
         flat(self.declared.get(&period)).map(|(key, (_, quantity))| (key, *quantity)).collect()
@@ -323,6 +367,17 @@ impl Usage {
     pub fn rejected(&self, first: Day, end: Day) -> impl Iterator<Item = &Rejected> + '_ {
         self.rejected.range(first..end).flat_map(|(_, rejected)| rejected)
     }
+}
+
+fn differing<T: PartialEq>(
+    one: &Arc<BTreeMap<CustomerId, T>>,
+    other: &Arc<BTreeMap<CustomerId, T>>,
+) -> BTreeSet<CustomerId> {
+    if Arc::ptr_eq(one, other) {
+        return BTreeSet::new();
+    }
+    let all = one.keys().chain(other.keys());
+    all.filter(|customer| one.get(*customer) != other.get(*customer)).cloned().collect()
 }
 
 fn flat<T>(nested: Option<&ByCustomerSku<T>>) -> impl Iterator<Item = ((CustomerId, Sku), &T)> + '_ {

@@ -14,7 +14,8 @@ use crate::RULES_VERSION;
 use crate::body::{SealedBody, newest_revisions};
 use crate::calendar::{Day, Period, UsageDay};
 use crate::close::{CloseError, CloseInput, priced_lines, seats};
-use crate::machines::{Machine, Names, join};
+use crate::counts::Counter;
+use crate::machines::Names;
 use crate::money::{Quantity, TooLarge};
 use crate::owner::owner_of_day;
 use crate::policy::{Count, Policy};
@@ -182,7 +183,7 @@ impl Steps<'_> {
 struct Months<'a> {
     usage: &'a Usage,
     policy: &'a Policy,
-    machines: BTreeMap<MachineId, Machine<'a>>,
+    names: Names,
     before: Month,
     now: Month,
     /// Pairs decided upon since the period before was sealed.
@@ -219,7 +220,9 @@ impl Month {
         };
         match count {
             Count::HighWater => {
-                on(crate::quantity::measure(count, machines, &self.days, self.month_days).day)
+                let first = self.days.first().map_or(Day::numbered(0), |day| day.day);
+                let counter = Counter::of(first, machines.values());
+                on(crate::quantity::measure(count, &counter, &self.days, self.month_days).day)
             }
             Count::MonthEnd => on(self.days.last().map(|day| day.day)),
             Count::Distinct => machines.keys().map(|id| (id, Quantity::units(1))).collect(),
@@ -233,11 +236,10 @@ impl Month {
 
 impl<'a> Months<'a> {
     fn new(usage: &'a Usage, input: &CloseInput<'a>, sealed_at: Timestamp) -> Self {
-        let names = Names::new(usage);
         Self {
             usage,
             policy: input.policy,
-            machines: join(usage, &names).into_iter().map(|machine| (machine.id.clone(), machine)).collect(),
+            names: Names::new(usage),
             before: Month::of(usage, input.policy, input.period.previous(), input.as_of),
             now: Month::of(usage, input.policy, input.period, input.as_of),
             rebound: usage.bonds_since(sealed_at).collect(),
@@ -278,7 +280,7 @@ impl<'a> Months<'a> {
             if change.is_zero() {
                 continue;
             }
-            let Some(machine) = self.machines.get(id) else { continue };
+            let Some(machine) = self.names.machine(self.usage, id) else { continue };
             let part = if change < Quantity::ZERO {
                 self.why_fewer(key, id, &machine.facts)
             } else {

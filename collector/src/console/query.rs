@@ -90,12 +90,9 @@ impl Console {
         self.books.reached(after).await?;
         let counts: BTreeMap<CustomerId, u64> = self.books.read(|fold| {
             let registry = fold.registry();
-            let mut counts: BTreeMap<CustomerId, u64> =
-                registry.customers().map(|customer| (customer.clone(), 0)).collect();
-            for (_, machine) in registry.machines_after(None) {
-                *counts.entry(machine.customer.clone()).or_default() += 1;
-            }
-            counts
+            let known = registry.customers().map(|customer| (customer.clone(), 0));
+            let owning = registry.machines_of_customers();
+            known.chain(owning.map(|(customer, count)| (customer.clone(), count as u64))).collect()
         });
         let named =
             |(customer, machines)| Ok(Customer { name: self.customer_name(&customer)?, customer, machines });
@@ -131,10 +128,12 @@ impl Console {
         };
         let mut found: Vec<(MachineId, registry::Machine)> = self.books.read(|fold| {
             known_customer(fold, query.customer.as_ref())?;
-            let machines = fold.registry().machines_after(query.page_after.as_ref());
-            let wanted = machines
-                .filter(|(_, machine)| query.customer.as_ref().is_none_or(|of| machine.customer == *of));
-            Ok::<_, Fault>(wanted.take(size + 1).map(|(id, machine)| (id.clone(), machine.clone())).collect())
+            let (registry, after) = (fold.registry(), query.page_after.as_ref());
+            let copied = |(id, machine): (&MachineId, &registry::Machine)| (id.clone(), machine.clone());
+            Ok::<_, Fault>(match &query.customer {
+                Some(customer) => registry.machines_of(customer, after).take(size + 1).map(copied).collect(),
+                None => registry.machines_after(after).take(size + 1).map(copied).collect(),
+            })
         })?;
         let has_more = found.len() > size;
         found.truncate(size);
@@ -301,7 +300,7 @@ impl Console {
             connected: self.presence.connected(&id),
             machine: id,
             customer: machine.customer.clone(),
-            agent_version: machine.agent_version.clone(),
+            agent_version: machine.agent_version.to_string(),
             catalogue_version: machine.catalogue_version,
             last_report: machine.last.as_ref().map(|last| last.observed_at),
             banned: machine.banned,

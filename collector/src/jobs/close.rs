@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,6 +16,7 @@ use seatbeat_ledger::calendar::{Day, Period};
 use seatbeat_ledger::close::{self as ledger, CloseInput};
 use seatbeat_ledger::fold::{COLLECTOR, Fold};
 use seatbeat_ledger::jcs::JcsError;
+use seatbeat_ledger::month_to_date::MonthToDate;
 use seatbeat_ledger::policy::{Policy, PolicyError};
 use seatbeat_ledger::sealed::{self, VerifyError, body_bytes, digest, seal};
 use seatbeat_ledger::statement::{Blocker, MeterOutput};
@@ -43,8 +44,8 @@ pub struct Closing {
     config: Config,
     folder: PathBuf,
     drafts: Arc<Mutex<VecDeque<Draft>>>,
-    /// One computation at a time: each has a copy of the fold.
-    computing: Arc<Mutex<()>>,
+    /// The running month, counted up to when it was last asked for. One computation at a time.
+    running: Arc<Mutex<Option<MonthToDate>>>,
 }
 
 /// Where a period stands.
@@ -164,19 +165,12 @@ fn body_text(value: &impl serde::Serialize) -> Result<String, JcsError> {
 impl Closing {
     /// Closes months of these books; sealed statements are dropped in `folder`.
     pub fn new(books: Books, config: Config, folder: PathBuf) -> Self {
-        Self { books, config, folder, drafts: Arc::default(), computing: Arc::default() }
+        Self { books, config, folder, drafts: Arc::default(), running: Arc::default() }
     }
 
     /// The folder that sealed statements are dropped in.
     pub fn folder(&self) -> &Path {
         &self.folder
-    }
-
-    /// Computes on a copy of the fold, for which writers wait a fraction of what a large month takes.
-    fn compute<T>(&self, ask: impl FnOnce(&Fold) -> T) -> T {
-        let _one_at_a_time = self.computing.lock().unwrap_or_else(PoisonError::into_inner);
-        let fold = self.books.read(Fold::clone);
-        ask(&fold)
     }
 
     /// What a period's statement would be now, on any day. Blocks while it computes.
@@ -186,8 +180,12 @@ impl Closing {
     pub fn draft(&self, period: Period) -> Result<Draft, CloseError> {
         let now = self.books.clock().now();
         let grace = SignedDuration::from_hours(i64::from(self.config.grace_hours));
-        let keys = self.books.keys();
-        let draft = self.compute(|fold| draft(fold, period, now, grace)?.with_evidence(fold, keys))?;
+        let draft = {
+            let _one_at_a_time = self.running();
+            // A copy shares all that does not change meanwhile: writers do not wait for a month to be closed.
+            let fold = self.books.read(Fold::clone);
+            draft(&fold, period, now, grace)?.with_evidence(&fold, self.books.keys())?
+        };
         let mut drafts = self.drafts.lock().unwrap_or_else(PoisonError::into_inner);
         drafts.retain(|known| known.digest != draft.digest);
         drafts.push_back(draft.clone());
@@ -197,13 +195,48 @@ impl Closing {
         Ok(draft)
     }
 
-    /// Statement and earnings of a period up to now. Blocks while it computes.
+    /// Statement and earnings of a period up to now, without what it corrects of earlier ones. Of the running month
+    /// only what has changed since it was asked for last is counted. Blocks while it computes.
     ///
     /// # Errors
-    /// As [`Closing::draft`].
+    /// When the policy cannot be used.
     pub fn to_date(&self, period: Period) -> Result<MeterOutput, CloseError> {
         let now = self.books.clock().now();
-        self.compute(|fold| compute(fold, &fold.terms().policy(period)?, period, Some(now)))
+        // Reading the policy takes a while: not under the lock.
+        let (usage, terms) = self.books.read(|fold| (fold.usage().clone(), fold.terms().clone()));
+        let policy = terms.policy(period)?;
+        if Period::of_day(usage.zone().usage_day(now)) != period {
+            let _one_at_a_time = self.running();
+            return Ok(MonthToDate::new(usage, policy, period, now).output()?);
+        }
+        let mut running = self.running();
+        let month = match running.take().filter(|month| month.period() == period) {
+            Some(mut month) => {
+                month.refresh(usage, policy, now);
+                month
+            }
+            None => MonthToDate::new(usage, policy, period, now),
+        };
+        let output = month.output();
+        *running = Some(month);
+        Ok(output?)
+    }
+
+    /// Counts what has changed in the running month, if anybody ever asked for it: the next question is answered
+    /// from counters, and the state of the last one is let go.
+    pub fn keep_counted(&self) {
+        let period = running_period(&self.books);
+        let mut running = self.running();
+        *running = running.take().filter(|month| month.period() == period);
+        let is_asked_for = running.is_some();
+        drop(running);
+        if is_asked_for && let Err(error) = self.to_date(period) {
+            tracing::warn!(%error, "the running month could not be counted");
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<MonthToDate>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Seals exactly the draft of this digest, and drops its files.
@@ -428,7 +461,7 @@ pub fn due(fold: &Fold, config: &Config, now: Timestamp) -> Option<(Period, bool
 /// Whether every machine was enrolled after a period.
 fn nobody_enrolled_in(fold: &Fold, period: Period) -> bool {
     let end = fold.usage().zone().first_instant(period.next().first_day());
-    !fold.registry().machines_after(None).any(|(_, machine)| machine.enrolled_at < end)
+    !fold.registry().enrolled_before(end)
 }
 
 /// What a period's statement would be by this fold, with a grace of so long behind the month's end.
@@ -486,9 +519,10 @@ fn compute(
     Ok(ledger::close(CloseInput { usage, usage_elsewhere, policy, period, as_of, sealed: &sealed })?)
 }
 
-/// The sealed bodies of all periods before this one.
+/// The sealed bodies of the two periods before this one: those that it may correct, and their own corrections.
 fn sealed_before(fold: &Fold, period: Period) -> Result<Vec<SealedBody>, CloseError> {
-    let earlier = fold.sealed_periods().filter(|sealed| *sealed < period);
+    let first = period.previous().previous();
+    let earlier = fold.sealed_periods().filter(|sealed| (first..period).contains(sealed));
     earlier
         .flat_map(|sealed| fold.sealed(sealed).map(move |(_, statement)| (sealed, statement)))
         .map(|(period, statement)| {

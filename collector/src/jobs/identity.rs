@@ -1,34 +1,38 @@
 //! Puts on record which machines are one: what the facts call for and the journal does not say yet.
 //! Invariant: each decision names the facts it rests on and can be undone by an operator's record.
 
-use std::collections::BTreeSet;
-
 use seatbeat_ledger::fold::COLLECTOR;
 use seatbeat_ledger::identity::{Decision, KEY_IN_TWO_PLACES, decisions};
-use seatbeat_proto::ids::MachineId;
+use seatbeat_ledger::registry::Registry;
 use seatbeat_proto::wire::journal_record::Fact;
 use seatbeat_proto::wire::{MachineFlagged, MachinesMerged, MachinesSplit};
 
 use crate::books::Books;
 
-/// Looks at the machines that were let in since it ran last.
+/// Looks at the machines that are new or have changed since it ran last.
 pub struct Identity {
     books: Books,
-    seen: BTreeSet<MachineId>,
+    /// As it stood then: a copy that shares whatever has not changed.
+    before: Registry,
 }
 
 impl Identity {
     /// A job over these books; its first run looks at all machines.
     pub fn new(books: Books) -> Self {
-        Self { books, seen: BTreeSet::new() }
+        Self { books, before: Registry::default() }
     }
 
     /// Runs once.
     pub async fn run(&mut self) {
-        let (found, seen) = self.books.read(|fold| {
-            let machines = fold.registry().machines_after(None).map(|(id, _)| id.clone());
-            (decisions(fold.registry(), fold.usage(), &self.seen), machines.collect())
+        // Copies, so that no agent waits while all machines are compared.
+        let (registry, usage) = self.books.read(|fold| (fold.registry().clone(), fold.usage().clone()));
+        let before = self.before.clone();
+        let compared = tokio::task::spawn_blocking(move || {
+            let found = decisions(&registry, &usage, &before);
+            (found, registry)
         });
+        let (found, registry) =
+            compared.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
         for decision in found {
             let (reason, fact) = record(&decision, self.books.clock().now_ms());
             if let Err(error) = self.books.write(COLLECTOR, &reason, fact).await {
@@ -37,7 +41,7 @@ impl Identity {
             }
             tracing::info!(%reason, "decided which machines are one");
         }
-        self.seen = seen;
+        self.before = registry;
     }
 }
 

@@ -12,7 +12,7 @@ use seatbeat_proto::frame;
 
 use super::disk::{Disk, LocalDisk};
 use super::reader::{FileReader, Segment, Segments};
-use super::recovery::{create, recover, write_all_at};
+use super::recovery::{check, create, recover, write_all_at};
 use super::segment::{Header, Link, path_of};
 use super::{Journal, JournalError, Position};
 
@@ -39,6 +39,22 @@ pub struct FileJournal {
     _lock: File,
 }
 
+/// Reads what a start passed over, on any thread.
+pub struct LateCheck {
+    folder: PathBuf,
+    segments: Segments,
+}
+
+impl LateCheck {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// When a segment is damaged or cannot be read.
+    pub fn check(&self) -> Result<(), JournalError> {
+        check(&self.folder, &self.segments)
+    }
+}
+
 impl FileJournal {
     /// Opens a journal, or begins one in an empty or missing folder. Every record is read and checked; a record
     /// whose writing was never finished is cut off.
@@ -50,11 +66,33 @@ impl FileJournal {
         Self::open_on(folder, Arc::new(LocalDisk), SEGMENT_BYTES_MAX)
     }
 
+    /// As [`FileJournal::open`], but segments that end before `known` are only looked at: a snapshot stands for their
+    /// records, and [`FileJournal::check`] reads them while the journal is in use.
+    ///
+    /// # Errors
+    /// As [`FileJournal::open`].
+    pub fn open_behind(folder: &Path, known: Position) -> Result<Self, JournalError> {
+        Self::open_on_behind(folder, Arc::new(LocalDisk), SEGMENT_BYTES_MAX, known)
+    }
+
     /// As [`FileJournal::open`], on a disk that may fail, with segments of another size.
     ///
     /// # Errors
     /// As [`FileJournal::open`].
     pub fn open_on(folder: &Path, disk: Arc<dyn Disk>, segment_bytes_max: u64) -> Result<Self, JournalError> {
+        Self::open_on_behind(folder, disk, segment_bytes_max, Position(0))
+    }
+
+    /// As [`FileJournal::open_on`] and [`FileJournal::open_behind`].
+    ///
+    /// # Errors
+    /// As [`FileJournal::open`].
+    pub fn open_on_behind(
+        folder: &Path,
+        disk: Arc<dyn Disk>,
+        segment_bytes_max: u64,
+        known: Position,
+    ) -> Result<Self, JournalError> {
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -68,7 +106,7 @@ impl FileJournal {
                 JournalError::io("lock the folder", folder, errno.into())
             }
         })?;
-        let found = recover(folder, disk.as_ref())?;
+        let found = recover(folder, disk.as_ref(), known)?;
         Ok(Self {
             folder: folder.into(),
             disk,
@@ -85,6 +123,11 @@ impl FileJournal {
     /// A reader that works while the journal is being written.
     pub fn reader(&self) -> FileReader {
         FileReader::new(Arc::clone(&self.segments))
+    }
+
+    /// What is still to be read of the segments that the start passed over.
+    pub fn check(&self) -> LateCheck {
+        LateCheck { folder: self.folder.clone(), segments: Arc::clone(&self.segments) }
     }
 
     /// Where the last segment ends, and how many records it holds.

@@ -24,14 +24,21 @@ pub struct Segment {
     pub first: Position,
     pub records: u64,
     pub bytes: u64,
-    /// Where the records number 0, [`MARK_INTERVAL_RECORDS`], … of the segment begin.
+    /// Whether each of its frames was read and is whole.
+    pub is_checked: bool,
+    /// Where the records number 0, [`MARK_INTERVAL_RECORDS`], … of the segment begin; none before it was read.
     marks: Vec<u64>,
 }
 
 impl Segment {
     /// A segment with nothing but its header.
     pub fn empty(path: PathBuf, first: Position) -> Self {
-        Self { path, first, records: 0, bytes: Header::encoded_length(), marks: Vec::new() }
+        Self { path, first, records: 0, bytes: Header::encoded_length(), is_checked: true, marks: Vec::new() }
+    }
+
+    /// A segment of which only the header and the length are known yet; it ends before `next`.
+    pub fn unread(path: PathBuf, first: Position, next: Position, bytes: u64) -> Self {
+        Self { path, first, records: next.0 - first.0, bytes, is_checked: false, marks: Vec::new() }
     }
 
     /// Notes one more record, as its frame's length.
@@ -51,7 +58,10 @@ impl Segment {
     /// A place at or a little before a record: where it is, and which record begins there.
     fn mark_before(&self, position: Position) -> (u64, Position) {
         let run = (position.0 - self.first.0) / MARK_INTERVAL_RECORDS;
-        (self.marks[run as usize], self.first.plus(run * MARK_INTERVAL_RECORDS))
+        match self.marks.get(run as usize) {
+            Some(mark) => (*mark, self.first.plus(run * MARK_INTERVAL_RECORDS)),
+            None => (Header::encoded_length(), self.first),
+        }
     }
 }
 

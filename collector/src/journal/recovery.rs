@@ -1,16 +1,19 @@
-//! What a start makes of the files it finds: every frame is read and checked, one in memory at a time.
-//! Invariant: nothing but a torn tail of the last segment is ever cut; anything else that is wrong stops the start.
+//! What a start makes of the files it finds: every frame behind what is known is read and checked, one in memory at a
+//! time; those before it are checked later, while the journal is in use.
+//! Invariant: nothing but a torn tail of the last segment is ever cut; anything else that is wrong stops the start, or
+//! is told by the check.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::PoisonError;
 
 use seatbeat_proto::frame::{self, HEADER_LENGTH, Tail};
 
 use super::disk::Disk;
 use super::file::BATCH_BYTES_MAX;
-use super::reader::Segment;
+use super::reader::{Segment, Segments};
 use super::segment::{Frames, Header, HeaderError, Link, NO_LINK, Next, path_of, position_in};
 use super::{JournalError, Position};
 
@@ -23,21 +26,35 @@ pub struct Recovered {
     pub link: Link,
 }
 
-/// Reads all segments of a folder; begins the first one where there is none.
-pub fn recover(folder: &Path, disk: &dyn Disk) -> Result<Recovered, JournalError> {
+/// Segments at the end that are always read at the start: the last is written on, and the one before it says how its
+/// header has to be.
+const READ_ALWAYS: usize = 2;
+
+/// Reads the segments of a folder; begins the first one where there is none. Of those that end before `known`, whose
+/// records somebody has folded already, only the header and the length are looked at.
+pub fn recover(folder: &Path, disk: &dyn Disk, known: Position) -> Result<Recovered, JournalError> {
     let firsts = list(folder)?;
     let mut segments = Vec::with_capacity(firsts.len());
     let mut header = Header { first: Position(0), link: NO_LINK };
+    let mut link_known = true;
     let Some((&last, earlier)) = firsts.split_last() else {
         let (file, link) = create(folder, header, disk)?;
         let segment = Segment::empty(path_of(folder, header.first), header.first);
         return Ok(Recovered { segments: vec![segment], file, link });
     };
-    for &first in earlier {
-        let found = Scan::of(folder, first, header)?;
-        if found.broken {
-            return Err(found.damage("a frame was changed or cut, and more segments follow"));
+    for (at, &first) in earlier.iter().enumerate() {
+        let next = firsts[at + 1];
+        if next <= known && at + READ_ALWAYS < firsts.len() {
+            segments.push(unread(folder, first, header.first, next)?);
+            header = Header { first: next, link: NO_LINK };
+            link_known = false;
+            continue;
         }
+        if !link_known {
+            header.link = read_header(folder, first)?.link;
+            link_known = true;
+        }
+        let found = Scan::whole(folder, first, header)?;
         header = Header { first: found.segment.end(), link: found.link.finish() };
         segments.push(found.segment);
     }
@@ -46,6 +63,96 @@ pub fn recover(folder: &Path, disk: &dyn Disk) -> Result<Recovered, JournalError
     disk.sync_folder(folder).map_err(|e| JournalError::io("sync the folder", folder, e))?;
     segments.push(segment);
     Ok(Recovered { segments, file, link })
+}
+
+/// Reads the segments that the start passed over, and notes where their records are.
+///
+/// # Errors
+/// When one is damaged or cannot be read; the others are as they were.
+pub fn check(folder: &Path, segments: &Segments) -> Result<(), JournalError> {
+    let all: Vec<(Position, Position, bool)> = {
+        let segments = segments.read().unwrap_or_else(PoisonError::into_inner);
+        segments.iter().map(|segment| (segment.first, segment.end(), segment.is_checked)).collect()
+    };
+    let mut header = Header { first: Position(0), link: NO_LINK };
+    for (at, &(first, end, is_checked)) in all.iter().enumerate() {
+        let follows_unread = at > 0 && !all[at - 1].2;
+        if is_checked && !follows_unread {
+            continue;
+        }
+        let path = path_of(folder, first);
+        if is_checked {
+            let found = read_header(folder, first)?;
+            if found.link != header.link {
+                let what = "this segment does not continue the one before it";
+                return Err(JournalError::Damaged { path, offset: 0, what });
+            }
+            continue;
+        }
+        let found = Scan::whole(folder, first, header)?;
+        if found.segment.end() < end {
+            let path = path_of(folder, found.segment.end());
+            return Err(JournalError::Missing { path, next: path_of(folder, end) });
+        }
+        if found.segment.end() > end {
+            return Err(found.damage("the next segment begins inside this one"));
+        }
+        header = Header { first: end, link: found.link.finish() };
+        let mut segments = segments.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(segment) = segments.get_mut(at) {
+            *segment = found.segment;
+        }
+    }
+    Ok(())
+}
+
+/// A segment that ends where the next one begins, by its header and its length.
+fn unread(
+    folder: &Path,
+    first: Position,
+    expected: Position,
+    next: Position,
+) -> Result<Segment, JournalError> {
+    in_place(folder, first, expected)?;
+    let header = read_header(folder, first)?;
+    let path = path_of(folder, first);
+    if header.first != first {
+        let what = "this segment belongs elsewhere: its first position does not fit";
+        return Err(JournalError::Damaged { path, offset: 0, what });
+    }
+    let length = fs::metadata(&path).map_err(|e| JournalError::io("read", &path, e))?.len();
+    Ok(Segment::unread(path, first, next, length))
+}
+
+/// Whether a segment stands where the one before it ends.
+fn in_place(folder: &Path, first: Position, expected: Position) -> Result<(), JournalError> {
+    let path = path_of(folder, first);
+    if first > expected {
+        return Err(JournalError::Missing { path: path_of(folder, expected), next: path });
+    }
+    if first < expected {
+        let what = "this segment begins inside the one before it";
+        return Err(JournalError::Damaged { path, offset: 0, what });
+    }
+    Ok(())
+}
+
+fn read_header(folder: &Path, first: Position) -> Result<Header, JournalError> {
+    let path = path_of(folder, first);
+    let failed = |source| JournalError::Io { act: "read", path: path.clone(), source };
+    let file = File::open(&path).map_err(failed)?;
+    let length = file.metadata().map_err(failed)?.len();
+    let mut frames = Frames::between(file, 0, length).map_err(failed)?;
+    let damaged = |what| JournalError::Damaged { path: path.clone(), offset: 0, what };
+    match frames.next().map_err(failed)? {
+        Next::Whole(frame) => Header::decode(&frame[HEADER_LENGTH..]).map_err(|error| match error {
+            HeaderError::Newer(found) => {
+                JournalError::NewerFormat { path: path.clone(), found, known: super::segment::FORMAT }
+            }
+            HeaderError::Alien => damaged("no header of a journal segment"),
+        }),
+        Next::Broken | Next::End => Err(damaged("a frame was changed or cut, and more segments follow")),
+    }
 }
 
 /// Begins a segment; its name and its header are durable when this returns.
@@ -117,16 +224,19 @@ struct Scan {
 }
 
 impl Scan {
+    /// A segment that others follow: all of it is frames.
+    fn whole(folder: &Path, first: Position, expected: Header) -> Result<Self, JournalError> {
+        let found = Self::of(folder, first, expected)?;
+        if found.broken {
+            return Err(found.damage("a frame was changed or cut, and more segments follow"));
+        }
+        Ok(found)
+    }
+
     /// `expected` is the header that fits behind the segment before.
     fn of(folder: &Path, first: Position, expected: Header) -> Result<Self, JournalError> {
+        in_place(folder, first, expected.first)?;
         let path = path_of(folder, first);
-        if first > expected.first {
-            return Err(JournalError::Missing { path: path_of(folder, expected.first), next: path });
-        }
-        if first < expected.first {
-            let what = "this segment begins inside the one before it";
-            return Err(JournalError::Damaged { path, offset: 0, what });
-        }
         let failed = |source| JournalError::Io { act: "read", path: path.clone(), source };
         let file = OpenOptions::new().read(true).write(true).open(&path).map_err(failed)?;
         let length = file.metadata().map_err(failed)?.len();
@@ -263,6 +373,35 @@ mod tests {
             bounds.push(frames.offset());
         }
         bounds
+    }
+
+    #[test]
+    fn segments_before_what_is_known_are_passed_over_at_the_start_and_checked_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let (records, segments) = written(folder.path());
+        let known = Position(records.len() as u64);
+        let open = || {
+            FileJournal::open_on_behind(folder.path(), Arc::<FaultyDisk>::default(), SEGMENT_BYTES_MAX, known)
+        };
+        let journal = open().unwrap();
+        assert_eq!(all(&journal), records, "records of segments that were not read yet are found");
+        journal.check().check().unwrap();
+        assert_eq!(all(&journal), records);
+        drop(journal);
+        let whole = fs::read(&segments[0]).unwrap();
+        for at in [20, whole.len() / 2, whole.len() - 1] {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1;
+            fs::write(&segments[0], &damaged).unwrap();
+            assert!(FileJournal::open(folder.path()).is_err(), "byte {at} stops a start that knows nothing");
+            let told = open().and_then(|journal| journal.check().check());
+            assert!(matches!(told, Err(JournalError::Damaged { .. })), "byte {at}: {told:?}");
+        }
+        fs::write(&segments[0], &whole[..bounds(&segments[0])[1] as usize]).unwrap();
+        assert!(open().unwrap().check().check().is_err(), "a record is gone");
+        fs::write(&segments[0], &whole).unwrap();
+        fs::remove_file(&segments[1]).unwrap();
+        assert!(matches!(open().unwrap().check().check(), Err(JournalError::Missing { .. })));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::{Case, generate, ledger, oracle};
 const SEEDS: u64 = 150;
 
 /// The oracle is the slow one: a test without it affords twice as many.
-fn seeds(times: u64) -> impl Iterator<Item = u64> {
+pub(super) fn seeds(times: u64) -> impl Iterator<Item = u64> {
     let number = |name| std::env::var(name).ok().map(|text| text.parse().expect("a whole number"));
     let first: u64 = number("SEATBEAT_SEED").unwrap_or(1);
     first..first + number("SEATBEAT_SEEDS").unwrap_or(SEEDS) * times

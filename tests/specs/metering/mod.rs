@@ -4,6 +4,7 @@
 
 mod differential;
 mod generate;
+mod kept_counted;
 mod oracle;
 mod page;
 mod places;

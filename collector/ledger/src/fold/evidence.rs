@@ -131,10 +131,10 @@ impl Evidence {
                     received_at,
                     products: products.iter().map(counted).collect(),
                 };
-                let last = LastReport { observed_at, received_at, products };
+                let last = LastReport { observed_at, received_at, products: products.into() };
                 let facts = report.facts.map(bounded).transpose()?;
                 let (agent_version, catalogue_version) =
-                    (short(report.agent_version)?, report.catalogue_version);
+                    (short(report.agent_version)?.into(), report.catalogue_version);
                 let seen = Box::new(Seen { agent_version, catalogue_version, facts, last });
                 Body::Report(Report { record, seen })
             }

@@ -1,0 +1,122 @@
+//! The running month, kept counted: what has changed since it was asked for last is counted again, and nothing else.
+//! Invariant: the answer is that of a close of the same records on the same day, to the byte.
+//!
+//! What a machine amounted to is not kept: it is counted from the state of then, which shares all that has not changed
+//! with the state of now.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use seatbeat_proto::ids::MachineId;
+
+use crate::calendar::{MonthDays, Period, UsageDay};
+use crate::close::{CloseError, begun_days, counted_lines, output};
+use crate::counts::{Counter, Counts};
+use crate::machines::Names;
+use crate::policy::Policy;
+use crate::record::Sku;
+use crate::seats::Counting;
+use crate::statement::MeterOutput;
+use crate::usage::Usage;
+
+/// A month, counted up to some state.
+#[derive(Debug, Clone)]
+pub struct MonthToDate {
+    usage: Usage,
+    names: Names,
+    policy: Policy,
+    period: Period,
+    days: Vec<UsageDay>,
+    counts: Counts,
+}
+
+impl MonthToDate {
+    /// Counts a period over its days that have begun at `now`, in a state and by a policy of the same zone.
+    pub fn new(usage: Usage, policy: Policy, period: Period, now: Timestamp) -> Self {
+        let (days, names) = (begun_days(&usage, period, Some(now)), Names::new(&usage));
+        let counts = Counts::of(&usage, &policy, period, &days, &names);
+        Self { usage, names, policy, period, days, counts }
+    }
+
+    /// Which month it is.
+    pub fn period(&self) -> Period {
+        self.period
+    }
+
+    /// Brings it up to a later state of the same journal. A new day or another policy counts all machines anew, a
+    /// customer's new SKU or licence step those it ever owned, anything else those that it is about.
+    pub fn refresh(&mut self, usage: Usage, policy: Policy, now: Timestamp) {
+        let days = begun_days(&usage, self.period, Some(now));
+        if days != self.days || policy != self.policy || usage.zone() != self.usage.zone() {
+            *self = Self::new(usage, policy, self.period, now);
+            return;
+        }
+        let names = if usage.joined_otherwise(&self.usage).is_empty() {
+            self.names.clone()
+        } else {
+            Names::new(&usage)
+        };
+        let changed = self.changed(&usage, &names);
+        if let Some(month) = MonthDays::of(&self.days) {
+            let mut before = Counting::new(&self.usage, &self.policy, self.period, month);
+            for machine in machines_of(&self.names, &changed) {
+                if let Some(machine) = self.names.machine(&self.usage, machine) {
+                    self.counts.remove(&before.machine(&machine));
+                }
+            }
+            let mut after = Counting::new(&usage, &self.policy, self.period, month);
+            for machine in machines_of(&names, &changed) {
+                if let Some(machine) = names.machine(&usage, machine) {
+                    self.counts.add(after.machine(&machine));
+                }
+            }
+        }
+        (self.usage, self.names) = (usage, names);
+    }
+
+    /// The agents whose machines may amount to something else by now: whole machines, before and after.
+    fn changed(&self, usage: &Usage, names: &Names) -> BTreeSet<MachineId> {
+        let differing = usage.machines().differing(self.usage.machines());
+        let mut changed: BTreeSet<MachineId> = differing.into_iter().cloned().collect();
+        changed.extend(usage.joined_otherwise(&self.usage));
+        let told = usage.customers_told_otherwise(&self.usage);
+        if !told.is_empty() {
+            let owned = usage
+                .machines()
+                .iter()
+                .filter(|(_, facts)| facts.assigned.iter().any(|(_, customer)| told.contains(customer)));
+            changed.extend(owned.map(|(agent, _)| agent.clone()));
+        }
+        let mut left: Vec<MachineId> = changed.iter().cloned().collect();
+        while let Some(agent) = left.pop() {
+            for names in [&self.names, names] {
+                for member in names.members(names.of(&agent)) {
+                    if changed.insert(member.clone()) {
+                        left.push(member.clone());
+                    }
+                }
+            }
+        }
+        changed
+    }
+
+    /// The seats of one customer's SKU by now.
+    pub fn seats(&self, customer: &seatbeat_proto::ids::CustomerId, sku: &Sku) -> Option<&Counter> {
+        self.counts.line(customer, sku)
+    }
+
+    /// Statement and earnings of the month so far, without what it corrects of earlier ones.
+    ///
+    /// # Errors
+    /// When quantities or prices are absurd.
+    pub fn output(&self) -> Result<MeterOutput, CloseError> {
+        let (usage, policy) = (&self.usage, &self.policy);
+        let counted = counted_lines(usage, policy, self.period, &self.days, &self.names, &self.counts)?;
+        output(counted, policy, self.period, Vec::new())
+    }
+}
+
+/// The machines that these agents are part of.
+fn machines_of<'a>(names: &'a Names, agents: &'a BTreeSet<MachineId>) -> BTreeSet<&'a MachineId> {
+    agents.iter().map(|agent| names.of(agent)).collect()
+}
