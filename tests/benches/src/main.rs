@@ -8,11 +8,17 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 mod desk;
+mod fleet;
 mod gate;
 mod idle;
+mod journal;
 mod measure;
+mod month;
+mod own;
+mod report;
 mod results;
 mod scan;
+mod start;
 mod stopwatch;
 mod table;
 
@@ -64,6 +70,64 @@ enum Bench {
         #[arg(long)]
         store: PathBuf,
     },
+    /// A month of a whole fleet closed: time and memory, against the number of machines
+    Close(Fleets),
+    /// The running month to date, against the number of machines
+    Usage(Fleets),
+    /// Pages of machines and customers, against the number of machines
+    Lists(Fleets),
+    /// Durable rows a second and bytes a row, beside sled alone
+    Journal {
+        /// Rows of each run
+        #[arg(long, default_value_t = 400_000)]
+        rows: usize,
+        /// Runs; the middle one is shown
+        #[arg(long, default_value_t = 3)]
+        times: usize,
+    },
+    /// What one more report costs behind the gateway, against the number of machines
+    Report {
+        /// Machines of each fleet
+        #[arg(long, value_delimiter = ',', default_values_t = [1000, 10_000, 100_000, 1_000_000])]
+        machines: Vec<usize>,
+        /// Reports that are measured
+        #[arg(long, default_value_t = 51_200)]
+        reports: usize,
+    },
+    /// Opening a collector's books, against the length of its history
+    Start {
+        /// Machines of each store and reports of each of them
+        #[arg(long, value_delimiter = ',', value_parser = fleet_of, default_values_t = START.map(Fleet))]
+        fleets: Vec<Fleet>,
+    },
+    /// One fleet of the bench of reports, in a process of its own
+    #[command(name = "__report", hide = true)]
+    OneReport {
+        #[arg(long)]
+        machines: usize,
+        #[arg(long)]
+        reports: usize,
+    },
+    /// One opening of the bench of starts, in a process of its own
+    #[command(name = "__start", hide = true)]
+    OneStart {
+        #[arg(long)]
+        stage: String,
+        #[arg(long)]
+        store: PathBuf,
+        #[arg(long)]
+        machines: usize,
+        #[arg(long)]
+        reports: usize,
+    },
+    /// One fleet of the benches of months, in a process of its own
+    #[command(name = "__month", hide = true)]
+    Month {
+        #[arg(long)]
+        machines: usize,
+        #[arg(long)]
+        months: usize,
+    },
     /// Runs a command and prints what it and its children used
     #[command(name = "__measure", hide = true)]
     Measure {
@@ -72,8 +136,49 @@ enum Bench {
     },
 }
 
+/// Stores that are opened: more history of one fleet, then more machines.
+const START: [(usize, usize); 5] = [(50_000, 10), (50_000, 20), (50_000, 40), (200_000, 10), (1_000_000, 1)];
+
+/// Machines, and reports of each.
+#[derive(Debug, Clone, Copy)]
+struct Fleet((usize, usize));
+
+impl std::fmt::Display for Fleet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}x{}", self.0.0, self.0.1)
+    }
+}
+
+fn fleet_of(text: &str) -> Result<Fleet, String> {
+    let parts = text.split_once('x').and_then(|(one, two)| Some((one.parse().ok()?, two.parse().ok()?)));
+    parts.map(Fleet).ok_or_else(|| format!("`{text}` is not machines and reports, as `1000x20`"))
+}
+
+#[derive(Debug, clap::Args)]
+struct Fleets {
+    /// Machines of each fleet
+    #[arg(long, value_delimiter = ',', default_values_t = [10_000, 100_000, 1_000_000])]
+    machines: Vec<usize>,
+    /// Months of history, the closed one included
+    #[arg(long, default_value_t = 12)]
+    months: usize,
+}
+
 /// What `all` runs, each in a process of its own.
-const ALL: &[&str] = &["idle", "scan", "messages", "connections", "handshakes", "storm"];
+const ALL: &[&str] = &[
+    "close",
+    "connections",
+    "handshakes",
+    "idle",
+    "journal",
+    "lists",
+    "messages",
+    "report",
+    "scan",
+    "start",
+    "storm",
+    "usage",
+];
 
 fn main() -> ExitCode {
     let done = match Cli::parse().bench {
@@ -86,6 +191,17 @@ fn main() -> ExitCode {
         Bench::Storm => gate::storm(),
         Bench::Load { token, address } => gate::load::run(&token, &address),
         Bench::Door { kind, store } => gate::bare::run(kind, &store),
+        Bench::Close(of) => month::bench("close", &of.machines, of.months.clamp(3, 12)),
+        Bench::Usage(of) => month::bench("usage", &of.machines, of.months.clamp(3, 12)),
+        Bench::Lists(of) => month::bench("lists", &of.machines, of.months.clamp(3, 12)),
+        Bench::Journal { rows, times } => journal::bench(rows.max(1), times.max(1)),
+        Bench::Report { machines, reports } => report::bench(&machines, reports.max(512)),
+        Bench::Start { fleets } => start::bench(&fleets.iter().map(|fleet| fleet.0).collect::<Vec<_>>()),
+        Bench::OneReport { machines, reports } => report::child(machines.max(1), reports),
+        Bench::OneStart { stage, store, machines, reports } => {
+            start::child(&stage, &store, machines.max(1), reports)
+        }
+        Bench::Month { machines, months } => month::child(machines.max(1), months),
         Bench::Measure { command } => measure::child(&command),
     };
     match done {
