@@ -11,7 +11,7 @@ use super::marks::{DaySet, HashText};
 use super::rows::{Excluded, ExcludedReason};
 use crate::calendar::{Day, Period, UsageDay};
 use crate::machine_day::machine_day;
-use crate::machines::{Machine, Names, join};
+use crate::machines::{Machine, Names};
 use crate::policy::{Moved, Policy};
 use crate::record::Sku;
 use crate::registry::Registry;
@@ -73,7 +73,6 @@ impl MonthEvidence {
     pub fn gather(input: GatherInput<'_>) -> Self {
         let GatherInput { usage, policy, period, .. } = input;
         let names = Names::new(usage);
-        let machines = join(usage, &names);
         let days = usage.zone().days(period);
         let kept = kept_days(input.seats, period);
         let joined = joined(usage, &names);
@@ -84,9 +83,9 @@ impl MonthEvidence {
             distributors: BTreeMap::new(),
         };
         let nothing = BTreeMap::new();
-        for machine in &machines {
+        for machine in names.machines(usage) {
             let kept = kept.get(&machine.id).unwrap_or(&nothing);
-            let reasons = unbilled(input, machine, &days, kept);
+            let reasons = unbilled(input, &machine, &days, kept);
             if kept.is_empty() && reasons.is_empty() {
                 continue;
             }
