@@ -93,7 +93,11 @@ pub fn foundation(machines: usize) -> Vec<Vec<u8>> {
     };
     let mut records = vec![
         record(at, "opr_bench", Fact::Founded(founded)),
-        record(at, "opr_bench", Fact::PolicySet(wire::PolicySet { toml: POLICY.to_owned() })),
+        record(
+            at,
+            "opr_bench",
+            Fact::PolicySet(wire::PolicySet { toml: POLICY.to_owned(), ..Default::default() }),
+        ),
     ];
     for number in 0..machines.div_ceil(MACHINES_OF_CUSTOMER) {
         let added = wire::CustomerAdded { customer: customer(number) };
