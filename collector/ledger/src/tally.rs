@@ -119,8 +119,7 @@ mod tests {
                     let counted = confirmed.union(presumed).days(period);
                     let counted =
                         counted.map(|day| CountedDay { day, confirmed: confirmed.contains(period, day) });
-                    let id = format!("mch_{machine}").parse().unwrap();
-                    machines.insert(id, counted.collect::<Vec<_>>());
+                    machines.insert(machine, counted.collect::<Vec<_>>());
                 }
                 for count in [Count::HighWater, Count::Distinct, Count::MonthEnd, Count::Average] {
                     let all = Counter::of(days[0].day, machines.values());

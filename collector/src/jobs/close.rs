@@ -180,12 +180,8 @@ impl Closing {
     pub fn draft(&self, period: Period) -> Result<Draft, CloseError> {
         let now = self.books.clock().now();
         let grace = SignedDuration::from_hours(i64::from(self.config.grace_hours));
-        let draft = {
-            let _one_at_a_time = self.running();
-            // A copy shares all that does not change meanwhile: writers do not wait for a month to be closed.
-            let fold = self.books.read(Fold::clone);
-            draft(&fold, period, now, grace)?.with_evidence(&fold, self.books.keys())?
-        };
+        let keys = self.books.keys();
+        let draft = self.compute(|fold| draft(fold, period, now, grace)?.with_evidence(fold, keys))?;
         let mut drafts = self.drafts.lock().unwrap_or_else(PoisonError::into_inner);
         drafts.retain(|known| known.digest != draft.digest);
         drafts.push_back(draft.clone());
@@ -233,6 +229,13 @@ impl Closing {
         if is_asked_for && let Err(error) = self.to_date(period) {
             tracing::warn!(%error, "the running month could not be counted");
         }
+    }
+
+    /// Computes on a copy of the fold, which shares all that does not change meanwhile: writers do not wait for it.
+    fn compute<T>(&self, ask: impl FnOnce(&Fold) -> T) -> T {
+        let _one_at_a_time = self.running();
+        let fold = self.books.read(Fold::clone);
+        ask(&fold)
     }
 
     fn running(&self) -> MutexGuard<'_, Option<MonthToDate>> {
