@@ -15,8 +15,9 @@ use jiff::Timestamp;
 use seatbeat_proto::ids::{CustomerId, MachineId};
 use serde::{Deserialize, Serialize};
 
-use crate::calendar::{Period, UsageDay};
+use crate::calendar::{Day, Period, UsageDay};
 use crate::close::seats;
+use crate::counts::Counter;
 use crate::money::{Decimal, Quantity, TooLarge};
 use crate::policy::{Count, Policy};
 use crate::pricing::{RATIO_DIGITS, earnings, price_lines};
@@ -183,7 +184,9 @@ impl Month<'_> {
             };
             let machines: BTreeMap<MachineId, Vec<CountedDay>> =
                 machines.into_iter().filter(|(_, days)| reaches(days)).collect();
-            let measured = measure(rule.count, &machines, self.days, self.days.len());
+            let first = self.days.first().map_or(Day::numbered(0), |day| day.day);
+            let counter = Counter::of(first, machines.values());
+            let measured = measure(rule.count, &counter, self.days, self.days.len());
             let declared = Quantity::units(declared.get(key).copied().unwrap_or(0));
             let adjusted = Quantity::units(adjusted.get(key).copied().unwrap_or(0));
             lines.push(Line {
