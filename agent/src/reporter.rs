@@ -372,7 +372,8 @@ impl Reporter {
         self.unanswered.len()
     }
 
-    fn scan_due(&self) -> Duration {
+    /// Uptime at which somebody has to look at the machine.
+    pub fn scan_due(&self) -> Duration {
         self.watch.due().map_or(self.next_scan, |due| due.min(self.next_scan))
     }
 }

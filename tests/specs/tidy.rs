@@ -22,6 +22,11 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
         &["seatbeat-collector", "seatbeat-fleet", "seatbeat-ledger", "seatbeat-proto"],
     ),
     (
+        "seatbeat-sim",
+        "tests/sim",
+        &["seatbeat-agent", "seatbeat-collector", "seatbeat-fleet", "seatbeat-ledger", "seatbeat-proto"],
+    ),
+    (
         "seatbeat",
         "collector/seatbeat",
         &[

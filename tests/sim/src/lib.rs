@@ -1,0 +1,22 @@
+//! The fleet on virtual time: the product's pure rooms and its files in one thread, with fakes of disk, network, clock
+//! and power around them. Invariant: a seed decides everything, and the same seed twice gives the same bytes.
+
+pub mod collector;
+pub mod disk;
+pub mod host;
+pub mod invariant;
+pub mod keys;
+pub mod run;
+pub mod store;
+pub mod wrong;
+
+mod checks;
+mod faults;
+mod network;
+mod operators;
+mod page;
+mod witness;
+mod world;
+
+#[cfg(test)]
+mod tests;

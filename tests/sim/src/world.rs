@@ -1,0 +1,269 @@
+//! Virtual time: what happens next, to whom. Invariant: events happen in the order of their instants, and of those at
+//! one instant in the order in which they were planned.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use seatbeat_agent::orders::Keys;
+use seatbeat_fleet::seed::Seed;
+use seatbeat_proto::signed::hash;
+use seatbeat_proto::wire;
+
+use crate::collector::Collector;
+use crate::host::{Happens, Host, Power};
+use crate::invariant::{Broken, Invariant};
+use crate::network::Connection;
+use crate::operators::Office;
+use crate::run::{Answer, Question};
+use crate::witness::Witness;
+use crate::wrong::Wrong;
+
+/// The first instant: nine days before a month ends, so that it is closed amid the faults. 2026-09-21.
+pub const BEGINS_MS: i64 = 1_789_948_800_000;
+
+/// Milliseconds of a second, a minute, an hour and a day.
+pub const SECOND: i64 = 1_000;
+/// See [`SECOND`].
+pub const MINUTE: i64 = 60 * SECOND;
+/// See [`SECOND`].
+pub const HOUR: i64 = 60 * MINUTE;
+/// See [`SECOND`].
+pub const DAY: i64 = 24 * HOUR;
+
+/// Time to heal in: the longest back-off twice, and a look at every machine.
+const HEALING: i64 = 14 * HOUR;
+
+/// Events that are told when something breaks.
+const TOLD: usize = 16;
+
+/// Events of a run after which it is said to go in circles: some fifty times the usual.
+const EVENTS_MAX: u64 = 2_000_000;
+
+/// What happens.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A process has something to do.
+    Wake { host: usize, process: u64, at: i64 },
+    /// Something happens to a process, over a connection or not.
+    Process { host: usize, process: u64, connection: Option<u64>, happens: Happens },
+    /// A message arrives at a collector.
+    Up { connection: u64, message: Box<wire::AgentMessage> },
+    /// A collector learns that a connection is gone.
+    Gone { connection: u64 },
+    /// A collector takes evidence that waits.
+    Take { collector: usize },
+    /// A collector folds what others wrote.
+    Follow { collector: usize },
+    /// A collector's jobs run.
+    Jobs { collector: usize },
+    /// A collector starts.
+    Open { collector: usize },
+    /// A computer is turned on, or its agent started again.
+    Boot { host: usize },
+    /// A computer wakes up.
+    Resume { host: usize },
+    /// A computer's agent asks to be let in.
+    Ask { host: usize, token: usize },
+    /// The question arrives.
+    Asked { host: usize, collector: usize, token: usize, request: Box<wire::EnrolRequest> },
+    /// The answer arrives; none: it was lost.
+    Answered { host: usize, answer: Option<Result<(), bool>>, token: usize },
+    /// Products come and go.
+    Change { host: usize },
+    /// A disk is well again.
+    Mend { host: usize },
+    /// A collector's disk has room again.
+    Room { collector: usize },
+    /// Something fails.
+    Fault,
+    /// An operator does something.
+    Act,
+    /// Faults stop.
+    Heal,
+    /// Everything has to be well.
+    End,
+}
+
+/// See the module's text.
+pub struct World {
+    /// What is run.
+    pub question: Question,
+    /// The true time.
+    pub now: i64,
+    queue: BTreeMap<(i64, u64), Event>,
+    planned: u64,
+    /// Decides about the network.
+    pub chance: Seed,
+    /// The computers.
+    pub hosts: Vec<Host>,
+    /// When each is going to be woken.
+    wakes: Vec<Option<i64>>,
+    /// The collectors.
+    pub collectors: Vec<Collector>,
+    /// The connections.
+    pub connections: BTreeMap<u64, Connection>,
+    /// Collectors that will take evidence.
+    pub taking: BTreeSet<usize>,
+    /// The reseller.
+    pub office: Office,
+    /// What is known from outside.
+    pub witness: Witness,
+    /// What agents believe.
+    pub keys: Keys,
+    /// Faults have stopped.
+    pub healing: bool,
+    ended: bool,
+    told: VecDeque<(i64, String)>,
+    trace: [u8; 32],
+    /// What came of it.
+    pub tally: Answer,
+}
+
+impl World {
+    /// Everything as it is before the first event.
+    pub fn new(question: Question) -> Self {
+        let seed = Seed::new(question.seed);
+        let office = Office::new(&seed);
+        let mut world = Self {
+            question,
+            now: BEGINS_MS,
+            queue: BTreeMap::new(),
+            planned: 0,
+            chance: seed.branch("world"),
+            hosts: Vec::new(),
+            wakes: Vec::new(),
+            collectors: Vec::new(),
+            connections: BTreeMap::new(),
+            taking: BTreeSet::new(),
+            keys: Keys { service: office.service.verifying_key(), orders: Vec::new() },
+            office,
+            witness: Witness::default(),
+            healing: false,
+            ended: false,
+            told: VecDeque::new(),
+            trace: [0; 32],
+            tally: Answer::default(),
+        };
+        world.found(&seed);
+        world
+    }
+
+    /// Whether this is what was made wrong.
+    pub fn is_wrong(&self, wrong: Wrong) -> bool {
+        self.question.wrong == Some(wrong)
+    }
+
+    /// A number below `limit`.
+    pub fn draw(&mut self, limit: i64) -> i64 {
+        self.chance.below(limit.max(0).unsigned_abs()) as i64
+    }
+
+    /// Plans an event.
+    pub fn plan(&mut self, at: i64, event: Event) {
+        self.planned += 1;
+        self.queue.insert((at.max(self.now), self.planned), event);
+    }
+
+    /// Sees to it that a computer is woken in time.
+    pub fn plan_wake(&mut self, host: usize) {
+        let Some(at) = self.hosts[host].wakes_at(self.now).map(|at| at.max(self.now + 1)) else { return };
+        if self.hosts[host].power != Power::On || self.wakes[host].is_some_and(|planned| planned <= at) {
+            return;
+        }
+        self.wakes[host] = Some(at);
+        let process = self.hosts[host].process;
+        self.plan(at, Event::Wake { host, process, at });
+    }
+
+    /// Puts another computer there; its number.
+    pub fn place(&mut self, host: Host) -> usize {
+        self.hosts.push(host);
+        self.wakes.push(None);
+        self.hosts.len() - 1
+    }
+
+    /// Notes a broken promise; the first one counts.
+    pub fn breaks(&mut self, invariant: Invariant, what: String) {
+        if self.tally.broken.is_none() {
+            let events =
+                self.told.iter().map(|(at, text)| format!("{} {text}", crate::collector::instant(*at)));
+            self.tally.broken = Some(Broken { invariant, at_ms: self.now, what, events: events.collect() });
+        }
+    }
+
+    /// Notes something that is told when a promise breaks, and is part of the digest.
+    pub fn tell(&mut self, text: String) {
+        self.trace = hash(&[self.trace.as_slice(), &self.now.to_be_bytes(), text.as_bytes()].concat());
+        self.told.push_back((self.now, text));
+        if self.told.len() > TOLD {
+            self.told.pop_front();
+        }
+    }
+
+    /// Mixes bytes into the digest.
+    pub fn mix(&mut self, bytes: &[u8]) {
+        self.trace = hash(&[self.trace.as_slice(), bytes].concat());
+    }
+
+    /// Until the end, or until a promise breaks.
+    pub fn run(&mut self) {
+        let heals = BEGINS_MS + self.question.days * DAY;
+        self.plan(heals, Event::Heal);
+        self.plan(heals + HEALING, Event::End);
+        while self.tally.broken.is_none()
+            && !self.ended
+            && let Some(((at, _), event)) = self.queue.pop_first()
+        {
+            self.now = at;
+            self.tally.events += 1;
+            if self.tally.events > EVENTS_MAX {
+                self.breaks(Invariant::Drains, format!("after {EVENTS_MAX} events there are more"));
+            }
+            self.happen(event);
+        }
+    }
+
+    /// What came of it.
+    pub fn answer(self) -> Answer {
+        Answer { digest: self.trace, ..self.tally }
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Wake { host, process, at } => {
+                if self.wakes[host] == Some(at) {
+                    self.wakes[host] = None;
+                }
+                if self.hosts[host].process == process {
+                    self.live(host, Happens::Wake);
+                } else {
+                    // Planned for the process before.
+                    self.plan_wake(host);
+                }
+            }
+            Event::Process { host, process, connection, happens } => {
+                self.reach_process(host, process, connection, happens);
+            }
+            Event::Up { connection, message } => self.arrives(connection, *message),
+            Event::Gone { connection } => self.gone(connection),
+            Event::Take { collector } => self.take(collector),
+            Event::Follow { collector } => self.follow(collector),
+            Event::Jobs { collector } => self.jobs(collector),
+            Event::Open { collector } => self.open(collector),
+            Event::Boot { host } => self.boot(host),
+            Event::Resume { host } => self.resume(host),
+            Event::Ask { host, token } => self.ask(host, token),
+            Event::Asked { host, collector, token, request } => self.asked(host, collector, token, *request),
+            Event::Answered { host, answer, token } => self.answered(host, answer, token),
+            Event::Change { host } => self.change(host),
+            Event::Mend { host } => self.mend(host),
+            Event::Room { collector } => self.room(collector),
+            Event::Fault => self.fault(),
+            Event::Act => self.act(),
+            Event::Heal => self.heal(),
+            Event::End => {
+                self.ended = true;
+                self.judge_the_end();
+            }
+        }
+    }
+}

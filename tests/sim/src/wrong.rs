@@ -1,0 +1,107 @@
+//! What can be made wrong on purpose, to see that it is noticed. Invariant: nothing of it is in the product: a faulty
+//! fake, or a wrong copy of a small rule around the right one.
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "each is told in words by `Wrong::what`")]
+pub enum Wrong {
+    StoreLiesAboutSync,
+    SpoolLiesAboutSync,
+    AckOfFullDisk,
+    AckTooFar,
+    TipNotChecked,
+    SignatureNotChecked,
+    ForkUnflagged,
+    BanIgnored,
+    TokenCountedLocally,
+    SpoolWipedAtStart,
+    ConnectsFiveTimes,
+    PendingUnbounded,
+    ClockOffsetIgnored,
+    PresumedADayLonger,
+    RetirementIgnored,
+    MergesForgottenAtClose,
+    DayOfReceipt,
+    MovedBilledTwice,
+    CorrectionsForgotten,
+    SealedAgain,
+    MergeOnOneFact,
+    MergeOfTwoAlive,
+    MergeAcrossCustomers,
+    MergesLeftOut,
+    SplitsLeftOut,
+    FlagsLeftOut,
+    TailInAnotherOrder,
+    SnapshotForgets,
+    ActNotWritten,
+}
+
+impl Wrong {
+    /// All of them.
+    pub const ALL: &[Self] = &[
+        Self::StoreLiesAboutSync,
+        Self::SpoolLiesAboutSync,
+        Self::AckOfFullDisk,
+        Self::AckTooFar,
+        Self::TipNotChecked,
+        Self::SignatureNotChecked,
+        Self::ForkUnflagged,
+        Self::BanIgnored,
+        Self::TokenCountedLocally,
+        Self::SpoolWipedAtStart,
+        Self::ConnectsFiveTimes,
+        Self::PendingUnbounded,
+        Self::ClockOffsetIgnored,
+        Self::PresumedADayLonger,
+        Self::RetirementIgnored,
+        Self::CorrectionsForgotten,
+        Self::MergeAcrossCustomers,
+        Self::FlagsLeftOut,
+        Self::MergesForgottenAtClose,
+        Self::DayOfReceipt,
+        Self::MovedBilledTwice,
+        Self::SealedAgain,
+        Self::MergeOnOneFact,
+        Self::MergeOfTwoAlive,
+        Self::MergesLeftOut,
+        Self::SplitsLeftOut,
+        Self::TailInAnotherOrder,
+        Self::SnapshotForgets,
+        Self::ActNotWritten,
+    ];
+
+    /// What is wrong, in words.
+    pub fn what(self) -> &'static str {
+        match self {
+            Self::StoreLiesAboutSync => "the collector's disk says that it synced what it did not",
+            Self::SpoolLiesAboutSync => "a machine's disk says that it synced what it did not",
+            Self::AckOfFullDisk => "what a full disk did not take is acknowledged",
+            Self::AckTooFar => "an acknowledgement names the sequence behind the one that is meant",
+            Self::TipNotChecked => "evidence is acknowledged wherever it stands in its chain",
+            Self::SignatureNotChecked => "evidence is taken without a look at its signature",
+            Self::ForkUnflagged => "a fork is refused and not written",
+            Self::BanIgnored => "evidence of a banned machine is taken",
+            Self::TokenCountedLocally => "a machine is let in by what its collector knew before it wrote",
+            Self::SpoolWipedAtStart => "an agent that starts begins with an empty spool",
+            Self::ConnectsFiveTimes => "an agent stops trying after five connections",
+            Self::PendingUnbounded => "evidence that cannot be written waits, and more is read",
+            Self::ClockOffsetIgnored => "the collector's clock is not learnt from its welcome",
+            Self::PresumedADayLonger => "a silent machine is presumed for a day more",
+            Self::RetirementIgnored => "a retirement does not end presuming",
+            Self::MergesForgottenAtClose => "the close counts merged machines as two",
+            Self::DayOfReceipt => "a report counts on the day on which it was received",
+            Self::MovedBilledTwice => "a machine that moved is billed to both customers",
+            Self::CorrectionsForgotten => "a close leaves corrections out",
+            Self::SealedAgain => "a month is sealed again when late evidence came",
+            Self::MergeOnOneFact => "machines are merged when one strong fact is equal",
+            Self::MergeOfTwoAlive => "machines are merged although both are alive",
+            Self::MergeAcrossCustomers => "machines of two customers are merged",
+            Self::MergesLeftOut => "a machine set up anew is not merged with what it was",
+            Self::SplitsLeftOut => "an absorbed machine that reports again is not split off",
+            Self::FlagsLeftOut => "machines that may be copies are not flagged",
+            Self::TailInAnotherOrder => "a start folds two records of the tail in the other order",
+            Self::SnapshotForgets => "a snapshot leaves an operator's act out",
+            Self::ActNotWritten => "an operator is told that an act is done, and it is not written",
+        }
+    }
+}
