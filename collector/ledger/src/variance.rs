@@ -54,6 +54,25 @@ pub enum Part {
     Correction,
 }
 
+impl Part {
+    /// In words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Gone => "gone",
+            Self::Merged => "merged",
+            Self::Moved => "moved",
+            Self::SwitchedOff => "switched off",
+            Self::SwitchedOn => "switched on",
+            Self::Suspended => "suspended",
+            Self::Declared => "declared",
+            Self::Rule => "rule",
+            Self::Policy => "policy",
+            Self::Correction => "correction",
+        }
+    }
+}
+
 /// A line's difference to the period before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VarianceRow {

@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 
 use seatbeat_collector::console::words;
-use seatbeat_ledger::money::Decimal;
+use seatbeat_ledger::money::{Decimal, Quantity};
 use seatbeat_ledger::policy::Count;
 use seatbeat_ledger::statement::{Blocker, Correction, EarningsRow, Flag, Line, Statement, Total};
 use seatbeat_ledger::usage::Rejected;
+use seatbeat_ledger::variance::VarianceRow;
 
 use crate::out::{self, Align, Column};
 
@@ -168,6 +169,36 @@ fn corrections(corrections: &[Correction]) -> String {
     out::table(&columns, corrections.iter().map(row).collect())
 }
 
+/// Why lines differ from the month before, its parts in words.
+pub fn variance(rows: &[VarianceRow]) -> String {
+    let columns = [
+        Column("CUSTOMER", Align::Left),
+        Column("SKU", Align::Left),
+        Column("BEFORE", Align::Right),
+        Column("AFTER", Align::Right),
+        Column("WHY", Align::Left),
+    ];
+    let row = |row: &VarianceRow| {
+        let parts = row.parts.iter().map(|(part, quantity)| {
+            let sign = if *quantity > Quantity::ZERO { "+" } else { "" };
+            format!("{sign}{quantity} {}", part.as_str())
+        });
+        let why = parts.collect::<Vec<_>>().join(", ");
+        vec![
+            row.customer.to_string(),
+            row.sku.to_string(),
+            row.before.to_string(),
+            row.after.to_string(),
+            why,
+        ]
+    };
+    let table = match out::table(&columns, rows.iter().map(row).collect()) {
+        none if none.is_empty() => "no line differs".to_owned(),
+        table => table,
+    };
+    out::section("Since the month before", &table).unwrap_or_default()
+}
+
 fn rejected(rejected: &[Rejected]) -> String {
     let columns = [
         Column("MACHINE", Align::Left),
@@ -243,6 +274,16 @@ mod tests {
         let last: Vec<&str> = shown.lines().next_back().unwrap().split_whitespace().collect();
         assert_eq!(last, ["total", "41.25", "23.10", "18.15", "USD"]);
         assert_eq!(earnings(&[]), "");
+    }
+
+    #[test]
+    fn a_difference_is_told_with_its_parts() {
+        let json = r#"[{"customer":"cus_acme","sku":"A","before":"3","after":"2",
+            "parts":{"new":"1","switched_off":"-2"}}]"#;
+        let shown = variance(&serde_json::from_str::<Vec<VarianceRow>>(json).unwrap());
+        let last: Vec<&str> = shown.lines().next_back().unwrap().split_whitespace().collect();
+        assert_eq!(last, ["cus_acme", "A", "3", "2", "+1", "new,", "-2", "switched", "off"]);
+        assert_eq!(variance(&[]), "Since the month before\nno line differs");
     }
 
     #[test]

@@ -223,6 +223,7 @@ fn draft_page(draft: &Draft) -> String {
     ]);
     out::page([
         Some(shown::statement(&draft.output.statement)),
+        draft.variance.as_ref().map(|rows| shown::variance(rows)),
         Some(shown::earnings(&draft.output.earnings)),
         Some(fields),
     ])
@@ -319,6 +320,7 @@ mod tests {
                 statement: serde_json::from_str(&statement).unwrap(),
                 earnings: Vec::new(),
             },
+            variance: None,
         }
     }
 

@@ -230,6 +230,7 @@ impl Console {
             digest: draft.digest,
             closes_at: draft.closes_at,
             output: draft.output,
+            variance: draft.variance,
         })
     }
 

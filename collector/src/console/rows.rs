@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use seatbeat_ledger::calendar::Period;
 use seatbeat_ledger::record::State;
 use seatbeat_ledger::statement::{Blocker, EarningsRow, Flag, MeterOutput};
+use seatbeat_ledger::variance::VarianceRow;
 use seatbeat_proto::ids::{CustomerId, MachineId, ProductId, ResellerId, SpoolId, TokenId};
 use serde::Serialize;
 
@@ -309,6 +310,8 @@ pub struct Draft {
     /// Statement and earnings, as `seatbeat meter` prints them.
     #[serde(flatten)]
     pub output: MeterOutput,
+    /// Why its lines differ from the month before; `None`: that one was never sealed.
+    pub variance: Option<Vec<VarianceRow>>,
 }
 
 /// A period's sealed statements.

@@ -270,6 +270,7 @@ impl From<Draft> for wire::Draft {
             state: row.state.as_str().to_owned(),
             closes_at_ms: instant::to_ms(row.closes_at),
             json: row.output.to_json(),
+            variance_json: row.variance.map(|rows| json(&rows)).unwrap_or_default(),
         }
     }
 }
@@ -285,6 +286,10 @@ impl TryFrom<wire::Draft> for Draft {
             digest: wire.digest,
             closes_at: time("closes_at_ms", wire.closes_at_ms)?,
             output: serde_json::from_str(&wire.json).map_err(|error| invalid("json", error))?,
+            variance: match wire.variance_json.as_str() {
+                "" => None,
+                text => Some(serde_json::from_str(text).map_err(|error| invalid("variance_json", error))?),
+            },
         })
     }
 }
@@ -344,6 +349,7 @@ mod tests {
             digest: "sha256:00".to_owned(),
             closes_at: time("", 1).unwrap(),
             output,
+            variance: Some(Vec::new()),
         };
         assert_eq!(Draft::try_from(wire::Draft::from(draft.clone())).unwrap(), draft);
     }

@@ -20,6 +20,7 @@ use seatbeat_ledger::month_to_date::MonthToDate;
 use seatbeat_ledger::policy::{Policy, PolicyError};
 use seatbeat_ledger::sealed::{self, VerifyError, body_bytes, digest, seal};
 use seatbeat_ledger::statement::{Blocker, MeterOutput};
+use seatbeat_ledger::variance::{VarianceRow, variance};
 use seatbeat_ledger::{RULES_VERSION, zone_data_version};
 use seatbeat_proto::wire::journal_record::Fact;
 use seatbeat_proto::wire::{Signed, StatementSealed};
@@ -74,6 +75,8 @@ pub struct Draft {
     pub digest: String,
     /// Statement and earnings.
     pub output: MeterOutput,
+    /// Why its lines differ from the month before; `None`: that one was never sealed.
+    pub variance: Option<Vec<VarianceRow>>,
     /// What would be signed, by distributor.
     bodies: Vec<(String, Vec<u8>)>,
 }
@@ -489,9 +492,26 @@ pub fn draft(
     } else {
         Stage::Draft
     };
-    let output = compute(fold, &policy, period, (now < end).then_some(now))?;
+    let as_of = (now < end).then_some(now);
+    let output = compute(fold, &policy, period, as_of)?;
+    let variance = variance_to_last(fold, &policy, &output, as_of)?;
     let bodies = bodies(fold, &policy, &output)?;
-    Ok(Draft { period, stage, closes_at, digest: digest_of(&bodies), output, bodies })
+    Ok(Draft { period, stage, closes_at, digest: digest_of(&bodies), output, variance, bodies })
+}
+
+fn variance_to_last(
+    fold: &Fold,
+    policy: &Policy,
+    output: &MeterOutput,
+    as_of: Option<Timestamp>,
+) -> Result<Option<Vec<VarianceRow>>, CloseError> {
+    let period = output.statement.period;
+    let last = fold.sealed(period.previous()).map(|(_, sealed)| sealed.sealed_at).min();
+    let Some(sealed_at) = last else { return Ok(None) };
+    let sealed = sealed_before(fold, period)?;
+    let (usage, usage_elsewhere) = (fold.usage(), [].as_slice());
+    let input = CloseInput { usage, usage_elsewhere, policy, period, as_of, sealed: &sealed };
+    Ok(variance(&input, &output.statement.lines, sealed_at)?)
 }
 
 fn digest_of(bodies: &[(String, Vec<u8>)]) -> String {

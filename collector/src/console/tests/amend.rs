@@ -73,6 +73,10 @@ async fn units_by_hand_change_their_month_and_a_sealed_one_through_the_next() {
     client.seal_statement(seal).await.unwrap();
     let corrected = client.amend(by_hand(adjusted("2026-10", "DS", -1))).await.unwrap().into_inner();
     assert_eq!(effects(&corrected), ["2026-11 2026-10 cus_acme DS 0>-1"]);
+    let running = wire::PeriodRequest { period: "2026-11".to_owned(), after_position: 0 };
+    let variance = client.draft_statement(running).await.unwrap().into_inner().variance_json;
+    let parts = r#""before":"5","after":"0","parts":{"gone":"-2","correction":"-3"}"#;
+    assert!(variance.contains(parts), "{variance}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
