@@ -61,12 +61,16 @@ pub enum Decision {
 }
 
 /// Everything that the known machines' facts call for and that is not on record yet: for the machines that were not
-/// known `before`, for those that were absorbed and report again, and for those whose chain was forked since. A pair
+/// known `before`, or were another customer's or showed other facts, for those that were absorbed and report again, and for those whose chain was forked since. A pair
 /// about which `usage` knows a decision is not joined again: what was parted stays apart.
 pub fn decisions(registry: &Registry, usage: &Usage, before: &Registry) -> BTreeSet<Decision> {
     let mut found = BTreeSet::new();
     let changed = registry.changed_since(before);
-    let is_new = |id: &MachineId, machine: &Machine| before.machine(id).is_none() && is_live(machine);
+    let is_new = |id: &MachineId, machine: &Machine| {
+        let is_as_before =
+            |known: &Machine| known.customer == machine.customer && known.facts == machine.facts;
+        !before.machine(id).is_some_and(is_as_before) && is_live(machine)
+    };
     let mut new = changed.iter().filter(|(id, machine)| is_new(id, machine)).peekable();
     // The index is over all machines: it is made only where there is somebody to look up.
     if new.peek().is_some() {
@@ -306,6 +310,21 @@ mod tests {
     #[test]
     fn machines_of_two_customers_are_never_compared() {
         check(&[("a", machine("cus_x", 1, 10, PC)), ("b", machine("cus_y", 20, 30, PC))], &[]);
+    }
+
+    #[test]
+    fn a_machine_that_changed_hands_is_compared_with_those_of_its_new_customer() {
+        let (old, new) = (machine("cus_x", 1, 10, PC), machine("cus_x", 20, 30, PC));
+        let (mut registry, mut before) = (Registry::default(), Registry::default());
+        for (registry, customer) in [(&mut before, "cus_y"), (&mut registry, "cus_x")] {
+            let new = Machine { customer: customer.parse().unwrap(), ..new.clone() };
+            registry.machines.insert(id("a"), old.clone());
+            registry.machines.insert(id("b"), new);
+        }
+        let found = decisions(&registry, &Usage::default(), &before);
+        let merge = Decision::Merge { kept: id("b"), absorbed: id("a"), facts: 4 };
+        assert_eq!(found, [merge].into());
+        assert_eq!(decisions(&before, &Usage::default(), &Registry::default()), BTreeSet::new());
     }
 
     #[test]
