@@ -18,6 +18,7 @@ use crate::jitter::Jitter;
 use crate::link::{Connection, Dialler, LinkError, LinkEvent};
 use crate::plain::chain;
 use crate::reporter::{CHECKPOINT, FLOOR, Outside, Reporter, SETTINGS, Start};
+use crate::road::Road;
 use crate::session::Profile;
 use crate::spool::SpoolError;
 use crate::spool::disk::Disk;
@@ -181,6 +182,13 @@ impl Daemon {
     #[must_use]
     pub fn told_by(mut self, nudges: Option<Nudges>) -> Self {
         self.nudges = nudges;
+        self
+    }
+
+    /// On another road than straight over TCP.
+    #[must_use]
+    pub fn over(mut self, road: Arc<dyn Road>) -> Self {
+        self.shell.dialler = self.shell.dialler.over(road);
         self
     }
 

@@ -1,6 +1,8 @@
 //! How a machine is let in. Invariant: the machine key is on disk before anybody hears of it, so that asking again
 //! is asking as the same machine; who is let in once is not let in elsewhere by mistake.
 
+use std::sync::Arc;
+
 use prost::Message as _;
 use seatbeat_proto::ids::{IdError, TokenId};
 use seatbeat_proto::signed::{Domain, sign};
@@ -12,6 +14,7 @@ use crate::identity::{Identity, IdentityError};
 use crate::link::{self, Dialler, LinkError};
 use crate::moment::Moment;
 use crate::plain::plain;
+use crate::road::{Road, Tcp};
 use crate::state::{StateError, StateFolder};
 
 /// What is asked, and by whom.
@@ -115,6 +118,20 @@ pub async fn enrol(
     facts: impl FnOnce(&[u8; 32]) -> wire::Facts,
     now: Moment,
 ) -> Result<Enrolment, EnrolError> {
+    enrol_over(Arc::new(Tcp), state, request, facts, now).await
+}
+
+/// As [`enrol`], on another road.
+///
+/// # Errors
+/// As [`enrol`].
+pub async fn enrol_over(
+    road: Arc<dyn Road>,
+    state: &StateFolder,
+    request: &Request,
+    facts: impl FnOnce(&[u8; 32]) -> wire::Facts,
+    now: Moment,
+) -> Result<Enrolment, EnrolError> {
     let token = token::parse(&request.token)?;
     if !request.again
         && let Some(identity) = enrolled(state)?
@@ -146,7 +163,7 @@ pub async fn enrol(
         claim: Some(sign(&key, Domain::EnrolmentClaim, claim.encode_to_vec())),
         host_name: request.host_name.clone(),
     };
-    let dialler = Dialler::to(token.addresses.clone(), pin, None)?;
+    let dialler = Dialler::to(token.addresses.clone(), pin, None)?.over(road);
     let looks_expired = token.expires_at_ms != 0 && instant::to_ms(now.wall) > token.expires_at_ms;
     let answer = ask(&dialler, &asked).await?.map_err(|status| refused(&status, looks_expired))?;
     let (machine, customer) = (answer.machine.parse()?, answer.customer.parse()?);

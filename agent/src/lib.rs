@@ -22,6 +22,7 @@ pub mod moment;
 pub mod orders;
 pub mod plain;
 pub mod reporter;
+pub mod road;
 pub mod scan;
 pub mod session;
 pub mod settings;

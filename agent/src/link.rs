@@ -11,7 +11,6 @@ use rustls::pki_types::ServerName;
 use seatbeat_proto::tls::{PinVerifier, TlsError, client_config};
 use seatbeat_proto::wire;
 use seatbeat_proto::wire::agent_link_client::AgentLinkClient;
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
@@ -22,9 +21,10 @@ use tonic::{Code, Status};
 
 use crate::identity::Identity;
 use crate::plain::plain;
+use crate::road::{Bytes, Road, Tcp};
 use crate::session::{Loss, WINDOW};
 
-/// Longest wait for a TCP connection, names included.
+/// Longest wait for a connection, names included.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 
 /// Longest wait for the TLS handshake: as long as the collector waits.
@@ -48,7 +48,7 @@ const INBOUND_MAX: usize = 64;
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    /// No TCP connection.
+    /// No connection.
     #[error("failed to reach the collector at `{address}`")]
     Unreachable {
         /// Host and port.
@@ -152,6 +152,7 @@ pub struct Dialler {
     addresses: Vec<String>,
     verifier: Arc<PinVerifier>,
     tls: TlsConnectorOf,
+    road: Arc<dyn Road>,
 }
 
 #[derive(Clone)]
@@ -179,7 +180,15 @@ impl Dialler {
     pub fn to(addresses: Vec<String>, pin: [u8; 32], key: Option<&SigningKey>) -> Result<Self, LinkError> {
         let verifier = PinVerifier::new(vec![pin]);
         let config = client_config(Arc::clone(&verifier), key)?;
-        Ok(Self { addresses, verifier, tls: TlsConnectorOf(TlsConnector::from(Arc::new(config))) })
+        let tls = TlsConnectorOf(TlsConnector::from(Arc::new(config)));
+        Ok(Self { addresses, verifier, tls, road: Arc::new(Tcp) })
+    }
+
+    /// The same, on another road.
+    #[must_use]
+    pub fn over(mut self, road: Arc<dyn Road>) -> Self {
+        self.road = road;
+        self
     }
 
     /// How many addresses there are.
@@ -211,13 +220,12 @@ impl Dialler {
         }
     }
 
-    async fn secure(&self, address: &str) -> Result<TlsStream<TcpStream>, LinkError> {
-        let tcp = tokio::time::timeout(CONNECT_MAX, TcpStream::connect(address))
+    async fn secure(&self, address: &str) -> Result<TlsStream<Box<dyn Bytes>>, LinkError> {
+        let bytes = tokio::time::timeout(CONNECT_MAX, self.road.open(address))
             .await
             .map_err(|_| silent(address, CONNECT_MAX))?
-            .and_then(|tcp| tcp.set_nodelay(true).map(|()| tcp))
             .map_err(|source| LinkError::Unreachable { address: address.to_owned(), source })?;
-        let handshake = self.tls.0.connect(server_name(address), tcp);
+        let handshake = self.tls.0.connect(server_name(address), bytes);
         match tokio::time::timeout(HANDSHAKE_MAX, handshake).await {
             Err(_) => Err(silent(address, HANDSHAKE_MAX)),
             Ok(Ok(stream)) => Ok(stream),

@@ -1,12 +1,14 @@
 //! The collector's clock: the one place that reads the time of day. Invariant: it runs at the pace of the machine's
-//! clock, shifted by a fixed offset where the process was told to run as of another day.
+//! clock, from another instant on where the process was told to run as of another day.
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
 
 /// Tells the time of day.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Clock {
-    offset: SignedDuration,
+    /// What it showed when it was set.
+    set: Option<(Timestamp, Instant)>,
 }
 
 impl Clock {
@@ -17,12 +19,14 @@ impl Clock {
 
     /// A clock that shows `start` now.
     pub fn as_of(start: Timestamp) -> Self {
-        Self { offset: start.duration_since(machine_clock()) }
+        Self { set: Some((start, Instant::now())) }
     }
 
     /// The time of day.
     pub fn now(&self) -> Timestamp {
-        machine_clock().checked_add(self.offset).unwrap_or(Timestamp::MAX)
+        let Some((start, set_at)) = self.set else { return machine_clock() };
+        let flowed = SignedDuration::try_from(set_at.elapsed()).unwrap_or(SignedDuration::MAX);
+        start.checked_add(flowed).unwrap_or(Timestamp::MAX)
     }
 
     /// The time of day in Unix milliseconds.

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use seatbeat_proto::ids::MachineId;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Sleep, sleep};
 use tokio_rustls::server::TlsStream;
@@ -31,8 +30,8 @@ pub struct Peer {
 }
 
 /// A TLS connection. That of a stranger ends after a while.
-pub struct Connection {
-    stream: TlsStream<TcpStream>,
+pub struct Connection<S> {
+    stream: TlsStream<S>,
     peer: Peer,
     /// When it is looked at whether this is a machine that was let in.
     until: Option<Pin<Box<Sleep>>>,
@@ -41,10 +40,10 @@ pub struct Connection {
     _places: (OwnedSemaphorePermit, Option<MachinePlace>),
 }
 
-impl Connection {
+impl<S> Connection<S> {
     /// A connection whose handshake is done, with the places it takes.
     pub fn new(
-        stream: TlsStream<TcpStream>,
+        stream: TlsStream<S>,
         peer: Peer,
         books: Books,
         stranger_time: Duration,
@@ -72,7 +71,7 @@ impl Connection {
     }
 }
 
-impl Connected for Connection {
+impl<S> Connected for Connection<S> {
     type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Peer {
@@ -80,7 +79,7 @@ impl Connected for Connection {
     }
 }
 
-impl AsyncRead for Connection {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Connection<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -93,7 +92,7 @@ impl AsyncRead for Connection {
     }
 }
 
-impl AsyncWrite for Connection {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -35,15 +36,35 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Alarm of a door that takes nobody in.
 const FULL: &str = "agent-door-full";
 
+/// Where connections come in.
+pub trait Listener: Send + 'static {
+    /// Bytes to and from whoever connected.
+    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+
+    /// The next connection, and where it is from.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
+}
+
+impl Listener for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, from) = Self::accept(self).await?;
+        // Without it a beat waits for the answer to the one before; a socket that refuses is served all the same.
+        let _ = stream.set_nodelay(true);
+        Ok((stream, from))
+    }
+}
+
 /// Accepts until what this returns is dropped.
-pub fn connections(
-    listener: TcpListener,
+pub fn connections<L: Listener + Sync>(
+    listener: L,
     tls: Arc<ServerConfig>,
     books: Books,
     patience: Patience,
-) -> ReceiverStream<Result<Connection, Infallible>> {
+) -> ReceiverStream<Result<Connection<L::Stream>, Infallible>> {
     let (accepted, connections) = mpsc::channel(ACCEPTED_QUEUE);
-    let porter = Porter {
+    let porter = Arc::new(Porter {
         tls: TlsAcceptor::from(tls),
         books,
         patience,
@@ -51,9 +72,9 @@ pub fn connections(
         handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
         places: Arc::new(Semaphore::new(connections_max())),
         machines: Arc::default(),
-        turned_away: Arc::new(AtomicU64::new(0)),
+        turned_away: AtomicU64::new(0),
         opened: Instant::now(),
-    };
+    });
     tokio::spawn(porter.stand(listener));
     ReceiverStream::new(connections)
 }
@@ -65,16 +86,15 @@ fn connections_max() -> usize {
     descriptors.saturating_sub(DESCRIPTORS_KEPT).clamp(1, CONNECTIONS_MAX)
 }
 
-#[derive(Clone)]
-struct Porter {
+struct Porter<S> {
     tls: TlsAcceptor,
     books: Books,
     patience: Patience,
-    accepted: mpsc::Sender<Result<Connection, Infallible>>,
+    accepted: mpsc::Sender<Result<Connection<S>, Infallible>>,
     handshakes: Arc<Semaphore>,
     places: Arc<Semaphore>,
     machines: Arc<MachinePlaces>,
-    turned_away: Arc<AtomicU64>,
+    turned_away: AtomicU64,
     opened: Instant,
 }
 
@@ -114,8 +134,8 @@ impl Visitors {
     }
 }
 
-impl Porter {
-    async fn stand(self, listener: TcpListener) {
+impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Porter<S> {
+    async fn stand(self: Arc<Self>, listener: impl Listener<Stream = S> + Sync) {
         let mut visitors = Visitors {
             rates: Buckets::new(ADDRESS_RATE, ADDRESSES_MAX),
             handshakes: JoinSet::new(),
@@ -132,7 +152,7 @@ impl Porter {
                 Ok((stream, from, turn)) => {
                     pause = PAUSE_MIN;
                     if let Some(place) = self.admit(from, &mut visitors) {
-                        let greeting = self.clone().greet(stream, from, place, turn);
+                        let greeting = Arc::clone(&self).greet(stream, from, place, turn);
                         visitors.greet(address_key(from.ip()), greeting);
                     }
                 }
@@ -150,8 +170,8 @@ impl Porter {
     /// One connection, once there is a turn for its handshake.
     async fn accept(
         &self,
-        listener: &TcpListener,
-    ) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+        listener: &impl Listener<Stream = S>,
+    ) -> io::Result<(S, SocketAddr, OwnedSemaphorePermit)> {
         let turn = Arc::clone(&self.handshakes).acquire_owned().await.map_err(io::Error::other)?;
         let (stream, address) = listener.accept().await?;
         Ok((stream, address, turn))
@@ -178,14 +198,12 @@ impl Porter {
     }
 
     async fn greet(
-        self,
-        stream: TcpStream,
+        self: Arc<Self>,
+        stream: S,
         from: SocketAddr,
         place: OwnedSemaphorePermit,
         turn: OwnedSemaphorePermit,
     ) {
-        // Without it a beat waits for the answer to the one before; a socket that refuses is served all the same.
-        let _ = stream.set_nodelay(true);
         let stream = match timeout(self.patience.handshake, self.tls.accept(stream)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return self.turn_away(from, error),
@@ -198,7 +216,7 @@ impl Porter {
             Some(None) => return self.turn_away(from, "too many connections of one machine"),
         };
         let connection =
-            Connection::new(stream, peer, self.books, self.patience.stranger, (place, machine_place));
+            Connection::new(stream, peer, self.books.clone(), self.patience.stranger, (place, machine_place));
         // An error means that the door has closed.
         let _ = self.accepted.send(Ok(connection)).await;
         drop(turn);

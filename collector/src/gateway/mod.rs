@@ -21,6 +21,8 @@ mod streams;
 mod tests;
 pub mod tls;
 
+pub use listener::Listener;
+
 use std::future::Future;
 use std::sync::Arc;
 
@@ -28,7 +30,6 @@ use seatbeat_proto::wire::agent_link_server::{AgentLink, AgentLinkServer};
 use seatbeat_proto::wire::{
     AgentMessage, CollectorMessage, EnrolRequest, EnrolResponse, MESSAGE_LENGTH_MAX, Signed,
 };
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
@@ -68,7 +69,7 @@ pub enum GatewayError {
 /// # Errors
 /// When the collector's certificate cannot be used.
 pub async fn serve(
-    listener: TcpListener,
+    listener: impl Listener + Sync,
     books: Books,
     presence: Presence,
     settings: watch::Receiver<Signed>,
@@ -78,7 +79,7 @@ pub async fn serve(
 }
 
 async fn serve_with(
-    listener: TcpListener,
+    listener: impl Listener + Sync,
     books: Books,
     presence: Presence,
     settings: watch::Receiver<Signed>,
