@@ -262,6 +262,11 @@ impl Books {
         }
     }
 
+    /// Bytes that wait to be written to the journal.
+    pub fn waiting_bytes(&self) -> usize {
+        self.appender.waiting_bytes()
+    }
+
     /// Follows the fold's position.
     pub fn positions(&self) -> watch::Receiver<Position> {
         self.folded.clone()

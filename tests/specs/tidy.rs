@@ -27,6 +27,11 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
         &["seatbeat-agent", "seatbeat-collector", "seatbeat-fleet", "seatbeat-ledger", "seatbeat-proto"],
     ),
     (
+        "seatbeat-turmoil",
+        "tests/turmoil",
+        &["seatbeat-agent", "seatbeat-collector", "seatbeat-fleet", "seatbeat-ledger", "seatbeat-proto"],
+    ),
+    (
         "seatbeat",
         "collector/seatbeat",
         &[
