@@ -8,23 +8,32 @@ use super::document::{Cell, Document, Table};
 /// Forbids whatever the page has not got anyway.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'";
 
-const STYLE: &str = "body{font:10pt/1.4 system-ui,sans-serif;color:#111;margin:2rem auto;max-width:70rem;padding:0 1rem}\
+const STYLE: &str = "body{font:10pt/1.4 system-ui,sans-serif;color:#111;margin:2rem auto;max-width:84rem;padding:0 1rem}\
 h1{font-size:1.5rem;margin:0 0 .5rem}h2{font-size:1.1rem;margin:1.5rem 0 .3rem}\
 dl{display:grid;grid-template-columns:max-content 1fr;gap:0 1rem;margin:0}dt{color:#555}dd{margin:0}\
-table{border-collapse:collapse;width:100%}th,td{padding:.15rem .5rem;text-align:left;border-bottom:1px solid #ccc;\
-vertical-align:top;overflow-wrap:anywhere}th{border-bottom:2px solid #333}.n{text-align:right;white-space:nowrap;\
-font-variant-numeric:tabular-nums}\
-@page{margin:15mm}@media print{body{margin:0;max-width:none;padding:0;font-size:9pt}thead{display:table-header-group}\
-tr{break-inside:avoid}h2{break-after:avoid}}";
+div{overflow-x:auto}table{border-collapse:collapse;width:100%}\
+th,td{padding:.15rem .5rem;text-align:left;border-bottom:1px solid #ccc;vertical-align:top;overflow-wrap:break-word}\
+th{border-bottom:2px solid #333;vertical-align:bottom}.n,.s{white-space:nowrap}\
+.n{text-align:right;font-variant-numeric:tabular-nums}th.n,th.s{white-space:normal}\
+@page{margin:12mm}@media print{body{margin:0;max-width:none;padding:0;font-size:8pt}thead{display:table-header-group}\
+tr{break-inside:avoid}h2{break-after:avoid}div{overflow:visible}}";
+
+/// More columns than this are printed across.
+const UPRIGHT_COLUMNS_MAX: usize = 9;
+
+/// A column whose longest text has so many letters at most is not broken into lines: ids, days, SKUs.
+const SHORT_LETTERS_MAX: usize = 24;
 
 /// The page.
 pub fn page(document: &Document) -> Vec<u8> {
     let title = escaped(&document.title);
+    let columns = document.tables.iter().map(|table| table.columns.len()).max();
+    let across = if columns > Some(UPRIGHT_COLUMNS_MAX) { "@page{size:landscape}" } else { "" };
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n<title>{title}</title>\n\
-         <style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n<dl>\n"
+         <style>{STYLE}{across}</style>\n</head>\n<body>\n<h1>{title}</h1>\n<dl>\n"
     );
     for (name, fact) in &document.facts {
         add(&mut page, format_args!("<dt>{}</dt><dd>{}</dd>\n", escaped(name), escaped(fact)));
@@ -43,23 +52,38 @@ fn add_table(page: &mut String, table: &Table) {
         page.push_str("<p>none</p>\n");
         return;
     }
-    let is_number =
-        |index: usize| table.rows.iter().any(|row| matches!(row.get(index), Some(Cell::Number(_))));
-    let classes: Vec<&str> =
-        (0..table.columns.len()).map(|index| if is_number(index) { " class=\"n\"" } else { "" }).collect();
-    page.push_str("<table>\n<thead><tr>");
-    for (column, class) in table.columns.iter().zip(&classes) {
-        add(page, format_args!("<th scope=\"col\"{class}>{}</th>", escaped(column)));
+    let columns: Vec<(usize, &'static str)> = (0..table.columns.len())
+        .filter_map(|index| Some((index, class_of(table.rows.iter().filter_map(|row| row.get(index)))?)))
+        .collect();
+    page.push_str("<div><table>\n<thead><tr>");
+    for (index, class) in &columns {
+        let name = escaped(&table.columns[*index].replace('_', " "));
+        add(page, format_args!("<th scope=\"col\"{class}>{name}</th>"));
     }
     page.push_str("</tr></thead>\n<tbody>\n");
     for row in &table.rows {
         page.push_str("<tr>");
-        for (cell, class) in row.iter().zip(&classes) {
-            add(page, format_args!("<td{class}>{}</td>", escaped(cell.shown())));
+        for (index, class) in &columns {
+            let shown = row.get(*index).map_or("", Cell::shown);
+            add(page, format_args!("<td{class}>{}</td>", escaped(shown)));
         }
         page.push_str("</tr>\n");
     }
-    page.push_str("</tbody>\n</table>\n");
+    page.push_str("</tbody>\n</table></div>\n");
+}
+
+/// How a column is set; none: there is nothing in it, and it is left out.
+fn class_of<'a>(cells: impl Iterator<Item = &'a Cell> + Clone) -> Option<&'static str> {
+    let longest =
+        cells.clone().map(|cell| cell.shown().chars().count()).max().filter(|longest| *longest > 0)?;
+    let mut cells = cells;
+    Some(if cells.any(|cell| matches!(cell, Cell::Number(_))) {
+        " class=\"n\""
+    } else if longest <= SHORT_LETTERS_MAX {
+        " class=\"s\""
+    } else {
+        ""
+    })
 }
 
 fn add(page: &mut String, words: std::fmt::Arguments<'_>) {
@@ -102,5 +126,15 @@ mod tests {
         }
         assert!(page.contains("&lt;/td&gt;&lt;script&gt;") && page.contains("<td class=\"n\">1.50</td>"));
         assert!(page.contains("<h2>None</h2>\n<p>none</p>"));
+    }
+
+    #[test]
+    fn a_column_with_nothing_in_it_is_not_printed() {
+        let mut table = Table::new("Lines", &["sku", "customer_name", "unit_cost"]);
+        let row = |sku: &str| vec![Cell::text(sku), Cell::text(""), Cell::number("1.80")];
+        table.rows = vec![row("A"), row("B")];
+        let page = String::from_utf8(page(&Document::new("x".to_owned(), [], vec![table]))).unwrap();
+        assert!(page.contains("<td class=\"s\">B</td><td class=\"n\">1.80</td>"), "{page}");
+        assert!(!page.contains("customer name") && page.contains(">unit cost</th>"), "{page}");
     }
 }
