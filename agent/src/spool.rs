@@ -1,4 +1,4 @@
-//! Signed evidence on disk, until 62 days have passed. Invariant: evidence is durable before anybody may send it,
+//! Signed evidence on disk, until 62 days have passed and, of 62 files, until the collector has it. Invariant: evidence is durable before anybody may send it,
 //! its bytes come back as they were signed, and a spool is one unbroken chain; a file that is not is set aside and
 //! a new spool begun.
 
@@ -26,6 +26,10 @@ use read::{End, Name, Reading, Segment, Whole};
 /// How long evidence is kept, acknowledged or not: a collector that lost its disk gets two months again, and
 /// nobody counts anything older.
 pub const KEPT: SignedDuration = SignedDuration::from_hours(62 * 24);
+
+/// Files of unacknowledged evidence that stay even when it is older than [`KEPT`]: a clock that is far ahead while the
+/// collector cannot be reached costs nothing that is nowhere else. As many as the days of [`KEPT`]; the oldest give way.
+const SEGMENTS_WAITING_MAX: usize = 62;
 
 /// Age of a segment's oldest evidence at which the next one is begun: what is pruned at once.
 const SEGMENT_AGE_MAX: SignedDuration = SignedDuration::from_hours(24);
@@ -303,8 +307,8 @@ impl Spool {
         Ok(again)
     }
 
-    /// Removes the oldest file when all its evidence is too old; says whether it did. One a call, so that a clock
-    /// that is wrong for an hour does not cost two months.
+    /// Removes the oldest file when all its evidence is too old and the collector has it, or too many files wait; says
+    /// whether it did. One a call, so that a clock that is wrong for an hour does not cost two months.
     ///
     /// # Errors
     /// When the folder cannot be listed or the file not removed.
@@ -320,7 +324,10 @@ impl Spool {
         }
         // The newest evidence stays: it is the tip.
         let [oldest, later @ ..] = self.segments.as_slice() else { return Ok(false) };
-        if oldest.newest_ms >= limit_ms || later.iter().all(|segment| segment.wholes.is_empty()) {
+        let waits = self.acknowledged < oldest.first + oldest.wholes.len() as u64 - 1
+            && self.segments.len() <= SEGMENTS_WAITING_MAX;
+        let holds_tip = later.iter().all(|segment| segment.wholes.is_empty());
+        if oldest.newest_ms >= limit_ms || holds_tip || waits {
             return Ok(false);
         }
         remove(self.disk.as_ref(), &oldest.path)?;

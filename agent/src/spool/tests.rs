@@ -272,6 +272,26 @@ fn two_months_are_kept_acknowledged_or_not_and_the_tip_for_ever() {
 }
 
 #[test]
+fn a_clock_that_is_far_ahead_for_days_costs_nothing_that_nobody_has_yet() {
+    let fixture = Fixture::new();
+    let mut spool = fixture.open().spool;
+    for day in 0..80 {
+        spool.append(report(START_MS + day * DAY_MS), &fixture.key).unwrap();
+    }
+    let years_later = Timestamp::from_millisecond(START_MS + 800 * DAY_MS).unwrap();
+    while spool.prune(years_later).unwrap() {}
+    let kept = SEGMENTS_WAITING_MAX as u64;
+    assert_eq!(spool.chain().oldest(), 80 - kept + 1, "what waits has a bound, whatever the clock says");
+    spool.acknowledge(30);
+    while spool.prune(years_later).unwrap() {}
+    assert_eq!(spool.chain().oldest(), 31);
+    fixture.assert_whole(&spool);
+    spool.acknowledge(80);
+    while spool.prune(years_later).unwrap() {}
+    assert_eq!((spool.chain().oldest(), spool.chain().tip()), (80, 80));
+}
+
+#[test]
 fn an_old_spool_stays_until_its_time_is_over() {
     let fixture = Fixture::new();
     fixture.written(2);
