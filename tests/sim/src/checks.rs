@@ -17,10 +17,10 @@ use seatbeat_ledger::statement::Statement;
 use seatbeat_ledger::usage::{Bond, Usage};
 use seatbeat_proto::ids::MachineId;
 
-use crate::collector::instant;
+use crate::collector::{News, instant};
 use crate::host::{Host, Power};
 use crate::invariant::Invariant;
-use crate::operators::POLICY;
+use crate::office::POLICY;
 use crate::page::{Quantities, quantities};
 use crate::world::{DAY, HOUR, World};
 use crate::wrong::Wrong;
@@ -32,21 +32,23 @@ const OCTOBER_CLOSES_MS: i64 = 1_793_664_000_000 + 2 * DAY;
 const SAME_CASE: usize = 2;
 
 impl World {
-    /// After a start: what was known before is known again, and nothing else.
+    /// After a start: what was known before is known again, and beside it what stood in the journal without an answer.
     pub fn check_replay(&mut self, collector: usize) {
+        if self.collectors.len() > 1 {
+            return self.follow(collector);
+        }
         let Some(running) = &self.collectors[collector].running else { return };
         let Some(mut shadow) = self.witness.shadows[collector].take() else { return };
-        if running.fold.position() < shadow.position() || self.collectors.len() > 1 {
+        if running.fold.position() < shadow.position() {
             return;
         }
-        let records = self.collectors[collector].records();
-        for bytes in &records[shadow.position() as usize..] {
-            let _ = shadow.apply(bytes);
-        }
+        let tail = self.collectors[collector].records_from(shadow.position());
+        let tail: Vec<News> = tail.iter().map(|bytes| News::of(&mut shadow, bytes)).collect();
         if shadow != running.fold {
             let what = format!("collector {collector} starts with another fold than it had");
             self.breaks(Invariant::FoldIsReplay, what);
         }
+        self.read_again(tail, false);
     }
 
     /// A merge that the collector decided.
@@ -223,11 +225,12 @@ impl World {
     }
 
     fn check_folds(&mut self) {
+        // Who shares a journal shares its replay.
+        let mut replayed = Fold::default();
         for collector in 0..self.collectors.len() {
             self.save_snapshot(collector);
-            let records = self.collectors[collector].records();
+            let records = self.collectors[collector].records_from(replayed.position());
             let Some(running) = &self.collectors[collector].running else { continue };
-            let mut replayed = Fold::default();
             records.iter().for_each(|bytes| drop(replayed.apply(bytes)));
             let started = self.collectors[collector].folder().zip(running.reader());
             let started = started.map(|(folder, reader)| books::start(&folder, &reader));

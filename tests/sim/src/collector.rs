@@ -13,11 +13,9 @@ use prost::Message as _;
 use seatbeat_collector::books;
 use seatbeat_collector::gateway::admission::Asker;
 use seatbeat_collector::gateway::clocks::Clocks;
-use seatbeat_collector::gateway::limits::{Buckets, EVIDENCE_RATE, GROUP_RECORDS_MAX, MACHINES_MAX};
-use seatbeat_collector::gateway::plan::{Plan, folded_tip, observed_at_ms};
-use seatbeat_collector::gateway::{decide, greeting};
+use seatbeat_collector::gateway::greeting;
+use seatbeat_collector::gateway::limits::{Buckets, EVIDENCE_RATE, MACHINES_MAX};
 use seatbeat_collector::journal::{FileJournal, Journal as _, Position};
-use seatbeat_ledger::fold::evidence::Evidence;
 use seatbeat_ledger::fold::{Fold, Verdict};
 use seatbeat_ledger::record::Record;
 use seatbeat_ledger::registry::Registry;
@@ -27,9 +25,13 @@ use seatbeat_proto::wire::journal_record::Fact;
 use seatbeat_proto::wire::{EnrolRequest, EnrolResponse, Hello, JournalRecord, Settings, Signed};
 use tonic::Status;
 
-use crate::keys::{Key, Public};
+use crate::keys::Key;
 use crate::store::StoreDisk;
 use crate::wrong::Wrong;
+
+mod intake;
+
+use intake::Talk;
 
 /// Small, so that a month has many.
 const SEGMENT_BYTES_MAX: u64 = 128 * 1024;
@@ -67,7 +69,9 @@ pub struct Running {
     journal: Option<FileJournal>,
     /// All that is known.
     pub fold: Fold,
+    /// As the lookup rows have it, up to a position: of each place of a chain what came first. Filled when it is asked.
     rows: BTreeMap<(MachineId, SpoolId, u64), (Position, [u8; 32])>,
+    rows_until: u64,
     clocks: Clocks,
     buckets: Buckets<MachineId>,
     opened_ms: i64,
@@ -75,19 +79,16 @@ pub struct Running {
     talks: BTreeMap<u64, Talk>,
     turn: VecDeque<u64>,
     forks: BTreeSet<[u8; 32]>,
+    /// What was folded since streams were looked through may have banned somebody.
+    bans_moved: bool,
     /// What the identity job has looked at.
     pub identified: Registry,
     /// What was folded since somebody looked.
     pub news: Vec<News>,
 }
 
-struct Talk {
-    machine: MachineId,
-    key: Public,
-    pending: VecDeque<Signed>,
-}
-
 /// A record that was folded.
+#[derive(Debug)]
 pub struct News {
     /// Its bytes.
     pub bytes: Vec<u8>,
@@ -95,6 +96,14 @@ pub struct News {
     pub verdict: Verdict,
     /// What it added to the count.
     pub counted: Option<Record>,
+}
+
+impl News {
+    /// Folds a record.
+    pub fn of(fold: &mut Fold, bytes: &[u8]) -> Self {
+        let (verdict, counted) = fold.replay(bytes).expect("what a collector wrote folds");
+        Self { bytes: bytes.to_vec(), verdict, counted }
+    }
 }
 
 /// What a collector does to a connection.
@@ -137,10 +146,12 @@ impl Collector {
             }
             Place::Shared(_) => (None, Fold::default()),
         };
-        let mut running = Running {
+        let running = Running {
             journal,
             fold,
             rows: BTreeMap::new(),
+            rows_until: 0,
+            bans_moved: true,
             clocks: Clocks::default(),
             buckets: Buckets::new(EVIDENCE_RATE, MACHINES_MAX),
             opened_ms: now_ms,
@@ -151,8 +162,6 @@ impl Collector {
             identified: Registry::default(),
             news: Vec::new(),
         };
-        let records = running.journal.as_ref().map(all_of).unwrap_or_default();
-        (0..).zip(&records).for_each(|(at, bytes)| running.index(Position(at), bytes));
         self.running = Some(running);
         self.catch_up();
         if let Some(running) = &mut self.running {
@@ -170,11 +179,11 @@ impl Collector {
         }
     }
 
-    /// All records, from the first.
-    pub fn records(&self) -> Vec<Vec<u8>> {
+    /// All records from a position on.
+    pub fn records_from(&self, position: u64) -> Vec<Vec<u8>> {
         match (&self.place, &self.running) {
-            (Place::Shared(log), _) => log.borrow().clone(),
-            (Place::Own { .. }, Some(Running { journal: Some(journal), .. })) => all_of(journal),
+            (Place::Shared(log), _) => log.borrow()[position as usize..].to_vec(),
+            (Place::Own { .. }, Some(Running { journal: Some(journal), .. })) => all_from(journal, position),
             _ => Vec::new(),
         }
     }
@@ -289,30 +298,12 @@ impl Collector {
         down
     }
 
-    /// Evidence came over a connection and waits for its turn; how much of it waits there now.
-    pub fn evidence(&mut self, connection: u64, signed: Signed) -> usize {
-        let Some(running) = &mut self.running else { return 0 };
-        let Some(talk) = running.talks.get_mut(&connection) else { return 0 };
-        if talk.pending.is_empty() {
-            running.turn.push_back(connection);
-        }
-        talk.pending.push_back(signed);
-        talk.pending.len()
-    }
-
-    /// A connection is gone.
-    pub fn gone(&mut self, connection: u64) {
-        let Some(running) = &mut self.running else { return };
-        if let Some(talk) = running.talks.remove(&connection)
-            && running.streams.get(&talk.machine) == Some(&connection)
-        {
-            running.streams.remove(&talk.machine);
-        }
-    }
-
     /// Streams of machines that are banned by now end.
     pub fn end_banned(&mut self) -> Vec<Down> {
-        let Some(running) = &self.running else { return Vec::new() };
+        let Some(running) = &mut self.running else { return Vec::new() };
+        if !std::mem::take(&mut running.bans_moved) {
+            return Vec::new();
+        }
         let banned = |machine: &MachineId| running.fold.registry().machine(machine).is_some_and(|m| m.banned);
         let ended: Vec<u64> =
             running.streams.iter().filter(|(machine, _)| banned(machine)).map(|(_, talk)| *talk).collect();
@@ -322,158 +313,6 @@ impl Collector {
         ended.iter().for_each(|connection| self.gone(*connection));
         let status = || Status::permission_denied("this machine is banned");
         ended.into_iter().map(|connection| Down::End(connection, status())).collect()
-    }
-
-    /// Whether evidence waits.
-    pub fn is_busy(&self) -> bool {
-        self.running.as_ref().is_some_and(|running| !running.turn.is_empty())
-    }
-
-    /// Takes the next connection's evidence, up to a group; none: the process is over.
-    pub fn take_next(&mut self, now_ms: i64) -> Option<Vec<Down>> {
-        let running = self.running.as_mut()?;
-        let Some(connection) = running.turn.pop_front() else { return Some(Vec::new()) };
-        let Some(talk) = running.talks.get_mut(&connection) else { return Some(Vec::new()) };
-        let count = talk.pending.len().min(GROUP_RECORDS_MAX);
-        let group: Vec<Signed> = talk.pending.drain(..count).collect();
-        if !talk.pending.is_empty() {
-            running.turn.push_back(connection);
-        }
-        let (machine, key) = (talk.machine.clone(), talk.key.clone());
-        let mut down = Vec::new();
-        let mut plan = Plan::default();
-        let again = (self.wrong == Some(Wrong::PendingUnbounded)).then(|| group.clone());
-        let mut end = None;
-        for signed in group {
-            if let Err(status) = self.take_one((&machine, &key), signed, &mut plan, &mut down, now_ms)? {
-                end = Some(status);
-                break;
-            }
-        }
-        if let Err(status) = self.settle(&machine, plan, &mut down, now_ms)? {
-            end = Some(status);
-        }
-        if let (Some(again), Some(_), Some(running)) = (again, &end, &mut self.running)
-            && let Some(talk) = running.talks.get_mut(&connection)
-        {
-            // Kept for later instead of ending the stream, with no bound on how much.
-            if talk.pending.is_empty() {
-                running.turn.push_back(connection);
-            }
-            again.into_iter().rev().for_each(|signed| talk.pending.push_front(signed));
-            return Some(Vec::new());
-        }
-        let mut down: Vec<Down> = down.into_iter().map(|body| Down::Say(connection, body)).collect();
-        if let Some(status) = end {
-            self.gone(connection);
-            down.push(Down::End(connection, status));
-        }
-        Some(down)
-    }
-
-    /// As the door's intake does; none: the process is over.
-    fn take_one(
-        &mut self,
-        (machine, key): (&MachineId, &Public),
-        signed: Signed,
-        plan: &mut Plan,
-        down: &mut Vec<Body>,
-        now_ms: i64,
-    ) -> Option<Result<(), Status>> {
-        let (clock, wrong) = (instant(self.clock(now_ms)), self.wrong);
-        let running = self.running.as_mut()?;
-        if running.clocks.suspect().is_some() {
-            return Some(Err(Status::unavailable("the collector's clock is behind the agents'")));
-        }
-        if !running.buckets.take(machine.clone(), since(running.opened_ms, now_ms)) {
-            return Some(Err(Status::resource_exhausted("more evidence than a machine may send")));
-        }
-        let read = if wrong == Some(Wrong::SignatureNotChecked) {
-            Evidence::parse(&signed.payload, clock).map_err(decide::Fault::from)
-        } else {
-            decide::read(&signed, machine, key, clock)
-        };
-        let evidence = match read {
-            Ok(evidence) => evidence,
-            Err(fault) => {
-                plan.refuse(&fault, &signed.payload);
-                let ends = fault.ends_the_stream();
-                return Some(if ends { Err(Status::permission_denied(fault.to_string())) } else { Ok(()) });
-            }
-        };
-        let folded = match folded_tip(&running.fold, machine, &evidence.spool) {
-            Ok(tip) => tip,
-            Err(_) if wrong == Some(Wrong::BanIgnored) => {
-                running.fold.registry().machine(machine).and_then(|m| m.spools.get(&evidence.spool).copied())
-            }
-            Err(status) => return Some(Err(status)),
-        };
-        if wrong == Some(Wrong::TipNotChecked)
-            && folded.is_some_and(|tip| tip.sequence + 1 != evidence.sequence)
-        {
-            let ack =
-                seatbeat_proto::wire::Ack { spool: evidence.spool.to_string(), sequence: evidence.sequence };
-            down.push(Body::Ack(ack));
-            return Some(Ok(()));
-        }
-        let Some(undecided) = plan.take(signed, evidence, folded) else { return Some(Ok(())) };
-        if let Err(status) = self.settle(machine, std::mem::take(plan), down, now_ms)? {
-            return Some(Err(status));
-        }
-        let running = self.running.as_ref()?;
-        let place = &undecided.evidence;
-        let known = running.rows.get(&(machine.clone(), place.spool.clone(), place.sequence)).copied();
-        if wrong == Some(Wrong::ForkUnflagged) && known.is_some_and(|(_, hash)| hash != place.hash) {
-            down.push(Body::Refusal(decide::Reason::Forked.refusal(place)));
-            return Some(Ok(()));
-        }
-        let on_record = |hash: &[u8; 32]| running.forks.contains(hash);
-        let observed = |at: Position| Ok(self.record(at).map_or(0, |bytes| observed_at_ms(&bytes)));
-        Some(plan.compare(undecided, known, on_record, observed))
-    }
-
-    fn settle(
-        &mut self,
-        machine: &MachineId,
-        mut plan: Plan,
-        down: &mut Vec<Body>,
-        now_ms: i64,
-    ) -> Option<Result<(), Status>> {
-        let facts = plan.take_facts();
-        if !facts.is_empty() {
-            match self.write(machine.as_str(), "", facts, now_ms) {
-                Ok(()) => {}
-                Err(NotWritten::Full) if self.wrong == Some(Wrong::AckOfFullDisk) => {
-                    down.extend(plan.settled().down);
-                    return Some(Ok(()));
-                }
-                Err(NotWritten::Full) => {
-                    return Some(Err(Status::resource_exhausted("the collector's disk is full")));
-                }
-                Err(NotWritten::Over) => return None,
-            }
-        }
-        let running = self.running.as_mut()?;
-        if !plan.is_in(&running.fold, machine) {
-            return Some(Err(Status::aborted("another connection of this machine wrote meanwhile")));
-        }
-        let settled = plan.settled();
-        running.forks.extend(settled.forks);
-        down.extend(settled.down.into_iter().map(|body| match body {
-            Body::Ack(ack) if self.wrong == Some(Wrong::AckTooFar) => {
-                Body::Ack(seatbeat_proto::wire::Ack { sequence: ack.sequence + 1, ..ack })
-            }
-            body => body,
-        }));
-        Some(Ok(()))
-    }
-
-    fn record(&self, at: Position) -> Option<Vec<u8>> {
-        match (&self.place, &self.running.as_ref()?.journal) {
-            (Place::Shared(log), _) => log.borrow().get(at.0 as usize).cloned(),
-            (_, Some(journal)) => journal.read_from(at, 1).ok()?.pop().map(|(_, bytes)| bytes),
-            _ => None,
-        }
     }
 }
 
@@ -493,28 +332,15 @@ impl Running {
     }
 
     fn take_in(&mut self, bytes: &[u8]) {
-        self.index(Position(self.fold.position()), bytes);
-        let (verdict, counted) = self.fold.replay(bytes).expect("what a collector writes folds");
-        self.news.push(News { bytes: bytes.to_vec(), verdict, counted });
-    }
-
-    /// As the lookup rows have it: of each place of a chain what came first.
-    fn index(&mut self, at: Position, bytes: &[u8]) {
-        let Ok(JournalRecord { fact: Some(Fact::EvidenceReceived(received)), .. }) =
-            JournalRecord::decode(bytes)
-        else {
-            return;
-        };
-        let Some(signed) = received.evidence.filter(|_| !received.forked) else { return };
-        let Ok(evidence) = Evidence::parse(&signed.payload, Timestamp::UNIX_EPOCH) else { return };
-        let place = (evidence.machine, evidence.spool, evidence.sequence);
-        self.rows.entry(place).or_insert((at, evidence.hash));
+        let news = News::of(&mut self.fold, bytes);
+        self.bans_moved |= news.counted.is_none();
+        self.news.push(news);
     }
 }
 
-fn all_of(journal: &FileJournal) -> Vec<Vec<u8>> {
+fn all_from(journal: &FileJournal, position: u64) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
-    while let Ok(batch) = journal.read_from(Position(all.len() as u64), usize::MAX)
+    while let Ok(batch) = journal.read_from(Position(position + all.len() as u64), usize::MAX)
         && !batch.is_empty()
     {
         all.extend(batch.into_iter().map(|(_, bytes)| bytes));
@@ -524,7 +350,7 @@ fn all_of(journal: &FileJournal) -> Vec<Vec<u8>> {
 
 /// A replay in which two records have changed places.
 fn out_of_order(journal: &FileJournal) -> Result<Fold, String> {
-    let mut records = all_of(journal);
+    let mut records = all_from(journal, 0);
     let last = records.len();
     if last > 40 {
         records.swap(last - 2, last - 1);

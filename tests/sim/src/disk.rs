@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use seatbeat_agent::spool::disk::{Disk, Tape};
@@ -31,8 +31,9 @@ struct File {
 #[derive(Debug, Clone)]
 struct Inner {
     files: BTreeMap<u64, File>,
-    names: BTreeMap<PathBuf, u64>,
-    durable_names: BTreeMap<PathBuf, u64>,
+    /// By path, as text.
+    names: BTreeMap<String, u64>,
+    durable_names: BTreeMap<String, u64>,
     state: BTreeMap<&'static str, Vec<u8>>,
     created: u64,
     trouble: Trouble,
@@ -141,7 +142,7 @@ impl Inner {
     }
 
     fn file(&mut self, path: &Path) -> io::Result<&mut File> {
-        let number = self.names.get(path).ok_or(io::ErrorKind::NotFound)?;
+        let number = self.names.get(text(path)).ok_or(io::ErrorKind::NotFound)?;
         self.files.get_mut(number).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
@@ -157,12 +158,12 @@ impl Disk for MachineDisk {
         inner.created += 1;
         let number = inner.created;
         inner.files.insert(number, File::default());
-        inner.names.insert(path.to_owned(), number);
+        inner.names.insert(text(path).to_owned(), number);
         Ok(Box::new(MachineTape { disk: self.clone(), number }))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn Tape>> {
-        let number = *self.inner().names.get(path).ok_or(io::ErrorKind::NotFound)?;
+        let number = *self.inner().names.get(text(path)).ok_or(io::ErrorKind::NotFound)?;
         Ok(Box::new(MachineTape { disk: self.clone(), number }))
     }
 
@@ -179,8 +180,10 @@ impl Disk for MachineDisk {
 
     fn names(&self, folder: &Path) -> io::Result<Vec<String>> {
         let inner = self.inner();
-        let names = inner.names.keys().filter(|path| path.parent() == Some(folder));
-        Ok(names.filter_map(|path| path.file_name()?.to_str().map(str::to_owned)).collect())
+        let within = |path: &&String| path.starts_with(text(folder));
+        let names = inner.names.range(text(folder).to_owned()..).map(|(path, _)| path).take_while(within);
+        let names = names.filter_map(|path| path[text(folder).len()..].strip_prefix('/'));
+        Ok(names.filter(|name| !name.contains('/')).map(str::to_owned).collect())
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
@@ -200,19 +203,24 @@ impl Disk for MachineDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut inner = self.inner();
-        let number = inner.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
-        inner.names.insert(to.to_owned(), number);
+        let number = inner.names.remove(text(from)).ok_or(io::ErrorKind::NotFound)?;
+        inner.names.insert(text(to).to_owned(), number);
         Ok(())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        let removed = self.inner().names.remove(path);
+        let removed = self.inner().names.remove(text(path));
         removed.map(|_| ()).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn new_spool(&self) -> SpoolId {
         SpoolId::derived_from(&self.inner().chance.bytes::<20>())
     }
+}
+
+/// A path of the spool's, which are all text.
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap_or_default()
 }
 
 #[derive(Debug)]

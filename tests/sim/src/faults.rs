@@ -247,7 +247,6 @@ impl World {
         let os_id = chance.bytes();
         let copy = self.computer(customer, hardware, os_id, chance);
         let number = self.place(copy);
-        self.new_key(number);
         self.office.copies.push((host, number));
         self.tell(format!("computer {host} is copied as {number}, to be let in by itself"));
         let at = self.now + MINUTE + self.draw(HOUR);
@@ -268,7 +267,6 @@ impl World {
         }
         let copy = self.computer(customer, hardware, os_id, chance);
         let number = self.place(copy);
-        self.new_key(number);
         self.tell(format!("the system of computer {host} is put on {number}"));
         let at = self.now + MINUTE + self.draw(HOUR);
         self.plan(at, Event::Ask { host: number, token: 1 });
@@ -316,7 +314,7 @@ impl World {
             1 => wire::ProductState::Unknown,
             _ => wire::ProductState::Active,
         };
-        let name = crate::operators::PRODUCTS[product];
+        let name = crate::office::PRODUCTS[product];
         let products = &mut self.hosts[host].products;
         let had = products.len();
         products.retain(|found| found.product != name);
@@ -370,7 +368,6 @@ impl World {
                 self.tell(format!("collector {collector} starts at {fold:?}"));
                 self.check_replay(collector);
                 self.check_acked(collector);
-                self.collector_position_moved(collector);
             }
             Err(error) => self.breaks(Invariant::StartsAgain, format!("collector {collector}: {error}")),
         }
@@ -399,12 +396,12 @@ impl World {
         self.tell(format!("collector {collector} loses its disk"));
         self.crash(collector);
         self.witness.shadows[collector] = None;
-        crate::operators::put_back(&folder, &copy);
+        crate::jobs::put_back(&folder, &copy);
         let now = self.now;
         if let Err(error) = self.collectors[collector].start(now) {
             return self.breaks(Invariant::StartsAgain, format!("collector {collector}: {error}"));
         }
-        let records = self.collectors[collector].records();
+        let records = self.collectors[collector].records_from(0);
         self.begin_book_anew(&records);
         self.enrol_strangers(collector);
     }
@@ -412,7 +409,7 @@ impl World {
     /// Saves a snapshot, as a running collector does now and then.
     pub fn save_snapshot(&mut self, collector: usize) {
         let forgets = self.is_wrong(Wrong::SnapshotForgets);
-        let records = if forgets { self.collectors[collector].records() } else { Vec::new() };
+        let records = if forgets { self.collectors[collector].records_from(0) } else { Vec::new() };
         let Some(folder) = self.collectors[collector].folder() else { return };
         let Some(running) = &self.collectors[collector].running else { return };
         let Some(reader) = running.reader() else { return };

@@ -11,8 +11,11 @@ pub mod store;
 pub mod wrong;
 
 mod checks;
+mod enrolment;
 mod faults;
+mod jobs;
 mod network;
+mod office;
 mod operators;
 mod page;
 mod witness;

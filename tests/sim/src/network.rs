@@ -4,7 +4,6 @@
 use prost::Message as _;
 use seatbeat_agent::link::LinkError;
 use seatbeat_agent::session::{Loss, WINDOW};
-use seatbeat_proto::signed::hash;
 use seatbeat_proto::wire;
 use seatbeat_proto::wire::agent_message::Body as Up;
 use seatbeat_proto::wire::collector_message::Body;
@@ -278,8 +277,8 @@ impl World {
             Power::Off | Power::Gone => return,
         }
         if let Happens::Said(message) = &happens {
-            let digest = hash(&message.encode_to_vec());
-            self.mix(&digest);
+            let said = message.encode_to_vec();
+            self.mix(&said);
         }
         self.live(host, happens);
     }

@@ -4,25 +4,29 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::civil::Date;
-use seatbeat_ledger::record::{Event, Record, State};
+use seatbeat_ledger::record::{Event, Record, Sighting, State};
+use seatbeat_proto::ids::ProductId;
 
-use crate::operators::{PRESUME_DAYS, PRODUCTS};
+use crate::office::{PRESUME_DAYS, PRODUCTS};
 use crate::world::{DAY, HOUR, MINUTE};
 
 /// Hundredths of a unit, by customer and SKU.
 pub type Quantities = BTreeMap<(String, String), i64>;
 
 #[derive(Default)]
-struct Machine {
-    /// When, place in the chain, and the state of each product it lists.
-    reports: Vec<(i64, u64, String, BTreeMap<String, State>)>,
+struct Machine<'a> {
+    /// When, place in the chain, and the state of each product it lists; in their order.
+    reports: Vec<Seen<'a>>,
     owners: Vec<(i64, String)>,
     retired: Vec<i64>,
 }
 
+/// A report, as far as it counts: when, sequence, chain, products.
+type Seen<'a> = (i64, u64, &'a str, &'a BTreeMap<ProductId, Sighting>);
+
 /// The SKU of a product.
-fn sku(product: &str) -> &'static str {
-    if product == "apexone" { "A1" } else { "DS" }
+fn sku(product: &ProductId) -> &'static str {
+    if product.as_str() == "apexone" { "A1" } else { "DS" }
 }
 
 /// What a month's quantities are, in hundredths.
@@ -33,12 +37,13 @@ pub fn quantities(records: &[Record], year: i16, month: i8) -> Quantities {
     let start =
         first.to_zoned(jiff::tz::TimeZone::UTC).expect("it has an instant").timestamp().as_millisecond()
             / DAY;
+    let products = PRODUCTS.map(|product| product.parse::<ProductId>().expect("it is one"));
     // Machine and SKU: the counted days with their owners.
     let mut seats: BTreeMap<(usize, &str), Vec<(i64, String)>> = BTreeMap::new();
     for (number, machine) in machines.iter().enumerate() {
         for day in start..start + days {
             let counted: BTreeSet<&str> =
-                PRODUCTS.into_iter().filter(|product| machine.counts(product, day)).map(sku).collect();
+                products.iter().filter(|product| machine.counts(product, day)).map(sku).collect();
             for sku in counted {
                 if let Some(owner) = machine.owner(day) {
                     seats.entry((number, sku)).or_default().push((day, owner));
@@ -88,9 +93,10 @@ fn main_owner(counted: &[(i64, String)]) -> String {
 type Adjusted = BTreeMap<(String, String), i64>;
 
 /// Machines that are one in one place, and a month's adjustments.
-fn sorted(records: &[Record], year: i16, month: i8) -> (Vec<Machine>, Adjusted) {
+fn sorted(records: &[Record], year: i16, month: i8) -> (Vec<Machine<'_>>, Adjusted) {
     let mut bonds: BTreeMap<(String, String), (i64, bool)> = BTreeMap::new();
-    let mut single: BTreeMap<String, Machine> = BTreeMap::new();
+    let mut single: BTreeMap<&str, Machine<'_>> = BTreeMap::new();
+    let month_text = format!("{year}-{month:02}");
     let mut adjusted: BTreeMap<(String, String), BTreeMap<String, i64>> = BTreeMap::new();
     for record in records {
         match record {
@@ -99,22 +105,17 @@ fn sorted(records: &[Record], year: i16, month: i8) -> (Vec<Machine>, Adjusted) 
                 if seen - got > 10 * MINUTE || got - seen > 62 * 24 * HOUR {
                     continue;
                 }
-                let states = report.products.iter().map(|(id, seen)| (id.to_string(), seen.state)).collect();
-                let place = (seen, report.sequence, report.spool.to_string(), states);
-                single.entry(report.machine.to_string()).or_default().reports.push(place);
+                let place = (seen, report.sequence, report.spool.as_str(), &report.products);
+                single.entry(report.machine.as_str()).or_default().reports.push(place);
             }
             Record::Entry(entry) => {
                 let at = entry.at.as_millisecond();
                 match &entry.event {
                     Event::MachineAssigned { machine, customer } => {
-                        single
-                            .entry(machine.to_string())
-                            .or_default()
-                            .owners
-                            .push((at, customer.to_string()));
+                        single.entry(machine.as_str()).or_default().owners.push((at, customer.to_string()));
                     }
                     Event::MachineRetired { machine } => {
-                        single.entry(machine.to_string()).or_default().retired.push(at);
+                        single.entry(machine.as_str()).or_default().retired.push(at);
                     }
                     Event::MachinesMerged { kept, absorbed } | Event::MachinesSplit { kept, absorbed } => {
                         let split = matches!(entry.event, Event::MachinesSplit { .. });
@@ -123,9 +124,7 @@ fn sorted(records: &[Record], year: i16, month: i8) -> (Vec<Machine>, Adjusted) 
                         let known = bonds.entry(pair).or_insert((at, split));
                         *known = (*known).max((at, split));
                     }
-                    Event::Adjusted { customer, sku, period, delta }
-                        if period.to_string() == format!("{year}-{month:02}") =>
-                    {
+                    Event::Adjusted { customer, sku, period, delta } if period.to_string() == month_text => {
                         let place = (customer.to_string(), sku.to_string());
                         let id = entry.id.clone().unwrap_or_default();
                         adjusted.entry(place).or_default().insert(id, *delta);
@@ -139,37 +138,43 @@ fn sorted(records: &[Record], year: i16, month: i8) -> (Vec<Machine>, Adjusted) 
     (joined(single, &bonds), adjusted)
 }
 
-fn joined(
-    single: BTreeMap<String, Machine>,
+fn joined<'a>(
+    single: BTreeMap<&'a str, Machine<'a>>,
     bonds: &BTreeMap<(String, String), (i64, bool)>,
-) -> Vec<Machine> {
-    let mut name: BTreeMap<String, String> = single.keys().map(|id| (id.clone(), id.clone())).collect();
+) -> Vec<Machine<'a>> {
+    let mut name: BTreeMap<&str, &str> = single.keys().map(|id| (*id, *id)).collect();
     let merged = bonds.iter().filter(|(_, (_, split))| !split).map(|(pair, _)| pair);
     for (one, other) in merged {
-        let (one, other) = (name.get(one).cloned(), name.get(other).cloned());
+        let (one, other) = (name.get(one.as_str()).copied(), name.get(other.as_str()).copied());
         if let (Some(one), Some(other)) = (one, other) {
             let (least, greater) = if one < other { (one, other) } else { (other, one) };
-            name.values_mut().filter(|known| **known == greater).for_each(|known| *known = least.clone());
+            name.values_mut().filter(|known| **known == greater).for_each(|known| *known = least);
         }
     }
-    let mut groups: BTreeMap<String, Machine> = BTreeMap::new();
+    let mut groups: BTreeMap<&str, Machine<'_>> = BTreeMap::new();
     for (id, machine) in single {
-        let group = groups.entry(name[&id].clone()).or_default();
+        let group = groups.entry(name[id]).or_default();
         group.reports.extend(machine.reports);
         group.owners.extend(machine.owners);
         group.retired.extend(machine.retired);
     }
-    let mut machines: Vec<Machine> = groups.into_values().collect();
+    let mut machines: Vec<Machine<'_>> = groups.into_values().collect();
     for machine in &mut machines {
-        machine.reports.sort_by(|a, b| (a.0, a.1, &a.2).cmp(&(b.0, b.1, &b.2)));
+        machine.reports.sort_by(|a, b| (a.0, a.1, a.2).cmp(&(b.0, b.1, b.2)));
         machine.owners.sort();
     }
     machines
 }
 
-impl Machine {
-    fn on(&self, day: i64) -> impl Iterator<Item = &(i64, u64, String, BTreeMap<String, State>)> {
-        self.reports.iter().filter(move |(at, ..)| at.div_euclid(DAY) == day)
+impl Machine<'_> {
+    /// The reports of a day.
+    fn on(&self, day: i64) -> &[Seen<'_>] {
+        &self.reports[self.before(day)..self.before(day + 1)]
+    }
+
+    /// How many reports were observed before a day.
+    fn before(&self, day: i64) -> usize {
+        self.reports.partition_point(|(at, ..)| *at < day * DAY)
     }
 
     fn owner(&self, day: i64) -> Option<String> {
@@ -183,22 +188,22 @@ impl Machine {
         before.or_else(first).map(|(_, customer)| customer.clone())
     }
 
-    fn counts(&self, product: &str, day: i64) -> bool {
-        let state = |states: &BTreeMap<String, State>| states.get(product).copied();
-        if self.on(day).any(|(.., states)| state(states) == Some(State::Active)) {
+    fn counts(&self, product: &ProductId, day: i64) -> bool {
+        let state = |seen: &Seen<'_>| seen.3.get(product).map(|seen| seen.state);
+        if self.on(day).iter().any(|seen| state(seen) == Some(State::Active)) {
             return true;
         }
-        let settles = |states: &BTreeMap<String, State>| state(states) != Some(State::Unknown);
-        if self.on(day).any(|(.., states)| settles(states)) {
+        let settles = |seen: &&Seen<'_>| state(seen) != Some(State::Unknown);
+        if self.on(day).iter().any(|seen| settles(&seen)) {
             return false;
         }
-        let begins = day * DAY;
-        let earlier = || self.reports.iter().filter(|(at, .., states)| *at < begins && settles(states));
-        let Some((last, ..)) = earlier().next_back() else { return false };
-        let was_active =
-            earlier().filter(|(at, ..)| at == last).any(|(.., states)| state(states) == Some(State::Active));
+        let earlier = &self.reports[..self.before(day)];
+        let Some((last, ..)) = earlier.iter().rev().find(settles) else { return false };
+        let mut tied =
+            earlier.iter().rev().skip_while(|(at, ..)| at > last).take_while(|(at, ..)| at == last);
+        let was_active = tied.any(|seen| state(seen) == Some(State::Active));
         let is_recent = day - last.div_euclid(DAY) <= PRESUME_DAYS;
-        let retired = self.retired.iter().any(|at| at > last && *at <= begins);
+        let retired = self.retired.iter().any(|at| at > last && *at <= day * DAY);
         was_active && is_recent && !retired
     }
 }

@@ -12,8 +12,8 @@ use seatbeat_fleet::seed::Seed;
 
 #[derive(Debug)]
 struct Inner {
-    /// What is not synced, in the order of writing: number and handle of the file, and from where on.
-    loose: Vec<(u64, File, u64)>,
+    /// Files in the order in which they were first written to: number, handle, and from where on they are not synced.
+    files: Vec<(u64, File, Option<u64>)>,
     full: bool,
     /// Acts until the power fails.
     fails_in: Option<u64>,
@@ -28,7 +28,7 @@ pub struct StoreDisk(Arc<Mutex<Inner>>);
 impl StoreDisk {
     /// A disk; one that `lies` says that it synced what it did not.
     pub fn new(chance: Seed, lies: bool) -> Self {
-        let inner = Inner { loose: Vec::new(), full: false, fails_in: None, lies, chance };
+        let inner = Inner { files: Vec::new(), full: false, fails_in: None, lies, chance };
         Self(Arc::new(Mutex::new(inner)))
     }
 
@@ -46,7 +46,8 @@ impl StoreDisk {
     pub fn lose_power(&self) {
         let inner = &mut *self.inner();
         inner.fails_in = None;
-        for (_, file, from) in std::mem::take(&mut inner.loose) {
+        for (_, file, from) in std::mem::take(&mut inner.files) {
+            let Some(from) = from else { continue };
             let Ok(length) = file.metadata().map(|metadata| metadata.len()) else { continue };
             let kept = from + inner.chance.below(length.saturating_sub(from) + 1);
             let _ = file.set_len(kept);
@@ -63,6 +64,12 @@ impl StoreDisk {
 }
 
 impl Inner {
+    /// From where on a file is not synced.
+    fn file(&mut self, number: u64) -> Option<&mut Option<u64>> {
+        let known = self.files.iter_mut().rev().find(|(known, ..)| *known == number);
+        known.map(|(.., from)| from)
+    }
+
     fn act(&mut self) -> io::Result<()> {
         match &mut self.fails_in {
             Some(0) => Err(io::Error::other("the power is gone")),
@@ -80,9 +87,9 @@ impl Disk for StoreDisk {
         let mut inner = self.inner();
         inner.act()?;
         let number = file.metadata()?.ino();
-        match inner.loose.iter_mut().find(|(known, _, _)| *known == number) {
-            Some((_, _, from)) => *from = (*from).min(offset),
-            None => inner.loose.push((number, file.try_clone()?, offset)),
+        match inner.file(number) {
+            Some(from) => *from = Some(from.map_or(offset, |from| from.min(offset))),
+            None => inner.files.push((number, file.try_clone()?, Some(offset))),
         }
         if inner.full {
             let fits = inner.chance.below(bytes.len() as u64) as usize;
@@ -99,7 +106,9 @@ impl Disk for StoreDisk {
         inner.act()?;
         if !inner.lies {
             let number = file.metadata()?.ino();
-            inner.loose.retain(|(known, _, _)| *known != number);
+            if let Some(from) = inner.file(number) {
+                *from = None;
+            }
         }
         Ok(())
     }

@@ -4,14 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message as _;
-use seatbeat_ledger::fold::Verdict;
+use seatbeat_ledger::fold::{Fold, Verdict};
 use seatbeat_ledger::record::Record;
 use seatbeat_ledger::registry::Refusal;
 use seatbeat_proto::signed::hash;
 use seatbeat_proto::wire::journal_record::Fact;
 use seatbeat_proto::wire::{self, Ack, EnrolmentClaim, Evidence, JournalRecord, Signed};
 
+use crate::collector::News;
 use crate::invariant::Invariant;
+use crate::office::OPERATOR;
 use crate::world::{MINUTE, World};
 
 type Hash = [u8; 32];
@@ -72,7 +74,7 @@ pub struct Witness {
     /// Of each collector, how often it started.
     pub lives: Vec<u64>,
     /// What each collector knew when it went down.
-    pub shadows: Vec<Option<seatbeat_ledger::fold::Fold>>,
+    pub shadows: Vec<Option<Fold>>,
     /// By its hash.
     pub made: BTreeMap<Hash, Made>,
     /// The newest that each disk has said: chain and sequence.
@@ -81,6 +83,8 @@ pub struct Witness {
     pub acked: BTreeMap<(String, String), u64>,
     /// The journal.
     pub book: Book,
+    /// Its records, as a replay would read them again.
+    pub log: Vec<News>,
     /// Operators' acts that were answered.
     pub acts: BTreeSet<Hash>,
     /// Machines that were told that they are in.
@@ -154,6 +158,7 @@ impl World {
             content: content(&evidence),
             excused: false,
         };
+        self.hosts[host].made_at = self.now;
         let off_ms = evidence.observed_at_ms - self.now;
         self.mix(&digest);
         self.tally.evidence += 1;
@@ -223,17 +228,18 @@ impl World {
             // What another collector folded before was looked at then.
             if at == self.witness.book.position {
                 self.witness.book.position += 1;
-                self.read(&one.bytes, &one.verdict, one.counted, shared);
+                self.read(&one, shared);
+                self.witness.log.push(one);
             }
         }
     }
 
     /// Looks at one record of the journal.
-    pub fn read(&mut self, bytes: &[u8], verdict: &Verdict, counted: Option<Record>, shared: bool) {
-        self.mix(&hash(bytes));
-        let Ok(record) = JournalRecord::decode(bytes) else { return };
+    pub fn read(&mut self, News { bytes, verdict, counted }: &News, shared: bool) {
+        self.mix(bytes);
+        let Ok(record) = JournalRecord::decode(bytes.as_slice()) else { return };
         let taken = *verdict == Verdict::Taken;
-        self.witness.book.counts.extend(counted);
+        self.witness.book.counts.extend(counted.clone());
         match &record.fact {
             Some(Fact::EvidenceReceived(received)) => {
                 let Some(signed) = &received.evidence else { return };
@@ -282,7 +288,9 @@ impl World {
             }
             _ => {}
         }
-        if let Some(fact) = &record.fact {
+        if let Some(fact) = &record.fact
+            && record.actor == OPERATOR
+        {
             self.witness.book.facts.insert(fact_hash(&record.actor, fact));
         }
     }
@@ -306,7 +314,8 @@ impl World {
         let known = *book.versions.entry(place).or_insert(digest);
         let again = !book.counted.insert(digest);
         book.written.insert(digest);
-        book.contents.insert(content(&evidence));
+        let said = self.witness.made.get(&digest).map(|made| made.content);
+        book.contents.insert(said.unwrap_or_else(|| content(&evidence)));
         if forked {
             book.forked.insert(machine.clone());
             self.tally.forks += 1;
@@ -352,6 +361,7 @@ impl World {
     /// The collector set its journal back: what is known of it begins anew.
     pub fn begin_book_anew(&mut self, records: &[Vec<u8>]) {
         self.witness.set_back = true;
+        let known = std::mem::take(&mut self.witness.log);
         self.witness.book = Book::default();
         self.witness.acked.clear();
         self.witness.acts.clear();
@@ -362,12 +372,23 @@ impl World {
         for made in self.witness.made.values_mut() {
             made.excused |= !current.contains(&(made.host, made.spool.clone()));
         }
+        let same = known.iter().zip(records).take_while(|(news, bytes)| news.bytes == **bytes).count();
+        let mut news: Vec<News> = known.into_iter().take(same).collect();
+        if same < records.len() {
+            let mut fold = Fold::default();
+            records[..same].iter().for_each(|bytes| drop(fold.apply(bytes)));
+            news.extend(records[same..].iter().map(|bytes| News::of(&mut fold, bytes)));
+        }
+        self.read_again(news, true);
+    }
+
+    /// Reads records that were there before, or that nobody was answered.
+    pub fn read_again(&mut self, news: Vec<News>, shared: bool) {
         self.witness.rereading = true;
-        let mut fold = seatbeat_ledger::fold::Fold::default();
-        for bytes in records {
-            let (verdict, counted) = fold.replay(bytes).expect("it was folded before");
+        for one in news {
             self.witness.book.position += 1;
-            self.read(bytes, &verdict, counted, true);
+            self.read(&one, shared);
+            self.witness.log.push(one);
         }
         self.witness.rereading = false;
     }
@@ -399,7 +420,8 @@ pub fn fact_hash(actor: &str, fact: &Fact) -> Hash {
 impl Witness {
     /// Orders that a machine's answers are on record for.
     pub fn answered_orders(&self, machine: &str) -> BTreeSet<String> {
-        let answers = self.book.answers.keys().filter(|(by, _)| by == machine);
-        answers.map(|(_, order)| order.clone()).collect()
+        let from = (machine.to_owned(), String::new());
+        let answers = self.book.answers.range(from..).map(|(place, _)| place);
+        answers.take_while(|(by, _)| by == machine).map(|(_, order)| order.clone()).collect()
     }
 }

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use seatbeat_agent::orders::Keys;
 use seatbeat_fleet::seed::Seed;
-use seatbeat_proto::signed::hash;
 use seatbeat_proto::wire;
+use sha2::{Digest as _, Sha256};
 
 use crate::collector::Collector;
 use crate::host::{Happens, Host, Power};
 use crate::invariant::{Broken, Invariant};
 use crate::network::Connection;
-use crate::operators::Office;
+use crate::office::Office;
 use crate::run::{Answer, Question};
 use crate::witness::Witness;
 use crate::wrong::Wrong;
@@ -31,6 +31,9 @@ pub const DAY: i64 = 24 * HOUR;
 
 /// Time to heal in: the longest back-off twice, and a look at every machine.
 const HEALING: i64 = 14 * HOUR;
+
+/// Time in which a report of a healthy fleet reaches the journal.
+const UNDER_WAY: i64 = MINUTE;
 
 /// Events that are told when something breaks.
 const TOLD: usize = 16;
@@ -113,7 +116,7 @@ pub struct World {
     pub healing: bool,
     ended: bool,
     told: VecDeque<(i64, String)>,
-    trace: [u8; 32],
+    trace: Sha256,
     /// What came of it.
     pub tally: Answer,
 }
@@ -140,7 +143,7 @@ impl World {
             healing: false,
             ended: false,
             told: VecDeque::new(),
-            trace: [0; 32],
+            trace: Sha256::new(),
             tally: Answer::default(),
         };
         world.found(&seed);
@@ -192,7 +195,8 @@ impl World {
 
     /// Notes something that is told when a promise breaks, and is part of the digest.
     pub fn tell(&mut self, text: String) {
-        self.trace = hash(&[self.trace.as_slice(), &self.now.to_be_bytes(), text.as_bytes()].concat());
+        self.trace.update(self.now.to_be_bytes());
+        self.mix(text.as_bytes());
         self.told.push_back((self.now, text));
         if self.told.len() > TOLD {
             self.told.pop_front();
@@ -201,7 +205,8 @@ impl World {
 
     /// Mixes bytes into the digest.
     pub fn mix(&mut self, bytes: &[u8]) {
-        self.trace = hash(&[self.trace.as_slice(), bytes].concat());
+        self.trace.update(bytes.len().to_be_bytes());
+        self.trace.update(bytes);
     }
 
     /// Until the end, or until a promise breaks.
@@ -224,7 +229,7 @@ impl World {
 
     /// What came of it.
     pub fn answer(self) -> Answer {
-        Answer { digest: self.trace, ..self.tally }
+        Answer { digest: self.trace.finalize().into(), ..self.tally }
     }
 
     fn happen(&mut self, event: Event) {
@@ -260,6 +265,10 @@ impl World {
             Event::Fault => self.fault(),
             Event::Act => self.act(),
             Event::Heal => self.heal(),
+            // What was made a moment ago may still be under way.
+            Event::End if self.hosts.iter().any(|host| self.now - host.made_at < UNDER_WAY) => {
+                self.plan(self.now + UNDER_WAY, Event::End);
+            }
             Event::End => {
                 self.ended = true;
                 self.judge_the_end();

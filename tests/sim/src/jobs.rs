@@ -1,0 +1,173 @@
+//! What collectors do by themselves: identity, the month, what others wrote, the house's copy. Invariant: each compares
+//! what should be with what is, as the product's jobs do.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use jiff::SignedDuration;
+use seatbeat_collector::jobs::{close, identity as job};
+use seatbeat_ledger::calendar::Period;
+use seatbeat_ledger::fold::COLLECTOR;
+use seatbeat_ledger::identity::{Decision, decisions};
+use seatbeat_proto::wire::journal_record::Fact;
+
+use crate::collector::{NotWritten, instant};
+use crate::world::{Event, HOUR, SECOND, World};
+use crate::wrong::Wrong;
+
+impl World {
+    /// A collector's jobs: the house's copy, identity, the month.
+    pub fn jobs(&mut self, collector: usize) {
+        let at = self.now + 3 * HOUR;
+        self.plan(at, Event::Jobs { collector });
+        if self.collectors[collector].running.is_none() {
+            return;
+        }
+        self.follow(collector);
+        self.remove_copies();
+        if collector == 0 {
+            self.run_identity();
+            self.close_what_is_due();
+        }
+        match self.draw(16) {
+            0 => self.save_snapshot(collector),
+            1 => {
+                self.save_snapshot(collector);
+                self.back_up(collector);
+            }
+            _ => {}
+        }
+    }
+
+    /// As the identity job does.
+    pub fn run_identity(&mut self) {
+        let now = self.now;
+        let clock = self.collectors[0].clock(now);
+        let Some(running) = &self.collectors[0].running else { return };
+        let (registry, usage) = (running.fold.registry(), running.fold.usage());
+        let found = decisions(registry, usage, &running.identified);
+        let found = crate::checks::misjudged(self.question.wrong, registry, found);
+        let looked_at = registry.clone();
+        for decision in found {
+            let left_out = match &decision {
+                Decision::Merge { .. } => self.is_wrong(Wrong::MergesLeftOut),
+                Decision::Split { .. } => self.is_wrong(Wrong::SplitsLeftOut),
+                Decision::Flag { .. } | Decision::TwoPlaces { .. } => self.is_wrong(Wrong::FlagsLeftOut),
+            };
+            if left_out {
+                continue;
+            }
+            let (reason, fact) = job::record(&decision, clock);
+            self.tell(reason.clone());
+            let written = self.collectors[0].write(COLLECTOR, &reason, vec![fact], now);
+            self.read_news(0);
+            if written.is_err() {
+                return self.after_failed_write(0, written);
+            }
+        }
+        if let Some(running) = &mut self.collectors[0].running {
+            running.identified = looked_at;
+        }
+        (1..self.collectors.len()).for_each(|collector| self.follow(collector));
+    }
+
+    fn close_what_is_due(&mut self) {
+        let now = self.now;
+        let clock = instant(self.collectors[0].clock(now));
+        let Some(running) = &self.collectors[0].running else { return };
+        let due = close::due(&running.fold, &self.office.config, clock);
+        let again = self.is_wrong(Wrong::SealedAgain).then(|| running.fold.sealed_periods().next()).flatten();
+        let period = due.filter(|(_, is_due)| *is_due).map(|(period, _)| period).or(again);
+        if let Some(period) = period {
+            self.close(period, clock);
+        }
+    }
+
+    /// As the close job does.
+    pub fn close(&mut self, period: Period, clock: jiff::Timestamp) {
+        let now = self.now;
+        let grace = SignedDuration::from_hours(i64::from(self.office.config.grace_hours));
+        let Some(running) = &self.collectors[0].running else { return };
+        let draft = match close::draft(&running.fold, period, clock, grace) {
+            Ok(draft) => draft,
+            Err(error) => return self.tell(format!("{period} is not drafted: {error}")),
+        };
+        let may = draft.may_be_sealed(&running.fold);
+        let revision = running.fold.sealed(period).count() as u32 + 1;
+        self.check_statement(&draft.output.statement, period);
+        let again = self.is_wrong(Wrong::SealedAgain);
+        if let Err(error) = may
+            && !again
+        {
+            return self.tell(format!("{period} is not sealed: {error}"));
+        }
+        let statements = draft.sealed_with(&self.office.statement);
+        let mut facts = close::facts(period, &statements);
+        if again {
+            for fact in &mut facts {
+                if let Fact::StatementSealed(sealed) = fact {
+                    sealed.revision = revision;
+                }
+            }
+        }
+        let written = self.collectors[0].write(COLLECTOR, "", facts, now);
+        self.read_news(0);
+        if written.is_err() {
+            return self.after_failed_write(0, written);
+        }
+        let Some(running) = &self.collectors[0].running else { return };
+        if close::is_sealed_as(&running.fold, period, &statements) {
+            self.tell(format!("{period} is sealed"));
+            for (distributor, signed) in statements {
+                self.witness.went_out.entry((period.to_string(), distributor)).or_insert(signed.payload);
+            }
+        }
+    }
+
+    /// A collector that could not write for another reason than a full disk is over.
+    pub fn after_failed_write(&mut self, collector: usize, written: Result<(), NotWritten>) {
+        if written == Err(NotWritten::Over) {
+            self.crash(collector);
+        }
+    }
+
+    /// A collector folds what others wrote.
+    pub fn follow(&mut self, collector: usize) {
+        self.collectors[collector].catch_up();
+        self.read_news(collector);
+        let down = self.collectors[collector].end_banned();
+        self.send_down(down);
+    }
+
+    /// The others hear of it within seconds.
+    pub fn plan_following(&mut self, collector: usize) {
+        for other in (0..self.collectors.len()).filter(|other| *other != collector) {
+            let at = self.now + 10 + self.draw(5 * SECOND);
+            self.plan(at, Event::Follow { collector: other });
+        }
+    }
+
+    fn back_up(&mut self, collector: usize) {
+        if let Some(folder) = self.collectors[collector].folder() {
+            let segments = fs::read_dir(folder.join("journal")).into_iter().flatten().flatten();
+            let mut copy: Vec<(PathBuf, Vec<u8>)> = segments
+                .filter_map(|entry| Some((entry.file_name().into(), fs::read(entry.path()).ok()?)))
+                .collect();
+            copy.sort();
+            self.office.backup = Some(copy);
+        }
+    }
+}
+
+/// Puts a copy of the journal in the place of what was lost.
+pub fn put_back(folder: &Path, copy: &[(PathBuf, Vec<u8>)]) {
+    let journal = folder.join("journal");
+    let _ = fs::remove_dir_all(&journal);
+    for snapshot in ["snapshot", "snapshot.previous"] {
+        let _ = fs::remove_file(folder.join(snapshot));
+    }
+    let _ = fs::create_dir_all(&journal);
+    for (name, bytes) in copy {
+        let _ = fs::write(journal.join(name), bytes);
+    }
+}
