@@ -22,6 +22,7 @@ use crate::host::{Host, Power};
 use crate::invariant::Invariant;
 use crate::office::POLICY;
 use crate::page::{Quantities, quantities};
+use crate::witness::{Book, PairBond};
 use crate::world::{DAY, HOUR, World};
 use crate::wrong::Wrong;
 
@@ -92,7 +93,11 @@ impl World {
         self.check_drained();
         self.check_nothing_lost();
         // What is decided may call for something else.
-        (0..3).for_each(|_| self.run_identity());
+        let decided: Vec<usize> = (0..4).map(|_| self.run_identity()).collect();
+        let again = decided[3];
+        if again > 0 {
+            self.breaks(Invariant::QueuesBounded, format!("identity decides {again} times about the same"));
+        }
         self.check_identity();
         self.check_folds();
         self.check_set();
@@ -191,7 +196,8 @@ impl World {
         let silent = before.last.as_ref().is_none_or(|last| last.received_at <= after.enrolled_at);
         let live = before.retired_at.is_none() && after.retired_at.is_none();
         let known = before.facts.is_some() && after.facts.is_some();
-        once && alone && silent && live && known && before.customer == after.customer
+        let by_hand = [old, &computer.machine].map(|id| self.witness.book.is_bound_by_hand(id.as_str()));
+        once && alone && silent && live && known && by_hand == [false; 2] && before.customer == after.customer
     }
 
     /// Whether two computers with one case, and nothing else that is like them, are alive beside each other unflagged.
@@ -202,7 +208,10 @@ impl World {
         let (Some(a), Some(b)) = (registry.machine(&one.machine), registry.machine(&other.machine)) else {
             return false;
         };
-        let moved = [one, other].iter().any(|host| self.witness.book.moved.contains(host.machine.as_str()));
+        let moved = [one, other].iter().any(|host| {
+            let (book, id) = (&self.witness.book, host.machine.as_str());
+            book.moved.contains(id) || book.is_bound_by_hand(id)
+        });
         let live = a.retired_at.is_none() && b.retired_at.is_none();
         let (older, newer) = if a.enrolled_at <= b.enrolled_at { (a, b) } else { (b, a) };
         let beside = older.last.as_ref().is_some_and(|last| last.received_at > newer.enrolled_at);
@@ -348,16 +357,26 @@ fn misclosed(wrong: Option<Wrong>, records: &[Record], period: Period) -> Option
     let policy = match wrong? {
         Wrong::PresumedADayLonger => POLICY.replace("presume_days = 7", "presume_days = 8"),
         Wrong::MovedBilledTwice => format!("moved = \"each_owner\"\n{POLICY}"),
-        Wrong::RetirementIgnored | Wrong::MergesForgottenAtClose | Wrong::DayOfReceipt => POLICY.to_owned(),
+        Wrong::RetirementIgnored
+        | Wrong::MergesForgottenAtClose
+        | Wrong::DayOfReceipt
+        | Wrong::SkuMapIgnored
+        | Wrong::NullSkuBilled
+        | Wrong::DeclarationIgnored => POLICY.to_owned(),
         _ => return None,
     };
     let policy = Policy::parse(&policy).expect("the policy is one");
     let mut usage = Usage::new(policy.zone.clone());
     for record in records {
         let left_out = match record {
-            Record::Entry(entry) => match entry.event {
+            Record::Entry(entry) => match &entry.event {
                 Event::MachineRetired { .. } => wrong == Some(Wrong::RetirementIgnored),
                 Event::MachinesMerged { .. } => wrong == Some(Wrong::MergesForgottenAtClose),
+                Event::SkuAssigned { sku, .. } => {
+                    wrong == Some(Wrong::SkuMapIgnored)
+                        || wrong == Some(Wrong::NullSkuBilled) && sku.is_none()
+                }
+                Event::Declared { .. } => wrong == Some(Wrong::DeclarationIgnored),
                 _ => false,
             },
             Record::Report(_) => false,
@@ -374,11 +393,24 @@ fn misclosed(wrong: Option<Wrong>, records: &[Record], period: Period) -> Option
 }
 
 /// What a wrong identity would decide; the same where it is right.
-pub fn misjudged(wrong: Option<Wrong>, registry: &Registry, found: BTreeSet<Decision>) -> BTreeSet<Decision> {
+pub fn misjudged(
+    wrong: Option<Wrong>,
+    book: &Book,
+    registry: &Registry,
+    mut found: BTreeSet<Decision>,
+) -> BTreeSet<Decision> {
     let merge_flagged = match wrong {
         Some(Wrong::MergeOnOneFact) => POSSIBLE_SAME_MACHINE,
         Some(Wrong::MergeOfTwoAlive) => POSSIBLE_CLONE,
         Some(Wrong::MergeAcrossCustomers) => return across_customers(registry, found),
+        Some(Wrong::HandOverruled) => {
+            found.extend(book.bonds.iter().filter(|(_, bond)| bond.by_hand).filter_map(overruled));
+            return found;
+        }
+        Some(Wrong::FlaggedAgain) => {
+            found.extend(registry.machines_after(None).filter_map(flagged_again));
+            return found;
+        }
         _ => return found,
     };
     let misread = |decision| match decision {
@@ -388,6 +420,20 @@ pub fn misjudged(wrong: Option<Wrong>, registry: &Registry, found: BTreeSet<Deci
         right => right,
     };
     found.into_iter().map(misread).collect()
+}
+
+fn overruled(((kept, absorbed), bond): (&(String, String), &PairBond)) -> Option<Decision> {
+    let (kept, absorbed) = (kept.parse().ok()?, absorbed.parse().ok()?);
+    Some(if bond.joined {
+        Decision::Split { kept, absorbed }
+    } else {
+        Decision::Merge { kept, absorbed, facts: SAME_CASE }
+    })
+}
+
+fn flagged_again((id, machine): (&MachineId, &Machine)) -> Option<Decision> {
+    let flagged = machine.flags.contains_key(POSSIBLE_CLONE);
+    flagged.then(|| Decision::Flag { machine: id.clone(), flag: POSSIBLE_CLONE, like: id.clone() })
 }
 
 fn across_customers(registry: &Registry, mut found: BTreeSet<Decision>) -> BTreeSet<Decision> {

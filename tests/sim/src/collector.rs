@@ -233,6 +233,11 @@ impl Collector {
             Asker::read(request).map_err(|fault| Some(Status::invalid_argument(fault.to_string())))?;
         let now = instant(self.clock(now_ms));
         let Some(running) = &self.running else { return Err(None) };
+        let is_revoked = running.fold.registry().token(&asker.token).is_some_and(|token| token.revoked);
+        if is_revoked && self.wrong == Some(Wrong::RevokedLetIn) {
+            let machine = asker.machine.to_string();
+            return Ok(EnrolResponse { machine, customer: String::new() });
+        }
         if let Some(known) = asker.known(&running.fold, now)? {
             return Ok(known);
         }

@@ -1,8 +1,11 @@
 //! Computers that ask to be let in. Invariant: who was told that it is in, is noted.
 
-use seatbeat_proto::wire::EnrolRequest;
+use prost::Message as _;
+use seatbeat_proto::ids::MachineId;
+use seatbeat_proto::wire::{EnrolRequest, EnrolmentClaim};
 
 use crate::host::Power;
+use crate::invariant::Invariant;
 use crate::office::token;
 use crate::world::{Event, MINUTE, SECOND, World};
 
@@ -20,7 +23,7 @@ impl World {
             return self.plan(at, Event::Answered { host, answer: None, token: token_number });
         }
         let computer = &self.hosts[host];
-        let name = token(computer.customer, token_number);
+        let name = self.token_of(computer.customer, token_number);
         let request = Box::new(computer.claim(&name, self.office.secret, self.now));
         self.plan(at, Event::Asked { host, collector, token: token_number, request });
     }
@@ -28,10 +31,19 @@ impl World {
     /// The question arrives.
     pub fn asked(&mut self, host: usize, collector: usize, token: usize, request: EnrolRequest) {
         let was_running = self.collectors[collector].running.is_some();
+        let claim = request.claim.as_ref().map(|claim| claim.payload.as_slice()).unwrap_or_default();
+        let claim = EnrolmentClaim::decode(claim).unwrap_or_default();
+        let machine = MachineId::derived_from(&claim.public_key).to_string();
+        let is_stranger = !self.witness.book.machines.contains(&machine);
         let told = self.collectors[collector].enrol(request, self.now);
         self.read_news(collector);
         let answer = match told {
-            Ok(_) => Some(Ok(())),
+            Ok(_) => {
+                if is_stranger && self.witness.book.revoked.contains(&claim.token) {
+                    self.breaks(Invariant::RevokedShutOut, format!("{} let {machine} in", claim.token));
+                }
+                Some(Ok(()))
+            }
             Err(Some(_)) => Some(Err(true)),
             Err(None) => {
                 if was_running {
@@ -45,6 +57,11 @@ impl World {
         let at = self.now + 5 + self.draw(500);
         self.plan(at, Event::Answered { host, answer, token });
         self.plan_following(collector);
+    }
+
+    /// A customer's token of a kind: 0 is the scarce one.
+    fn token_of(&self, customer: usize, kind: usize) -> String {
+        token(customer, if kind == 0 { 0 } else { self.office.generous[customer] })
     }
 
     /// The answer arrives.
@@ -74,7 +91,7 @@ impl World {
             .collect();
         for host in strangers {
             // The agent goes on; only the collector has to hear of its key again.
-            let name = token(self.hosts[host].customer, 1);
+            let name = self.token_of(self.hosts[host].customer, 1);
             let request = self.hosts[host].claim(&name, self.office.secret, self.now);
             let _ = self.collectors[collector].enrol(request, self.now);
         }

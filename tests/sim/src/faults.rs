@@ -403,6 +403,7 @@ impl World {
         }
         let records = self.collectors[collector].records_from(0);
         self.begin_book_anew(&records);
+        self.renew_tokens();
         self.enrol_strangers(collector);
     }
 

@@ -91,6 +91,8 @@ pub struct Host {
     pub is_key_copy: bool,
     /// Chain and sequence up to which its evidence was noted.
     pub noted: (String, u64),
+    /// Sequence of the oldest evidence that it kept when somebody looked.
+    pub oldest: u64,
     /// When it made evidence last.
     pub made_at: i64,
     /// Its own chance.

@@ -15,10 +15,12 @@ pub enum Invariant {
     ForkFlagged,
     BannedShutOut,
     TokenLimit,
+    RevokedShutOut,
     AdmittedIsKnown,
     ActsStand,
     MergeRestsOnFacts,
     MergeWithinCustomer,
+    HandDecides,
     SetUpAnewIsOne,
     ReturnedIsSplit,
     CopyFlagged,
@@ -52,12 +54,16 @@ impl Invariant {
             Self::ForkFlagged => "two versions of one link are both on record, and their machine is flagged",
             Self::BannedShutOut => "nothing of a banned machine is taken while the ban stands",
             Self::TokenLimit => "a token lets in no more machines than it may, whoever is asked",
+            Self::RevokedShutOut => "nobody is let in with a token that was taken back before",
             Self::AdmittedIsKnown => "a machine that was told it is in is in the journal",
             Self::ActsStand => "an operator's act that was answered is on record",
             Self::MergeRestsOnFacts => {
                 "machines are merged only on two strong facts, with the older silent since before the newer came"
             }
             Self::MergeWithinCustomer => "machines of two customers are never merged",
+            Self::HandDecides => {
+                "what an operator joined or parted stays so until an operator says otherwise"
+            }
             Self::SetUpAnewIsOne => "a computer that was set up anew is one machine",
             Self::ReturnedIsSplit => "an absorbed machine that reports again is parted and flagged",
             Self::CopyFlagged => "a copy that reports beside its original is flagged",

@@ -26,6 +26,7 @@ impl World {
         self.follow(collector);
         self.remove_copies();
         if collector == 0 {
+            self.renew_tokens();
             self.run_identity();
             self.close_what_is_due();
         }
@@ -39,14 +40,15 @@ impl World {
         }
     }
 
-    /// As the identity job does.
-    pub fn run_identity(&mut self) {
+    /// As the identity job does; how much it decided.
+    pub fn run_identity(&mut self) -> usize {
         let now = self.now;
         let clock = self.collectors[0].clock(now);
-        let Some(running) = &self.collectors[0].running else { return };
+        let Some(running) = &self.collectors[0].running else { return 0 };
         let (registry, usage) = (running.fold.registry(), running.fold.usage());
         let found = decisions(registry, usage, &running.identified);
-        let found = crate::checks::misjudged(self.question.wrong, registry, found);
+        let found = crate::checks::misjudged(self.question.wrong, &self.witness.book, registry, found);
+        let decided = found.len();
         let looked_at = registry.clone();
         for decision in found {
             let left_out = match &decision {
@@ -62,13 +64,15 @@ impl World {
             let written = self.collectors[0].write(COLLECTOR, &reason, vec![fact], now);
             self.read_news(0);
             if written.is_err() {
-                return self.after_failed_write(0, written);
+                self.after_failed_write(0, written);
+                return decided;
             }
         }
         if let Some(running) = &mut self.collectors[0].running {
             running.identified = looked_at;
         }
         (1..self.collectors.len()).for_each(|collector| self.follow(collector));
+        decided
     }
 
     fn close_what_is_due(&mut self) {

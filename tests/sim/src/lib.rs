@@ -10,6 +10,7 @@ pub mod run;
 pub mod store;
 pub mod wrong;
 
+mod by_hand;
 mod checks;
 mod enrolment;
 mod faults;

@@ -8,7 +8,7 @@ use prost::Message as _;
 use seatbeat_collector::config::Config;
 use seatbeat_fleet::seed::Seed;
 use seatbeat_proto::ids::MachineId;
-use seatbeat_proto::signed::{Domain, hash, sign};
+use seatbeat_proto::signed::{Domain, sign};
 use seatbeat_proto::token::SECRET_LENGTH;
 use seatbeat_proto::wire::journal_record::Fact;
 use seatbeat_proto::wire::{self, Signed};
@@ -83,6 +83,10 @@ pub struct Office {
     pub copies: Vec<(usize, usize)>,
     /// Orders for reports that are not answered yet: id, computer, signed.
     pub orders: Vec<(String, usize, Signed)>,
+    /// The number of each customer's generous token.
+    pub generous: [usize; CUSTOMERS.len()],
+    /// The number of the newest token.
+    pub tokens: usize,
     /// How many orders were placed.
     pub placed: u64,
 }
@@ -110,6 +114,8 @@ impl Office {
             succeeded: Vec::new(),
             copies: Vec::new(),
             orders: Vec::new(),
+            generous: [1; CUSTOMERS.len()],
+            tokens: 1,
             placed: 0,
             seed: seed.clone(),
         }
@@ -179,16 +185,8 @@ impl World {
         ];
         for (number, customer) in CUSTOMERS.iter().enumerate() {
             facts.push(Fact::CustomerAdded(wire::CustomerAdded { customer: (*customer).to_owned() }));
-            for (kind, uses_max) in [(0, SCARCE), (1, 1_000)] {
-                facts.push(Fact::TokenCreated(wire::TokenCreated {
-                    token: token(number, kind),
-                    customer: (*customer).to_owned(),
-                    secret_hash: hash(&self.office.secret).to_vec(),
-                    uses_max,
-                    expires_at_ms: self.now + 400 * DAY,
-                    uses_per_hour: 0,
-                }));
-            }
+            let scarce = wire::TokenCreated { uses_max: SCARCE, ..self.generous(number, 0) };
+            facts.extend([scarce, self.generous(number, 1)].map(Fact::TokenCreated));
         }
         let now = self.now;
         let _ = self.collectors[0].write(OPERATOR, "", facts, now);
@@ -225,6 +223,7 @@ impl World {
             image: None,
             is_key_copy: false,
             noted: (String::new(), 0),
+            oldest: 1,
             made_at: 0,
             chance,
         }

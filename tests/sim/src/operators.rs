@@ -26,8 +26,8 @@ impl World {
         if !self.hosts[host].enrolled {
             return;
         }
-        let at_ms = self.now - self.draw(2) * self.draw(3 * DAY);
-        match self.draw(10) {
+        let at_ms = self.some_days_ago();
+        match self.draw(16) {
             0 | 1 => {
                 let customer = CUSTOMERS[self.draw(3) as usize].to_owned();
                 self.write_act(Fact::MachineAssigned(wire::MachineAssigned { machine, customer, at_ms }));
@@ -48,6 +48,11 @@ impl World {
                 let sku = "A1".to_owned();
                 self.write_act(Fact::Adjusted(wire::Adjusted { customer, sku, period, delta, at_ms }));
             }
+            7 => self.join_by_hand(host),
+            8 => self.part_by_hand(),
+            9 | 10 => self.map_by_hand(),
+            11 => self.declare_by_hand(),
+            12 => self.revoke_by_hand(),
             _ => self.order_report(host),
         }
     }
@@ -79,7 +84,7 @@ impl World {
     }
 
     /// Writes an act; whether it was taken.
-    fn write_act(&mut self, fact: Fact) -> bool {
+    pub fn write_act(&mut self, fact: Fact) -> bool {
         let now = self.now;
         let collector = self.draw(self.collectors.len() as i64) as usize;
         if self.collectors[collector].running.is_none() {

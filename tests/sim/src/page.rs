@@ -1,4 +1,4 @@
-//! The metering page, read once more for the policy of the simulation: rules 1 to 3, 7, 8, 10 and 11. Invariant: it takes
+//! The metering page, read once more for the policy of the simulation: rules 1 to 3, 6 to 8, 10 and 11. Invariant: it takes
 //! the ledger's records and none of its rules.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,13 +25,21 @@ struct Machine<'a> {
 type Seen<'a> = (i64, u64, &'a str, &'a BTreeMap<ProductId, Sighting>);
 
 /// The SKU of a product.
-fn sku(product: &ProductId) -> &'static str {
+fn default_sku(product: &ProductId) -> &'static str {
     if product.as_str() == "apexone" { "A1" } else { "DS" }
+}
+
+/// What a customer's product is billed as on a day; none: as nothing.
+fn billed<'a>(maps: &'a Maps<'_>, owner: &str, product: &ProductId, day: i64) -> Option<&'a str> {
+    let known = maps.get(&(owner, product.as_str())).into_iter().flatten();
+    let latest = known.filter(|(at, _)| *at < (day + 1) * DAY).max();
+    latest.map_or_else(|| Some(default_sku(product)), |(_, sku)| *sku)
 }
 
 /// What a month's quantities are, in hundredths.
 pub fn quantities(records: &[Record], year: i16, month: i8) -> Quantities {
     let (machines, adjusted) = sorted(records, year, month);
+    let maps = mapped(records);
     let first = Date::new(year, month, 1).expect("a month has a first day");
     let days = i64::from(first.days_in_month());
     let start =
@@ -42,12 +50,13 @@ pub fn quantities(records: &[Record], year: i16, month: i8) -> Quantities {
     let mut seats: BTreeMap<(usize, &str), Vec<(i64, String)>> = BTreeMap::new();
     for (number, machine) in machines.iter().enumerate() {
         for day in start..start + days {
-            let counted: BTreeSet<&str> =
-                products.iter().filter(|product| machine.counts(product, day)).map(sku).collect();
-            for sku in counted {
-                if let Some(owner) = machine.owner(day) {
-                    seats.entry((number, sku)).or_default().push((day, owner));
-                }
+            let counted: Vec<&ProductId> =
+                products.iter().filter(|product| machine.counts(product, day)).collect();
+            let owner = if counted.is_empty() { None } else { machine.owner(day) };
+            let Some(owner) = owner else { continue };
+            let billed = counted.into_iter().filter_map(|product| billed(&maps, &owner, product, day));
+            for sku in billed.collect::<BTreeSet<&str>>() {
+                seats.entry((number, sku)).or_default().push((day, owner.clone()));
             }
         }
     }
@@ -80,6 +89,23 @@ pub fn quantities(records: &[Record], year: i16, month: i8) -> Quantities {
     quantities
 }
 
+/// By customer and product: since when it is billed as what.
+type Maps<'a> = BTreeMap<(&'a str, &'a str), Vec<(i64, Option<&'a str>)>>;
+
+fn mapped(records: &[Record]) -> Maps<'_> {
+    let mut maps = Maps::new();
+    for record in records {
+        if let Record::Entry(entry) = record
+            && let Event::SkuAssigned { customer, product, sku } = &entry.event
+        {
+            let place = (customer.as_str(), product.as_str());
+            let since = (entry.at.as_millisecond(), sku.as_ref().map(|sku| sku.as_str()));
+            maps.entry(place).or_default().push(since);
+        }
+    }
+    maps
+}
+
 /// The customer that owned most of the days; of several the one whose last is later.
 fn main_owner(counted: &[(i64, String)]) -> String {
     let mut owned: BTreeMap<&String, (i64, i64)> = BTreeMap::new();
@@ -98,6 +124,7 @@ fn sorted(records: &[Record], year: i16, month: i8) -> (Vec<Machine<'_>>, Adjust
     let mut single: BTreeMap<&str, Machine<'_>> = BTreeMap::new();
     let month_text = format!("{year}-{month:02}");
     let mut adjusted: BTreeMap<(String, String), BTreeMap<String, i64>> = BTreeMap::new();
+    let mut declared: BTreeMap<(String, String), (i64, u64)> = BTreeMap::new();
     for record in records {
         match record {
             Record::Report(report) => {
@@ -129,12 +156,22 @@ fn sorted(records: &[Record], year: i16, month: i8) -> (Vec<Machine<'_>>, Adjust
                         let id = entry.id.clone().unwrap_or_default();
                         adjusted.entry(place).or_default().insert(id, *delta);
                     }
+                    Event::Declared { customer, sku, period, quantity }
+                        if period.to_string() == month_text =>
+                    {
+                        let latest = declared.entry((customer.to_string(), sku.to_string())).or_default();
+                        *latest = (*latest).max((at, *quantity));
+                    }
                     _ => {}
                 }
             }
         }
     }
-    let adjusted = adjusted.into_iter().map(|(place, all)| (place, all.values().sum())).collect();
+    let mut adjusted: Adjusted =
+        adjusted.into_iter().map(|(place, all)| (place, all.values().sum())).collect();
+    for (place, (_, quantity)) in declared {
+        *adjusted.entry(place).or_default() += quantity.cast_signed();
+    }
     (joined(single, &bonds), adjusted)
 }
 

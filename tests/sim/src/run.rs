@@ -6,6 +6,9 @@ use crate::invariant::Broken;
 use crate::world::World;
 use crate::wrong::Wrong;
 
+/// Events that are told when something breaks, unless more are asked for.
+const TOLD: usize = 16;
+
 /// What is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Question {
@@ -15,6 +18,8 @@ pub struct Question {
     pub machines: usize,
     /// Days with faults; half a day of healing follows.
     pub days: i64,
+    /// Events that are told when something breaks.
+    pub told: usize,
     /// What is made wrong on purpose.
     pub wrong: Option<Wrong>,
 }
@@ -51,7 +56,7 @@ pub struct Answer {
 impl Question {
     /// Twenty machines for thirty days.
     pub fn of_seed(seed: u64) -> Self {
-        Self { seed, machines: 20, days: 30, wrong: None }
+        Self { seed, machines: 20, days: 30, told: TOLD, wrong: None }
     }
 
     /// Runs it.
@@ -93,6 +98,6 @@ impl fmt::Display for Failure<'_> {
         for event in &broken.events {
             writeln!(f, "    {event}")?;
         }
-        write!(f, "  repeat: SEATBEAT_SEED={seed} cargo test -p seatbeat-sim")
+        write!(f, "  repeat: SEATBEAT_SEED={seed} cargo test -p seatbeat-sim; SEATBEAT_TOLD=1000 tells more")
     }
 }

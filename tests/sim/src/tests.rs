@@ -34,7 +34,10 @@ fn seeds(parity: u64) -> Vec<u64> {
 fn hold(seeds: Vec<u64>) -> Answer {
     let mut sum = Answer::default();
     for seed in seeds {
-        let question = Question::of_seed(seed);
+        let mut question = Question::of_seed(seed);
+        if let Some(told) = asked("SEATBEAT_TOLD") {
+            question.told = told as usize;
+        }
         let answer = question.run();
         if let Some(broken) = &answer.broken {
             panic!("{}", Failure(question, broken));

@@ -33,9 +33,12 @@ pub struct Made {
     pub lineage: u64,
     /// In which chain.
     pub spool: String,
+    /// At which place of it.
+    pub sequence: u64,
     /// What it says, without its place in a chain.
     pub content: Hash,
-    /// Its collector may have lost it for good: the journal was set back after its chain was given up.
+    /// Its collector may lose it for good: once it was acknowledged its chain was given up, or its agent's clock said that
+    /// two months were over.
     pub excused: bool,
 }
 
@@ -55,7 +58,13 @@ pub struct Book {
     pub forked: BTreeSet<String>,
     admitted: BTreeMap<String, u32>,
     /// How many machines a token may let in.
-    limits: BTreeMap<String, u32>,
+    pub limits: BTreeMap<String, u32>,
+    /// Tokens that were taken back.
+    pub revoked: BTreeSet<String>,
+    /// Machines that were let in.
+    pub machines: BTreeSet<String>,
+    /// What was decided last about pairs of machines, as kept and absorbed, by whoever.
+    pub bonds: BTreeMap<(String, String), PairBond>,
     banned: BTreeSet<String>,
     /// Machines that an operator gave to a customer.
     pub moved: BTreeSet<String>,
@@ -65,6 +74,15 @@ pub struct Book {
     pub facts: BTreeSet<Hash>,
     /// Records that count, for a recount.
     pub counts: Vec<Record>,
+}
+
+/// Whether two machines are one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PairBond {
+    /// They are.
+    pub joined: bool,
+    /// An operator said so.
+    pub by_hand: bool,
 }
 
 /// See the module's text.
@@ -102,6 +120,19 @@ impl Book {
     pub fn has(&self, place: &(String, String, u64)) -> bool {
         self.versions.contains_key(place)
     }
+
+    /// Whether an operator has joined or parted a machine.
+    pub fn is_bound_by_hand(&self, machine: &str) -> bool {
+        let mut bonds = self.bonds.iter();
+        bonds.any(|((one, other), bond)| bond.by_hand && (one == machine || other == machine))
+    }
+
+    /// What was decided last about a pair, whichever of them was kept.
+    fn bond(&mut self, one: &str, other: &str) -> Option<&mut PairBond> {
+        let pair = (one.to_owned(), other.to_owned());
+        let pair = if self.bonds.contains_key(&pair) { pair } else { (pair.1, pair.0) };
+        self.bonds.get_mut(&pair)
+    }
 }
 
 impl Witness {
@@ -135,9 +166,13 @@ impl World {
         let fresh: Vec<Signed> =
             (from + 1..=tip).filter_map(|sequence| reporter.spool().read(sequence).ok().flatten()).collect();
         let (waiting, files) = (reporter.unanswered(), self.hosts[host].disk.file_count());
+        if self.hosts[host].noted.0 != spool {
+            self.tell(format!("agent {host} goes on in {spool}"));
+        }
         if tip != from {
             self.hosts[host].noted = (spool.clone(), tip);
         }
+        self.note_removed(host);
         for signed in fresh {
             self.note_one(host, &signed, open && from > 0);
         }
@@ -145,6 +180,21 @@ impl World {
             let what = format!("agent {host} has {files} files and {waiting} answers that wait");
             self.breaks(Invariant::QueuesBounded, what);
         }
+    }
+
+    /// What an agent removed after it was acknowledged, it does not have for a collector that lost its disk.
+    fn note_removed(&mut self, host: usize) {
+        let Some(reporter) = &self.hosts[host].reporter else { return };
+        let (chain, acknowledged) = (reporter.spool().chain(), reporter.spool().acknowledged());
+        if chain.oldest() == self.hosts[host].oldest {
+            return;
+        }
+        let (oldest, spool) = (chain.oldest(), chain.spool().as_str());
+        let removed = |made: &&mut Made| made.host == host && made.spool == spool && made.sequence < oldest;
+        for made in self.witness.made.values_mut().filter(removed) {
+            made.excused |= made.sequence <= acknowledged;
+        }
+        self.hosts[host].oldest = oldest;
     }
 
     fn note_one(&mut self, host: usize, signed: &Signed, open: bool) {
@@ -155,6 +205,7 @@ impl World {
             host,
             lineage: computer.lineage,
             spool: evidence.spool.clone(),
+            sequence: evidence.sequence,
             content: content(&evidence),
             excused: false,
         };
@@ -253,10 +304,13 @@ impl World {
             Some(Fact::TokenCreated(fact)) => {
                 self.witness.book.limits.insert(fact.token.clone(), fact.uses_max);
             }
+            Some(Fact::TokenRevoked(fact)) if taken => {
+                self.witness.book.revoked.insert(fact.token.clone());
+            }
             Some(Fact::EnrolmentRequested(fact)) if taken => {
                 let payload = fact.claim.as_ref().map(|claim| claim.payload.clone()).unwrap_or_default();
                 let Ok(claim) = EnrolmentClaim::decode(payload.as_slice()) else { return };
-                self.note_use(&claim.token);
+                self.note_use(&claim);
             }
             Some(Fact::MachineBanned(fact)) if taken => {
                 if fact.banned {
@@ -277,14 +331,16 @@ impl World {
                     self.breaks(Invariant::SealedStands, what);
                 }
             }
-            Some(Fact::MachinesMerged(fact)) if record.actor == seatbeat_ledger::fold::COLLECTOR => {
-                self.tally.merges += 1;
-                if !self.witness.rereading {
+            Some(Fact::MachinesMerged(fact)) if taken => {
+                let by_hand = record.actor == OPERATOR;
+                self.note_bond(&fact.kept, &fact.absorbed, PairBond { joined: true, by_hand });
+                if !by_hand && !self.witness.rereading {
                     self.check_merge(&fact.kept, &fact.absorbed);
                 }
             }
-            Some(Fact::MachinesSplit(_)) if record.actor == seatbeat_ledger::fold::COLLECTOR => {
-                self.tally.splits += 1;
+            Some(Fact::MachinesSplit(fact)) if taken => {
+                let by_hand = record.actor == OPERATOR;
+                self.note_bond(&fact.kept, &fact.absorbed, PairBond { joined: false, by_hand });
             }
             _ => {}
         }
@@ -295,7 +351,29 @@ impl World {
         }
     }
 
-    fn note_use(&mut self, token: &str) {
+    fn note_bond(&mut self, kept: &str, absorbed: &str, bond: PairBond) {
+        let (merges, splits) = if bond.joined { (1, 0) } else { (0, 1) };
+        let book = &mut self.witness.book;
+        match book.bond(kept, absorbed) {
+            Some(known) if known.by_hand && !bond.by_hand => {
+                let what = format!("{kept} and {absorbed}, joined: {}", known.joined);
+                return self.breaks(Invariant::HandDecides, what);
+            }
+            Some(known) => *known = bond,
+            None => drop(book.bonds.insert((kept.to_owned(), absorbed.to_owned()), bond)),
+        }
+        if !bond.by_hand {
+            (self.tally.merges, self.tally.splits) = (self.tally.merges + merges, self.tally.splits + splits);
+        }
+    }
+
+    fn note_use(&mut self, claim: &EnrolmentClaim) {
+        let token = claim.token.as_str();
+        let machine = seatbeat_proto::ids::MachineId::derived_from(&claim.public_key).to_string();
+        if self.witness.book.revoked.contains(token) {
+            self.breaks(Invariant::RevokedShutOut, format!("{token} let {machine} in on record"));
+        }
+        self.witness.book.machines.insert(machine);
         let used = self.witness.book.admitted.entry(token.to_owned()).or_default();
         *used += 1;
         let (used, limit) = (*used, self.witness.book.limits.get(token).copied().unwrap_or_default());

@@ -35,9 +35,6 @@ const HEALING: i64 = 14 * HOUR;
 /// Time in which a report of a healthy fleet reaches the journal.
 const UNDER_WAY: i64 = MINUTE;
 
-/// Events that are told when something breaks.
-const TOLD: usize = 16;
-
 /// Events of a run after which it is said to go in circles: some fifty times the usual.
 const EVENTS_MAX: u64 = 2_000_000;
 
@@ -198,7 +195,7 @@ impl World {
         self.trace.update(self.now.to_be_bytes());
         self.mix(text.as_bytes());
         self.told.push_back((self.now, text));
-        if self.told.len() > TOLD {
+        if self.told.len() > self.question.told {
             self.told.pop_front();
         }
     }

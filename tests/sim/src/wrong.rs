@@ -14,6 +14,7 @@ pub enum Wrong {
     ForkUnflagged,
     BanIgnored,
     TokenCountedLocally,
+    RevokedLetIn,
     SpoolWipedAtStart,
     ConnectsFiveTimes,
     PendingUnbounded,
@@ -34,6 +35,11 @@ pub enum Wrong {
     TailInAnotherOrder,
     SnapshotForgets,
     ActNotWritten,
+    HandOverruled,
+    FlaggedAgain,
+    SkuMapIgnored,
+    NullSkuBilled,
+    DeclarationIgnored,
 }
 
 impl Wrong {
@@ -48,6 +54,7 @@ impl Wrong {
         Self::ForkUnflagged,
         Self::BanIgnored,
         Self::TokenCountedLocally,
+        Self::RevokedLetIn,
         Self::SpoolWipedAtStart,
         Self::ConnectsFiveTimes,
         Self::PendingUnbounded,
@@ -68,6 +75,11 @@ impl Wrong {
         Self::TailInAnotherOrder,
         Self::SnapshotForgets,
         Self::ActNotWritten,
+        Self::HandOverruled,
+        Self::FlaggedAgain,
+        Self::SkuMapIgnored,
+        Self::NullSkuBilled,
+        Self::DeclarationIgnored,
     ];
 
     /// What is wrong, in words.
@@ -82,6 +94,7 @@ impl Wrong {
             Self::ForkUnflagged => "a fork is refused and not written",
             Self::BanIgnored => "evidence of a banned machine is taken",
             Self::TokenCountedLocally => "a machine is let in by what its collector knew before it wrote",
+            Self::RevokedLetIn => "a machine is let in with a token that was taken back",
             Self::SpoolWipedAtStart => "an agent that starts begins with an empty spool",
             Self::ConnectsFiveTimes => "an agent stops trying after five connections",
             Self::PendingUnbounded => "evidence that cannot be written waits, and more is read",
@@ -102,6 +115,13 @@ impl Wrong {
             Self::TailInAnotherOrder => "a start folds two records of the tail in the other order",
             Self::SnapshotForgets => "a snapshot leaves an operator's act out",
             Self::ActNotWritten => "an operator is told that an act is done, and it is not written",
+            Self::HandOverruled => {
+                "machines that an operator parted are joined again, and the other way round"
+            }
+            Self::FlaggedAgain => "machines that are flagged are flagged again with each look",
+            Self::SkuMapIgnored => "the close bills each product by the policy alone",
+            Self::NullSkuBilled => "the close bills what is deliberately not billed",
+            Self::DeclarationIgnored => "the close leaves out what was declared",
         }
     }
 }
