@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use jiff::SignedDuration;
+use seatbeat_ledger::life::Timetable;
 use seatbeat_ledger::profit::{CLASSIC_LICENCE_MARGIN, margin};
 use serde::{Deserialize, Serialize};
 
@@ -120,6 +122,15 @@ impl Config {
         match config.fault() {
             None => Ok(config),
             Some((key, why)) => Err(ConfigError::Value { path: path.to_owned(), key, why }),
+        }
+    }
+
+    /// When months become drafts, and when those are approved.
+    pub fn timetable(&self) -> Timetable {
+        Timetable {
+            grace: SignedDuration::from_hours(i64::from(self.grace_hours)),
+            approve_on_day: self.approve_on_day,
+            unattended: self.unattended_approval,
         }
     }
 

@@ -57,6 +57,14 @@ fn restart_at(desk: &mut Desk, clock: &str) {
     desk.start();
 }
 
+/// Where each statement stands: month, distributor and state.
+fn states(desk: &Desk) -> Vec<[String; 3]> {
+    let list = desk.operator_json(&["statement", "list"]);
+    let text = |one: &serde_json::Value, field: &str| one[field].as_str().unwrap_or_default().to_owned();
+    let standing = |one| ["period", "distributor", "state"].map(|field| text(one, field));
+    list["statements"].as_array().expect("a list").iter().map(standing).collect()
+}
+
 #[test]
 fn a_month_waits_for_its_grace_is_sealed_on_its_day_and_corrected_by_the_next() {
     let (mut desk, door) = desk_in_october();
@@ -74,6 +82,9 @@ fn a_month_waits_for_its_grace_is_sealed_on_its_day_and_corrected_by_the_next() 
     restart_at(&mut desk, "2026-11-04T12:00:00Z");
     let draft = desk.operator_json(&["statement", "close", "2026-10", "--dry-run"]);
     assert_eq!(draft["state"], "draft", "{draft:#}");
+    assert_eq!(states(&desk), [["2026-10", "ingram", "draft"], ["2026-11", "", "open"]]);
+    let wait = serde_json::json!({ "for": "day", "at": "2026-11-05T00:00:00Z" });
+    assert_eq!(draft["standings"][0]["wait"], wait, "{draft:#}");
     let file = desk.store().join("statements/2026-10-ingram-r1.json");
     assert!(!file.exists(), "it was sealed before its day");
 
@@ -85,6 +96,7 @@ fn a_month_waits_for_its_grace_is_sealed_on_its_day_and_corrected_by_the_next() 
     assert_eq!(body["lines"][0]["quantity"], "1", "{body:#}");
     let again = desk.operator_fails(&["statement", "close", "2026-10"]);
     assert!(again.contains("sealed already"), "{again}");
+    assert_eq!(states(&desk), [["2026-10", "ingram", "sealed"], ["2026-11", "", "open"]]);
 
     // A laptop that was away comes back with a report of October.
     restart_at(&mut desk, "2026-11-10T09:00:00Z");

@@ -268,7 +268,7 @@ fn words_to_agents(scribe: &mut Scribe) {
 /// A golden journal: its name, and what writes it.
 type Golden = (&'static str, fn(&mut Scribe));
 
-const JOURNALS: [Golden; 3] = [
+const JOURNALS: [Golden; 4] = [
     ("journal-1", |scribe| {
         first_records(scribe);
         month(scribe);
@@ -284,7 +284,35 @@ const JOURNALS: [Golden; 3] = [
         month(scribe);
         terms(scribe);
     }),
+    ("journal-4", |scribe| {
+        first_records(scribe);
+        month(scribe);
+        approvals(scribe);
+    }),
 ];
+
+/// A statement that was approved, sealed and superseded, and one whose seals never came.
+fn approvals(scribe: &mut Scribe) {
+    let approved = |period: &str, revision| {
+        Fact::StatementApproved(wire::StatementApproved {
+            period: period.into(),
+            digest: format!("sha256:golden-{revision}"),
+            journal_size: 30,
+            statements: vec![wire::StatementRevision { distributor: "ingram".into(), revision }],
+        })
+    };
+    for revision in [1, 2] {
+        scribe.days(1);
+        scribe.write("opr_golden", "checked", approved("2026-09", revision));
+        let body = format!("{{\"period\":\"2026-09\",\"revision\":{revision}}}");
+        let statement = Some(sign(&key(202), Domain::Statement, body.into_bytes()));
+        let (distributor, period) = ("ingram".to_owned(), "2026-09".to_owned());
+        let sealed = wire::StatementSealed { distributor, period, revision, statement };
+        scribe.write("opr_golden", "checked", Fact::StatementSealed(sealed));
+    }
+    scribe.write("opr_golden", "again", approved("2026-09", 2));
+    scribe.write("opr_golden", "checked", approved("2026-10", 1));
+}
 
 /// A policy of a later month, a price list in two parts that is taken, one that was overtaken, one that was cut short.
 fn terms(scribe: &mut Scribe) {
@@ -362,6 +390,13 @@ fn shown(file: &[u8]) -> String {
     if let Some(pushed) = fold.catalogue() {
         let file = String::from_utf8_lossy(&pushed.file);
         writeln!(text, "catalogue {} by {}: {file:?}", pushed.version, pushed.operator).expect("text grows");
+    }
+    for period in fold.approved_periods() {
+        writeln!(text, "{period}: {:?}", fold.approved(period)).expect("text grows");
+        for (distributor, sealed) in fold.sealed(period.previous()) {
+            let (revision, by, earlier) = (sealed.revision, &sealed.by, &sealed.earlier);
+            writeln!(text, "{distributor} {revision} by {by} behind {earlier:?}").expect("text grows");
+        }
     }
     for period in ["2026-09", "2026-10"] {
         let period = period.parse().expect("a period");

@@ -257,7 +257,12 @@ fn months_that_cannot_be_closed_say_why() {
     desk.customer_with_token("cus_a", "1");
     let running = desk.operator_json(&["usage"])["period"].as_str().expect("a period").to_owned();
     check(&desk.operator_fails(&["statement", "close", &running]), &["not over"]);
-    check(&desk.operator_fails(&["statement", "show", &running]), &["not sealed"]);
+    assert_eq!(desk.operator_json(&["statement", "show", &running])["state"], "open");
+    let out = desk.path("out");
+    check(&desk.operator_fails(&["statement", "export", &running, "--to", text(&out)]), &["not sealed"]);
+    let supersede = ["statement", "close", &running, "--supersede"];
+    assert_eq!(desk.operator(&supersede).status.code(), Some(2), "it needs a reason");
+    check(&desk.operator_fails(&[&supersede[..], &["--reason", "wrong"]].concat()), &["not over"]);
     check(&desk.operator_fails(&["statement", "close", "2001-01"]), &["before any machine was enrolled"]);
     let wrong = desk.operator(&["statement", "close", "October"]);
     assert_eq!(wrong.status.code(), Some(2));

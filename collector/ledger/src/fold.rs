@@ -25,8 +25,11 @@ use crate::usage::{Usage, judge};
 mod convert;
 pub mod evidence;
 mod priced;
+mod statements;
 
 use evidence::{Body, Evidence};
+use statements::Statements;
+pub use statements::{Approval, Earlier, Sealed};
 
 /// The actor of what a collector records by itself.
 pub const COLLECTOR: &str = "collector";
@@ -48,7 +51,7 @@ pub struct Fold {
     catalogue: Option<PushedCatalogue>,
     registry: Registry,
     /// As the orders: copies share what has not changed.
-    statements: Arc<BTreeMap<Period, BTreeMap<String, Sealed>>>,
+    statements: Arc<Statements>,
     orders: Arc<BTreeMap<OrderId, Order>>,
     usage: Usage,
 }
@@ -92,19 +95,6 @@ pub struct PushedCatalogue {
     pub operator: String,
     /// Why, in their words.
     pub reason: String,
-}
-
-/// A sealed statement: its newest revision.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sealed {
-    /// From 1.
-    pub revision: u32,
-    /// The body's bytes (RFC 8785).
-    pub body: Vec<u8>,
-    /// The statement key's signature.
-    pub signature: Vec<u8>,
-    /// When it was sealed.
-    pub sealed_at: Timestamp,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -203,12 +193,22 @@ impl Fold {
 
     /// Sealed statements of a period, by distributor.
     pub fn sealed(&self, period: Period) -> impl Iterator<Item = (&str, &Sealed)> {
-        self.statements.get(&period).into_iter().flatten().map(|(name, sealed)| (name.as_str(), sealed))
+        self.statements.sealed(period)
+    }
+
+    /// The approved draft of a period that is not, or not wholly, sealed yet.
+    pub fn approved(&self, period: Period) -> Option<&Approval> {
+        self.statements.approved(period)
+    }
+
+    /// Periods with an approved draft that is not wholly sealed yet.
+    pub fn approved_periods(&self) -> impl Iterator<Item = Period> {
+        self.statements.approved_periods()
     }
 
     /// Periods that have a sealed statement.
     pub fn sealed_periods(&self) -> impl Iterator<Item = Period> {
-        self.statements.keys().copied()
+        self.statements.sealed_periods()
     }
 
     /// Takes the record at the fold's position in.
@@ -277,6 +277,7 @@ impl Fold {
                 let machine = self.registry.machines.get_mut(&entry.id("machine", &fact.machine)?);
                 machine.ok_or(Refusal::UnknownMachine)?.banned = fact.banned;
             }
+            Fact::StatementApproved(fact) => self.approve(entry, fact, at)?,
             Fact::StatementSealed(fact) => self.seal(entry, fact, at)?,
             Fact::OrderPlaced(fact) => self.place_order(entry, fact)?,
             metering => {
@@ -444,24 +445,6 @@ impl Fold {
         let id: OrderId = entry.id("order", &order.order)?;
         refuse_unless(!self.orders.contains_key(&id), Refusal::Repeated)?;
         Arc::make_mut(&mut self.orders).insert(id, Order { machine, product, action: order.action });
-        Ok(())
-    }
-
-    fn seal(&mut self, entry: &Entry, fact: &wire::StatementSealed, at: Timestamp) -> Result<(), Stop> {
-        let period: Period = entry.id("period", &fact.period)?;
-        let signed = fact.statement.as_ref().ok_or_else(|| entry.invalid("statement", "it is missing"))?;
-        let revisions = Arc::make_mut(&mut self.statements).entry(period).or_default();
-        let newest = revisions.get(&fact.distributor).map_or(0, |sealed| sealed.revision);
-        refuse_unless(fact.revision == newest + 1, Refusal::Sealed)?;
-        revisions.insert(
-            fact.distributor.clone(),
-            Sealed {
-                revision: fact.revision,
-                body: signed.payload.clone(),
-                signature: signed.signature.clone(),
-                sealed_at: at,
-            },
-        );
         Ok(())
     }
 

@@ -22,6 +22,7 @@ pub mod identity;
 pub mod invoice;
 pub mod jcs;
 pub mod licence;
+pub mod life;
 pub mod machine_day;
 pub mod machines;
 pub mod merkle;

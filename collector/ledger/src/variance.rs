@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::RULES_VERSION;
 use crate::body::{SealedBody, newest_revisions};
 use crate::calendar::{Day, Period, UsageDay};
-use crate::close::{CloseError, CloseInput, priced_lines, seats};
+use crate::close::{CloseError, CloseInput, begun_days, priced_lines, seats};
 use crate::counts::Counter;
 use crate::machines::Names;
 use crate::money::{Quantity, TooLarge};
@@ -217,9 +217,7 @@ struct Month {
 
 impl Month {
     fn of(usage: &Usage, policy: &Policy, period: Period, as_of: Option<Timestamp>) -> Self {
-        let mut days = usage.zone().days(period);
-        let month_days = days.len();
-        days.retain(|day| as_of.is_none_or(|cut| day.first <= cut));
+        let (days, month_days) = (begun_days(usage, period, as_of), usage.zone().days(period).len());
         Self { days, month_days, seats: seats(usage, policy, period, as_of) }
     }
 

@@ -121,9 +121,12 @@ fn refused(reason: Reason) -> Option<&'static str> {
         Reason::InGrace => Some(
             "--dry-run shows what it would be now; `grace_hours` in seatbeat.toml says how long it waits",
         ),
-        Reason::AlreadySealed => {
-            Some("`seatbeat statement show` prints it; what comes in later is a correction on the next")
-        }
+        Reason::AlreadySealed => Some(
+            "`seatbeat statement show` prints it; what comes in later is a correction on the next, and --supersede seals the draft of now in its place",
+        ),
+        Reason::NotSuperseded => Some(
+            "what differs since is carried by the next statement as a correction: `seatbeat statement list`",
+        ),
         Reason::NotSealed => Some("`seatbeat statement close PERIOD --dry-run` shows its draft"),
         Reason::DraftChanged => Some("look at the draft of now with --dry-run, and approve its digest"),
         Reason::Overtaken => Some("import it again: it is compared with what holds now"),

@@ -17,6 +17,7 @@ mod init;
 mod machines;
 mod meter;
 mod moment;
+mod months;
 mod out;
 mod policy;
 mod prices;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use seatbeat_collector::console::fault::Reason;
-use seatbeat_collector::console::rows::{Draft, PeriodState, SealedStatement, SealedStatements};
+use seatbeat_collector::console::rows::{Draft, SealedStatement, SealedStatements, StatementList};
 use seatbeat_ledger::calendar::Period;
 use seatbeat_ledger::record::Sku;
 use seatbeat_ledger::statement::Statement;
@@ -18,7 +18,7 @@ use crate::connect::{Collector, RemoteError};
 use crate::document::{self, Format, Target};
 use crate::hints::Hinted;
 use crate::out::{self, Out};
-use crate::{files, moment, proofs, shown};
+use crate::{files, months, proofs, shown};
 
 #[derive(Debug, Subcommand)]
 pub enum Verb {
@@ -32,10 +32,15 @@ pub enum Verb {
         /// Seal only the draft of this digest, as --dry-run showed it
         #[arg(long, value_name = "DIGEST")]
         approve: Option<String>,
+        /// Seal it in place of what was sealed of that month, as its next revision; needs --reason
+        #[arg(long, requires = "reason", conflicts_with = "dry_run")]
+        supersede: bool,
         /// Why
         #[arg(long, default_value = "", hide_default_value = true)]
         reason: String,
     },
+    /// Show where statements stand: open, grace, draft, approved, sealed, superseded
+    List,
     /// Declare units that no agent can see
     Declare {
         #[command(flatten)]
@@ -56,7 +61,7 @@ pub enum Verb {
         #[command(flatten)]
         how: How,
     },
-    /// Show a sealed statement and what it earns; in a format: the statement alone, or its draft
+    /// Show a sealed statement and what it earns, or its draft; in a format: the statement alone
     Show {
         /// Which month, as `2026-10`
         period: Period,
@@ -107,10 +112,19 @@ pub async fn run(verb: Verb, collector: &mut Collector, out: Out) -> anyhow::Res
     match verb {
         Verb::Close { period, dry_run: true, .. } => {
             let draft = draft(collector, period).await?;
-            out.value(&draft, || draft_page(&draft))?;
+            out.value(&draft, || months::draft(&draft))?;
         }
-        Verb::Close { period, approve, reason, .. } => {
-            let sealed = close(collector, period, approve, reason).await?;
+        Verb::List => {
+            let request = wire::ListRequest::default();
+            let list: StatementList =
+                collector.ask(async |console| console.list_statements(request).await).await?;
+            out.value(&list, || months::table(&list.statements))?;
+            if list.statements.is_empty() && !out.is_json() {
+                out::note("no statements yet: a month has one once a machine was enrolled in it");
+            }
+        }
+        Verb::Close { period, approve, supersede, reason, .. } => {
+            let sealed = close(collector, period, approve, supersede, reason).await?;
             show(&sealed, out)?;
         }
         Verb::Declare { line: LineOf { period, customer, sku }, quantity, how } => {
@@ -141,7 +155,13 @@ pub async fn run(verb: Verb, collector: &mut Collector, out: Out) -> anyhow::Res
             let request = document_request(period, distributor.unwrap_or_default(), names);
             document::show(request, &target, collector, out).await?;
         }
-        Verb::Show { period, .. } => show(&sealed(collector, period).await?, out)?,
+        Verb::Show { period, .. } => match sealed(collector, period).await {
+            Err(RemoteError::Refused { reason: Reason::NotSealed, .. }) => {
+                let draft = draft(collector, period).await?;
+                out.value(&draft, || months::draft(&draft))?;
+            }
+            sealed => show(&sealed?, out)?,
+        },
         Verb::Export { period, to, format } => {
             export(&sealed(collector, period).await?, &to, format, collector, out).await?;
         }
@@ -166,13 +186,14 @@ async fn close(
     collector: &mut Collector,
     period: Period,
     approve: Option<String>,
+    supersede: bool,
     reason: String,
 ) -> anyhow::Result<SealedStatements> {
     let digest = match approve {
         Some(digest) => digest,
         None => draft(collector, period).await?.digest,
     };
-    let request = wire::SealRequest { period: period.to_string(), digest, reason };
+    let request = wire::SealRequest { period: period.to_string(), digest, reason, supersede };
     let sealed = collector.ask(async |console| console.seal_statement(request).await).await;
     match sealed {
         Err(RemoteError::Refused { reason: Reason::Blocked, .. }) => {
@@ -194,39 +215,6 @@ fn blocked(draft: &Draft) -> Hinted {
         ),
         hint: format!("settle them, then see `seatbeat statement close {} --dry-run`", draft.period),
     }
-}
-
-fn draft_page(draft: &Draft) -> String {
-    let standing = match draft.state {
-        PeriodState::Open => "the month is not over".to_owned(),
-        PeriodState::Grace => {
-            format!("its evidence may still arrive until {}", moment::shown(draft.closes_at))
-        }
-        PeriodState::Draft if draft.output.statement.blockers.is_empty() => {
-            format!(
-                "seal exactly this: `seatbeat statement close {} --approve {}`",
-                draft.period, draft.digest
-            )
-        }
-        PeriodState::Draft => "it cannot be sealed yet: see what is in the way".to_owned(),
-        PeriodState::Sealed => {
-            format!(
-                "sealed already: `seatbeat statement show {}`; this is what it would be now",
-                draft.period
-            )
-        }
-    };
-    let fields = out::fields(&[
-        ("state", draft.state.as_str().to_owned()),
-        ("digest", draft.digest.clone()),
-        ("next", standing),
-    ]);
-    out::page([
-        Some(shown::statement(&draft.output.statement)),
-        draft.variance.as_ref().map(|rows| shown::variance(rows)),
-        Some(shown::earnings(&draft.output.earnings)),
-        Some(fields),
-    ])
 }
 
 fn show(sealed: &SealedStatements, out: Out) -> anyhow::Result<()> {
@@ -304,37 +292,12 @@ fn file_name(period: Period, statement: &SealedStatement) -> String {
 
 #[cfg(test)]
 mod tests {
+    use seatbeat_collector::console::rows::PeriodState;
+
     use super::*;
 
-    fn draft(state: PeriodState, blockers: &str) -> Draft {
-        let statement = format!(
-            r#"{{"period":"2026-10","zone":"UTC","lines":[],"corrections":[],"totals":[],"flags":[],
-                "blockers":{blockers},"rejected":[]}}"#
-        );
-        Draft {
-            period: "2026-10".parse().unwrap(),
-            state,
-            digest: "sha256:00".to_owned(),
-            closes_at: "2026-11-04T00:00:00Z".parse().unwrap(),
-            output: seatbeat_ledger::statement::MeterOutput {
-                statement: serde_json::from_str(&statement).unwrap(),
-                earnings: Vec::new(),
-            },
-            variance: None,
-        }
-    }
-
-    #[test]
-    fn a_draft_says_what_comes_next() {
-        let check = |state, blockers, expected: &str| {
-            let shown = draft_page(&draft(state, blockers));
-            assert!(shown.lines().next_back().unwrap().ends_with(expected), "{shown}");
-        };
-        let blocker = r#"[{"blocker":"unassigned","machine":"mch_a"}]"#;
-        check(PeriodState::Open, "[]", "the month is not over");
-        check(PeriodState::Grace, "[]", "until 2026-11-04 00:00:00Z");
-        check(PeriodState::Draft, "[]", "`seatbeat statement close 2026-10 --approve sha256:00`");
-        check(PeriodState::Draft, blocker, "see what is in the way");
+    fn draft(blockers: &str) -> Draft {
+        crate::months::tests::draft(PeriodState::Draft, blockers)
     }
 
     #[test]
@@ -342,7 +305,7 @@ mod tests {
         let blockers = r#"[{"blocker":"unassigned","machine":"mch_a"},
             {"blocker":"unmapped_product","customer":"cus_acme","product":"spnt"}]"#;
         assert_eq!(
-            blocked(&draft(PeriodState::Draft, blockers)).message,
+            blocked(&draft(blockers)).message,
             "2 things stand in the way of the statement of 2026-10:\n\
              - machine mch_a belongs to no customer: give it to one: `seatbeat machines assign`\n\
              - customer cus_acme uses product spnt, which has no SKU: `seatbeat customers map cus_acme spnt --sku \

@@ -18,6 +18,7 @@ use super::auth::Caller;
 use super::fault::Fault;
 use super::rows::{Customer, NewToken, SealedStatements};
 use crate::books::Books;
+use crate::jobs::close::Seal;
 use crate::journal::Position;
 use crate::vault::{VaultError, VaultRow};
 
@@ -185,7 +186,7 @@ impl Console {
         })
     }
 
-    /// Seals exactly the draft of this digest.
+    /// Seals exactly the draft of this digest, if asked so in place of what was sealed of the period.
     ///
     /// # Errors
     /// When the period cannot be sealed, the digest is of no draft, or it cannot be written.
@@ -195,9 +196,14 @@ impl Console {
         period: Period,
         digest: &str,
         reason: &str,
+        supersede: bool,
     ) -> Result<SealedStatements, Fault> {
         checked_reason(reason)?;
-        let files = self.closing.seal(period, digest, caller.0.as_str(), reason).await?;
+        if supersede && reason.trim().is_empty() {
+            return Err(Fault::value("the reason", "is missing: what was sealed is superseded for one"));
+        }
+        let actor = caller.0.as_str();
+        let files = self.closing.seal(Seal { period, digest, supersede, actor, reason }).await?;
         self.sealed_rows(period, files, self.position().0)
     }
 

@@ -6,6 +6,7 @@ use seatbeat_ledger::calendar::Period;
 use seatbeat_ledger::fold::Fold;
 use seatbeat_ledger::forecast::forecast;
 use seatbeat_ledger::invoice::{Billing, invoices};
+use seatbeat_ledger::life::Life;
 use seatbeat_ledger::profit::{earned, margin};
 use seatbeat_ledger::statement::{Line, Statement, totals};
 use seatbeat_ledger::whatif::{Answer, Question, what_if};
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::Console;
 use super::fault::Fault;
 use super::prices::NamedFile;
-use crate::jobs::close::{self, CloseError, Stage};
+use crate::jobs::close::{self, CloseError};
 use crate::outputs::document::Document;
 use crate::outputs::mapping::Mapping;
 use crate::outputs::tables::{self, Names};
@@ -224,10 +225,11 @@ impl Console {
         }
         if !is_sealed {
             let draft = self.closing.draft(period)?;
-            let words = match draft.stage {
-                Stage::Open => "draft: the month is not over",
-                Stage::Grace => "draft: evidence may still arrive",
-                Stage::Draft | Stage::Sealed => "draft: not sealed",
+            let words = match draft.life() {
+                Life::Open { .. } => "draft: the month is not over",
+                Life::Grace { .. } => "draft: evidence may still arrive",
+                Life::Approved { .. } => "draft: approved, about to be sealed",
+                Life::Draft { .. } | Life::Sealed { .. } | Life::Superseded { .. } => "draft: not sealed",
             };
             let parted = seatbeat_ledger::body::bodies_by_distributor(&draft.output.statement);
             let wanted = |(name, _): &(String, Statement)| distributor.is_none_or(|asked| asked == name);

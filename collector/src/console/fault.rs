@@ -75,6 +75,8 @@ reasons! {
     NotSealed = "not_sealed",
     /// Somebody has to decide first.
     Blocked = "blocked",
+    /// What was sealed stays.
+    NotSuperseded = "not_superseded",
     /// Another draft was approved.
     DraftChanged = "draft_changed",
     /// Another price list was put in force meanwhile.
@@ -241,11 +243,15 @@ fn close_reason(error: &CloseError) -> Reason {
         CloseError::NotSealed(_) => Reason::NotSealed,
         CloseError::Blocked { .. } => Reason::Blocked,
         CloseError::UnknownDraft { .. } => Reason::DraftChanged,
+        CloseError::NotSuperseded { .. } => Reason::NotSuperseded,
         CloseError::Write(_) => Reason::NotWritten,
         CloseError::Policy(_) => Reason::Policy,
-        CloseError::Ledger(_) | CloseError::Body(_) | CloseError::Sealed { .. } | CloseError::File(_) => {
-            Reason::Failed
-        }
+        CloseError::Ledger(_)
+        | CloseError::Body(_)
+        | CloseError::Sealed { .. }
+        | CloseError::File(_)
+        | CloseError::MadeOtherwise { .. }
+        | CloseError::Again { .. } => Reason::Failed,
     }
 }
 

@@ -11,6 +11,7 @@ use seatbeat_ledger::body::SealedBody;
 use seatbeat_ledger::calendar::Period;
 use seatbeat_ledger::fold::Fold;
 use seatbeat_ledger::fold::evidence::{self, Body};
+use seatbeat_ledger::life::Life;
 use seatbeat_ledger::pricing::earnings;
 use seatbeat_ledger::registry;
 use seatbeat_ledger::statement::{EarningsRow, Line, MeterOutput, Statement};
@@ -24,10 +25,10 @@ use super::Console;
 use super::fault::Fault;
 use super::rows::{
     Customer, CustomerList, Draft, Evidence, Machine, MachineDetail, MachinePage, PeriodState, Product,
-    SealedStatement, SealedStatements, Spool, Status, Token, TokenList, Usage, UsageRow,
+    SealedStatement, SealedStatements, Spool, StatementList, Status, Token, TokenList, Usage, UsageRow,
 };
 use super::wire_machines::hex;
-use crate::jobs::close::{self, SealedFile, Stage};
+use crate::jobs::close::{self, SealedFile};
 use crate::journal::Position;
 use crate::vault::VaultRow;
 
@@ -226,12 +227,24 @@ impl Console {
         let draft = tokio::task::spawn_blocking(move || closing.draft(period)).await??;
         Ok(Draft {
             period,
-            state: draft.stage.into(),
+            state: draft.life().into(),
+            standings: draft.standings,
             digest: draft.digest,
             closes_at: draft.closes_at,
             output: draft.output,
             variance: draft.variance,
         })
+    }
+
+    /// Where statements stand.
+    ///
+    /// # Errors
+    /// When the position is not known here in time, or a draft cannot be computed.
+    pub async fn statements(&self, after: u64) -> Result<StatementList, Fault> {
+        self.books.reached(after).await?;
+        let closing = self.closing.clone();
+        let statements = tokio::task::spawn_blocking(move || closing.standings()).await??;
+        Ok(StatementList { statements })
     }
 
     /// A period's sealed statements, and what the reseller earns by them at its sell prices.
@@ -376,13 +389,14 @@ fn product(found: &registry::Product) -> Product {
     }
 }
 
-impl From<Stage> for PeriodState {
-    fn from(stage: Stage) -> Self {
-        match stage {
-            Stage::Open => Self::Open,
-            Stage::Grace => Self::Grace,
-            Stage::Draft => Self::Draft,
-            Stage::Sealed => Self::Sealed,
+impl From<&Life> for PeriodState {
+    fn from(life: &Life) -> Self {
+        match life {
+            Life::Open { .. } => Self::Open,
+            Life::Grace { .. } => Self::Grace,
+            Life::Draft { .. } => Self::Draft,
+            Life::Approved { .. } => Self::Approved,
+            Life::Sealed { .. } | Life::Superseded { .. } => Self::Sealed,
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 use seatbeat_ledger::calendar::Period;
+use seatbeat_ledger::life::Standing;
 use seatbeat_ledger::record::State;
 use seatbeat_ledger::statement::{Blocker, EarningsRow, Flag, MeterOutput};
 use seatbeat_ledger::variance::VarianceRow;
@@ -292,6 +293,8 @@ pub enum PeriodState {
     Grace,
     /// Ready to be sealed.
     Draft,
+    /// About to be sealed.
+    Approved,
     /// Sealed.
     Sealed,
 }
@@ -303,6 +306,8 @@ pub struct Draft {
     pub period: Period,
     /// How far it is.
     pub state: PeriodState,
+    /// Where its statements stand.
+    pub standings: Vec<Standing>,
     /// Of exactly what would be sealed.
     pub digest: String,
     /// The end of its grace.
@@ -312,6 +317,13 @@ pub struct Draft {
     pub output: MeterOutput,
     /// Why its lines differ from the month before; `None`: that one was never sealed.
     pub variance: Option<Vec<VarianceRow>>,
+}
+
+/// Where statements stand, by period, distributor and revision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StatementList {
+    /// The statements.
+    pub statements: Vec<Standing>,
 }
 
 /// A period's sealed statements.

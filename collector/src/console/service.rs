@@ -45,6 +45,7 @@ pub(super) fn status(fault: &Fault) -> Status {
         | Reason::InGrace
         | Reason::AlreadySealed
         | Reason::Blocked
+        | Reason::NotSuperseded
         | Reason::DraftChanged
         | Reason::Overtaken => Code::FailedPrecondition,
         Reason::NotReached | Reason::NotWritten => Code::Unavailable,
@@ -202,7 +203,7 @@ impl Service for Console {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let period = period(&request.period).map_err(|fault| status(&fault))?;
-        answer(self.seal(&caller, period, &request.digest, &request.reason).await)
+        answer(self.seal(&caller, period, &request.digest, &request.reason, request.supersede).await)
     }
 
     async fn show_statement(&self, request: Request<wire::PeriodRequest>) -> Answer<wire::SealedStatements> {
@@ -210,6 +211,11 @@ impl Service for Console {
         let request = request.into_inner();
         let period = period(&request.period).map_err(|fault| status(&fault))?;
         answer(self.sealed(period, request.after_position).await)
+    }
+
+    async fn list_statements(&self, request: Request<wire::ListRequest>) -> Answer<wire::StatementList> {
+        caller(&request)?;
+        answer(self.statements(request.into_inner().after_position).await)
     }
 
     type ExportRecordsStream = Pin<Box<dyn Stream<Item = Result<wire::ExportChunk, Status>> + Send>>;

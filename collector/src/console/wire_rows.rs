@@ -7,13 +7,14 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
+use seatbeat_ledger::life::Standing;
 use seatbeat_proto::{instant, wire};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::rows::{
-    Customer, CustomerList, Draft, NewToken, PeriodState, SealedStatement, SealedStatements, Status, Token,
-    TokenList, Usage, UsageRow,
+    Customer, CustomerList, Draft, NewToken, PeriodState, SealedStatement, SealedStatements, StatementList,
+    Status, Token, TokenList, Usage, UsageRow,
 };
 
 /// An answer that is not what it has to be.
@@ -247,8 +248,8 @@ impl TryFrom<wire::UsageRow> for UsageRow {
     }
 }
 
-const PERIOD_STATES: [PeriodState; 4] =
-    [PeriodState::Open, PeriodState::Grace, PeriodState::Draft, PeriodState::Sealed];
+const PERIOD_STATES: [PeriodState; 5] =
+    [PeriodState::Open, PeriodState::Grace, PeriodState::Draft, PeriodState::Approved, PeriodState::Sealed];
 
 impl PeriodState {
     /// Its name.
@@ -257,6 +258,7 @@ impl PeriodState {
             Self::Open => "open",
             Self::Grace => "grace",
             Self::Draft => "draft",
+            Self::Approved => "approved",
             Self::Sealed => "sealed",
         }
     }
@@ -271,6 +273,7 @@ impl From<Draft> for wire::Draft {
             closes_at_ms: instant::to_ms(row.closes_at),
             json: row.output.to_json(),
             variance_json: row.variance.map(|rows| json(&rows)).unwrap_or_default(),
+            standings_json: json(&row.standings),
         }
     }
 }
@@ -283,6 +286,7 @@ impl TryFrom<wire::Draft> for Draft {
         Ok(Self {
             period: id("period", &wire.period)?,
             state: state.ok_or_else(|| invalid("state", &wire.state))?,
+            standings: list("standings_json", &wire.standings_json)?,
             digest: wire.digest,
             closes_at: time("closes_at_ms", wire.closes_at_ms)?,
             output: serde_json::from_str(&wire.json).map_err(|error| invalid("json", error))?,
@@ -291,6 +295,37 @@ impl TryFrom<wire::Draft> for Draft {
                 text => Some(serde_json::from_str(text).map_err(|error| invalid("variance_json", error))?),
             },
         })
+    }
+}
+
+/// A list as JSON; an older collector leaves it out.
+fn list<T: DeserializeOwned>(field: &'static str, text: &str) -> Result<Vec<T>, RowError> {
+    match text {
+        "" => Ok(Vec::new()),
+        text => serde_json::from_str(text).map_err(|error| invalid(field, error)),
+    }
+}
+
+impl From<StatementList> for wire::StatementList {
+    fn from(row: StatementList) -> Self {
+        let standing = |one: &Standing| wire::StatementStanding {
+            period: one.period.to_string(),
+            distributor: one.distributor.clone().unwrap_or_default(),
+            state: one.life.name().to_owned(),
+            json: json(one),
+        };
+        Self { statements: row.statements.iter().map(standing).collect() }
+    }
+}
+
+impl TryFrom<wire::StatementList> for StatementList {
+    type Error = RowError;
+
+    fn try_from(wire: wire::StatementList) -> Result<Self, RowError> {
+        let read = |one: wire::StatementStanding| {
+            serde_json::from_str(&one.json).map_err(|error| invalid("json", error))
+        };
+        Ok(Self { statements: wire.statements.into_iter().map(read).collect::<Result<_, _>>()? })
     }
 }
 
@@ -319,10 +354,7 @@ impl TryFrom<wire::SealedStatements> for SealedStatements {
             revision: one.revision,
             file: one.file,
         });
-        let earnings = match wire.earnings_json.as_str() {
-            "" => Vec::new(),
-            json => serde_json::from_str(json).map_err(|error| invalid("earnings_json", error))?,
-        };
+        let earnings = list("earnings_json", &wire.earnings_json)?;
         Ok(Self {
             period: id("period", &wire.period)?,
             statements: statements.collect(),
@@ -346,6 +378,7 @@ mod tests {
         let draft = Draft {
             period: "2026-10".parse().unwrap(),
             state: PeriodState::Grace,
+            standings: Vec::new(),
             digest: "sha256:00".to_owned(),
             closes_at: time("", 1).unwrap(),
             output,

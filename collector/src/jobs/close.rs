@@ -5,38 +5,42 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use ed25519_dalek::SigningKey;
-use jiff::{SignedDuration, Timestamp};
-use seatbeat_ledger::body::{JournalCut, SealedBody, StatementBody, bodies_by_distributor};
-use seatbeat_ledger::bundle::gather::{GatherInput, MonthEvidence};
-use seatbeat_ledger::bundle::write::Part;
+use jiff::Timestamp;
 use seatbeat_ledger::calendar::{Day, Period};
-use seatbeat_ledger::close::{self as ledger, CloseInput};
-use seatbeat_ledger::fold::{COLLECTOR, Fold};
-use seatbeat_ledger::jcs::JcsError;
+use seatbeat_ledger::fold::{Approval, COLLECTOR, Fold};
+use seatbeat_ledger::life::{Life, Phase, Standing, Wait, standings};
 use seatbeat_ledger::month_to_date::MonthToDate;
-use seatbeat_ledger::policy::{Policy, PolicyError};
-use seatbeat_ledger::sealed::{self, VerifyError, body_bytes, digest, seal};
-use seatbeat_ledger::statement::{Blocker, MeterOutput};
-use seatbeat_ledger::variance::{VarianceRow, variance};
-use seatbeat_ledger::{RULES_VERSION, zone_data_version};
-use seatbeat_proto::wire::journal_record::Fact;
-use seatbeat_proto::wire::{Signed, StatementSealed};
+use seatbeat_ledger::sealed;
+use seatbeat_ledger::statement::MeterOutput;
+use seatbeat_proto::wire::Signed;
 
-use crate::books::{Books, WriteError};
+use crate::books::Books;
 use crate::config::Config;
-use crate::keys::Keys;
+use crate::journal::Position;
 use crate::store;
 
+mod approved;
+mod draft;
 pub mod effect;
+mod fault;
+
+pub use approved::Approved;
+pub(crate) use draft::evidence;
+pub use draft::{Draft, draft};
+pub use fault::{AgainError, CloseError};
 
 /// Drafts that can still be approved; an older one is drafted anew.
 const DRAFTS_MAX: usize = 16;
 
 /// Name of the alarm about a month that waits for a person.
 const WAITING: &str = "statement";
+
+/// Months whose drafts are told although nobody asked for them: the running one, and those whose evidence may still
+/// come. An older one that was never sealed is closed by its name.
+const MONTHS_TOLD: usize = 3;
+
+/// Records read at once.
+const BATCH: usize = 4096;
 
 /// Closes months.
 #[derive(Clone)]
@@ -47,38 +51,23 @@ pub struct Closing {
     drafts: Arc<Mutex<VecDeque<Draft>>>,
     /// The running month, counted up to when it was last asked for. One computation at a time.
     running: Arc<Mutex<Option<MonthToDate>>>,
+    /// One seal at a time: between an approval and its seals nobody takes it for one that was cut off.
+    sealing: Arc<tokio::sync::Mutex<()>>,
 }
 
-/// Where a period stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// It is not over.
-    Open,
-    /// Its evidence may still arrive.
-    Grace,
-    /// It can be approved.
-    Draft,
-    /// It is sealed.
-    Sealed,
-}
-
-/// What a period's statement would be.
-#[derive(Debug, Clone)]
-pub struct Draft {
+/// Which draft is to be sealed, by whom and why.
+#[derive(Debug, Clone, Copy)]
+pub struct Seal<'a> {
     /// The month.
     pub period: Period,
-    /// Where it stands.
-    pub stage: Stage,
-    /// The end of its grace.
-    pub closes_at: Timestamp,
-    /// Of all bodies, in the order of their distributors; what an approval names.
-    pub digest: String,
-    /// Statement and earnings.
-    pub output: MeterOutput,
-    /// Why its lines differ from the month before; `None`: that one was never sealed.
-    pub variance: Option<Vec<VarianceRow>>,
-    /// What would be signed, by distributor.
-    bodies: Vec<(String, Vec<u8>)>,
+    /// The draft's digest.
+    pub digest: &'a str,
+    /// In place of what was sealed of that month.
+    pub supersede: bool,
+    /// Who approves it.
+    pub actor: &'a str,
+    /// Why, in their words.
+    pub reason: &'a str,
 }
 
 /// A sealed statement as it goes out.
@@ -92,83 +81,17 @@ pub struct SealedFile {
     pub bytes: Vec<u8>,
 }
 
-/// A close that did not happen.
-#[derive(Debug, thiserror::Error)]
-pub enum CloseError {
-    /// There is no policy that can be used.
-    #[error("failed to read the policy in force")]
-    Policy(#[from] PolicyError),
-    /// The ledger refuses.
-    #[error(transparent)]
-    Ledger(#[from] ledger::CloseError),
-    /// A body has no canonical form.
-    #[error("failed to write the statement's body")]
-    Body(#[from] JcsError),
-    /// A sealed body cannot be read back.
-    #[error("failed to read the statement sealed for {period}: {why}")]
-    Sealed {
-        /// Which month.
-        period: Period,
-        /// What is wrong.
-        why: String,
-    },
-    /// A sealed file cannot be made.
-    #[error(transparent)]
-    File(#[from] VerifyError),
-    /// Months are not closed before they are over.
-    #[error("period {0} is not over")]
-    NotOver(Period),
-    /// Nor are months in which there was nobody to count.
-    #[error("period {0} ended before any machine was enrolled, and nothing is declared for it")]
-    Nobody(Period),
-    /// Nor before their grace is.
-    #[error("the evidence of period {period} may still arrive until {until}")]
-    Grace {
-        /// Which month.
-        period: Period,
-        /// The end of its grace.
-        until: Timestamp,
-    },
-    /// It is done.
-    #[error("period {0} is sealed already")]
-    AlreadySealed(Period),
-    /// Somebody has to decide first.
-    #[error("{} thing(s) block the statement of period {period}: {}", blockers.len(), list(blockers))]
-    Blocked {
-        /// Which month.
-        period: Period,
-        /// What blocks it.
-        blockers: Vec<Blocker>,
-    },
-    /// The digest is of no draft that is known here.
-    #[error("no draft of period {period} has the digest `{digest}`: it was drafted anew since")]
-    UnknownDraft {
-        /// Which month.
-        period: Period,
-        /// What was approved.
-        digest: String,
-    },
-    /// The period has no sealed statement.
-    #[error("period {0} is not sealed")]
-    NotSealed(Period),
-    /// The journal did not take it.
-    #[error(transparent)]
-    Write(#[from] WriteError),
-}
-
-fn list(blockers: &[Blocker]) -> String {
-    let shown: Vec<String> = blockers.iter().take(8).filter_map(|blocker| body_text(blocker).ok()).collect();
-    shown.join(", ")
-}
-
-fn body_text(value: &impl serde::Serialize) -> Result<String, JcsError> {
-    seatbeat_ledger::jcs::to_canonical(value)
-}
-
 impl Closing {
     /// Closes months of these books; sealed statements are dropped in `folder`.
     pub fn new(books: Books, config: Config, folder: PathBuf) -> Self {
-        Self { books, config, folder, drafts: Arc::default(), running: Arc::default() }
+        Self {
+            books,
+            config,
+            folder,
+            drafts: Arc::default(),
+            running: Arc::default(),
+            sealing: Arc::default(),
+        }
     }
 
     /// The folder that sealed statements are dropped in.
@@ -182,9 +105,8 @@ impl Closing {
     /// When the policy or an earlier statement cannot be used.
     pub fn draft(&self, period: Period) -> Result<Draft, CloseError> {
         let now = self.books.clock().now();
-        let grace = SignedDuration::from_hours(i64::from(self.config.grace_hours));
         let keys = self.books.keys();
-        let draft = self.compute(|fold| draft(fold, period, now, grace)?.with_evidence(fold, keys))?;
+        let draft = self.compute(|fold| draft(fold, period, now, &self.config)?.with_evidence(fold, keys))?;
         let mut drafts = self.drafts.lock().unwrap_or_else(PoisonError::into_inner);
         drafts.retain(|known| known.digest != draft.digest);
         drafts.push_back(draft.clone());
@@ -249,29 +171,50 @@ impl Closing {
     ///
     /// # Errors
     /// When the period is not over, in its grace, sealed already or blocked, or the digest is of no draft.
-    pub async fn seal(
-        &self,
-        period: Period,
-        approved: &str,
-        actor: &str,
-        reason: &str,
-    ) -> Result<Vec<SealedFile>, CloseError> {
-        let draft = self.approved(period, approved)?;
-        self.books.read(|fold| draft.may_be_sealed(fold))?;
-        let statements = draft.sealed_with(self.books.keys().statement());
-        self.books.write_all(actor, reason, facts(period, &statements)).await?;
+    pub async fn seal(&self, asked: Seal<'_>) -> Result<Vec<SealedFile>, CloseError> {
+        let Seal { period, digest, supersede, actor, reason } = asked;
+        let _one_at_a_time = self.sealing.lock().await;
+        let draft = self.drafted(period, digest)?;
+        self.books.read(|fold| draft.may_be_sealed(fold, supersede))?;
+        let approved = draft.approved(self.books.keys().statement());
+        self.books.write_all(actor, reason, approved.facts()).await?;
         // Two may have sealed at once: the journal's order decided, and the fold tells which draft it was.
-        if !self.books.read(|fold| is_sealed_as(fold, period, &statements)) {
+        if !self.books.read(|fold| approved.is_sealed_in(fold)) {
             return Err(CloseError::AlreadySealed(period));
         }
         self.drop_files(period);
         self.sealed_files(period)
     }
 
-    fn approved(&self, period: Period, approved: &str) -> Result<Draft, CloseError> {
+    fn drafted(&self, period: Period, digest: &str) -> Result<Draft, CloseError> {
         let drafts = self.drafts.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = drafts.iter().find(|draft| draft.digest == approved && draft.period == period);
-        found.cloned().ok_or_else(|| CloseError::UnknownDraft { period, digest: approved.to_owned() })
+        let found = drafts.iter().find(|draft| draft.digest == digest && draft.period == period);
+        found.cloned().ok_or_else(|| CloseError::UnknownDraft { period, digest: digest.to_owned() })
+    }
+
+    /// Where the statements stand: all that were sealed, and those of the last months. Blocks while it computes.
+    ///
+    /// # Errors
+    /// As [`Closing::draft`].
+    pub fn standings(&self) -> Result<Vec<Standing>, CloseError> {
+        let now = self.books.clock().now();
+        let fold = self.books.read(Fold::clone);
+        let mut period = Period::of_day(fold.usage().zone().usage_day(now));
+        let mut periods: Vec<Period> = fold.sealed_periods().chain(fold.approved_periods()).collect();
+        for _ in 0..MONTHS_TOLD {
+            if !nobody_enrolled_in(&fold, period) {
+                periods.push(period);
+            }
+            period = period.previous();
+        }
+        periods.sort();
+        periods.dedup();
+        let mut found = Vec::new();
+        for period in periods {
+            let drafted = || self.draft(period).map(|draft| draft.drafted());
+            found.extend(standings(&fold, &self.config.timetable(), period, now, drafted)?);
+        }
+        Ok(found)
     }
 
     /// The sealed statements of a period, as they go out.
@@ -306,33 +249,99 @@ impl Closing {
         for period in periods {
             self.drop_files(period);
         }
-        if let Err(error) = self.seal_what_is_due().await {
-            match error {
-                CloseError::Blocked { .. } => self.books.alarms().raise(WAITING, error.to_string()),
-                error => tracing::warn!(%error, "a month was not closed"),
+        match self.seal_what_is_due().await {
+            Ok(None) => self.books.alarms().clear(WAITING),
+            Ok(Some(words)) => self.books.alarms().raise(WAITING, words),
+            Err(error) => {
+                tracing::warn!(%error, "a month was not closed");
+                let words = in_words(&error);
+                self.books.alarms().raise(WAITING, words);
             }
         }
     }
 
-    async fn seal_what_is_due(&self) -> Result<(), CloseError> {
+    /// What waits for a person, in words.
+    async fn seal_what_is_due(&self) -> Result<Option<String>, CloseError> {
+        self.seal_what_was_approved().await?;
         let now = self.books.clock().now();
-        let Some((period, is_due)) = self.books.read(|fold| due(fold, &self.config, now)) else {
-            self.books.alarms().clear(WAITING);
-            return Ok(());
+        let Some((period, is_attended)) = self.books.read(|fold| {
+            due(fold, &self.config, now).map(|period| (period, !self.config.unattended_approval))
+        }) else {
+            return Ok(None);
         };
-        if !is_due {
-            return Ok(());
+        let how = format!("`seatbeat statement close {period} --dry-run` shows it");
+        if is_attended {
+            return Ok(Some(format!("the statement of {period} waits to be approved: {how}")));
         }
+        let draft = self.drafted_aside(period).await?;
+        match draft.life() {
+            Life::Draft { wait: Wait::Collector, .. } => {
+                let reason = "nothing blocks it on the day of unattended approval";
+                let digest = draft.digest.as_str();
+                self.seal(Seal { period, digest, supersede: false, actor: COLLECTOR, reason }).await?;
+                tracing::info!(%period, digest, "a month was sealed");
+                Ok(None)
+            }
+            Life::Draft { wait: Wait::Person { since }, .. } => {
+                let blocked = self.books.read(|fold| draft.may_be_sealed(fold, false));
+                let why = blocked.err().map(|error| format!("{error}; ")).unwrap_or_default();
+                Ok(Some(format!("the statement of {period} waits for a person since {since}: {why}{how}")))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    async fn drafted_aside(&self, period: Period) -> Result<Draft, CloseError> {
         let closing = self.clone();
         let drafted = tokio::task::spawn_blocking(move || closing.draft(period)).await;
-        let draft = drafted.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
-        if draft.stage == Stage::Draft {
-            let reason = "nothing blocks it on the day of unattended approval";
-            self.seal(period, &draft.digest, COLLECTOR, reason).await?;
-            self.books.alarms().clear(WAITING);
-            tracing::info!(%period, digest = draft.digest, "a month was sealed");
+        drafted.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    }
+
+    /// A collector that ended between an approval and the last of its seals makes the same draft again, from the same
+    /// records, and seals what is missing.
+    async fn seal_what_was_approved(&self) -> Result<(), CloseError> {
+        let _one_at_a_time = self.sealing.lock().await;
+        let waiting: Vec<(Period, Approval)> = self.books.read(|fold| {
+            let periods = fold.approved_periods();
+            periods.filter_map(|period| Some((period, fold.approved(period)?.clone()))).collect()
+        });
+        for (period, approval) in waiting {
+            let (closing, asked) = (self.clone(), approval.clone());
+            let again = tokio::task::spawn_blocking(move || closing.made_again(period, &asked)).await;
+            let again = again.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+            let facts = self.books.read(|fold| again.left_to_seal(fold));
+            self.books.write_all(&approval.by, &approval.reason, facts).await?;
+            self.drop_files(period);
+            tracing::info!(%period, digest = approval.digest, "an approved month was sealed after a restart");
         }
         Ok(())
+    }
+
+    fn made_again(&self, period: Period, approval: &Approval) -> Result<Approved, CloseError> {
+        let again = |source| CloseError::Again { period, source };
+        let fold = self.folded_until(approval.journal_size).map_err(again)?;
+        let draft =
+            draft(&fold, period, approval.at, &self.config)?.with_evidence(&fold, self.books.keys())?;
+        if draft.digest != approval.digest {
+            return Err(CloseError::MadeOtherwise { period, digest: approval.digest.clone() });
+        }
+        Ok(draft.approved(self.books.keys().statement()))
+    }
+
+    fn folded_until(&self, size: u64) -> Result<Fold, AgainError> {
+        let mut fold = Fold::default();
+        while fold.position() < size {
+            let from = fold.position();
+            let left = usize::try_from(size - from).unwrap_or(BATCH).min(BATCH);
+            let batch = self.books.records(Position(from), left)?;
+            if batch.is_empty() {
+                return Err(AgainError::Short(from));
+            }
+            for (_, record) in batch {
+                fold.apply(&record)?;
+            }
+        }
+        Ok(fold)
     }
 
     fn path(&self, period: Period, distributor: &str, revision: u32) -> PathBuf {
@@ -381,87 +390,20 @@ pub(crate) fn file_name(distributor: &str) -> String {
         .collect()
 }
 
-impl Draft {
-    /// Whether nothing stands in the way of sealing it.
-    ///
-    /// # Errors
-    /// What does: it is not over, in its grace, sealed already, of nobody, or blocked.
-    pub fn may_be_sealed(&self, fold: &Fold) -> Result<(), CloseError> {
-        let period = self.period;
-        match self.stage {
-            Stage::Open => return Err(CloseError::NotOver(period)),
-            Stage::Grace => return Err(CloseError::Grace { period, until: self.closes_at }),
-            Stage::Draft | Stage::Sealed => {}
-        }
-        if fold.sealed(period).next().is_some() {
-            return Err(CloseError::AlreadySealed(period));
-        }
-        let statement = &self.output.statement;
-        let nothing = statement.lines.is_empty() && statement.corrections.is_empty();
-        if nothing && nobody_enrolled_in(fold, period) {
-            return Err(CloseError::Nobody(period));
-        }
-        if !statement.blockers.is_empty() {
-            return Err(CloseError::Blocked { period, blockers: statement.blockers.clone() });
-        }
-        Ok(())
-    }
-
-    /// Commits its bodies to the evidence of each machine, if it can be sealed: what a bundle then proves.
-    ///
-    /// # Errors
-    /// When the policy cannot be used.
-    pub fn with_evidence(mut self, fold: &Fold, keys: &Keys) -> Result<Self, CloseError> {
-        let Some(founded) = fold.founded().filter(|_| self.stage == Stage::Draft) else { return Ok(self) };
-        let policy = fold.terms().policy(self.period)?;
-        let (evidence, key) = (evidence(fold, &policy, self.period), keys.pseudonyms());
-        for (distributor, bytes) in &mut self.bodies {
-            let mut body: StatementBody = serde_json::from_slice(bytes)
-                .map_err(|error| CloseError::Sealed { period: self.period, why: error.to_string() })?;
-            let part = Part { evidence: &evidence, key: &key, period: self.period, distributor };
-            body.evidence = Some(part.commitment(&founded.reseller, founded.service_key));
-            *bytes = body_bytes(&body)?;
-        }
-        self.digest = digest_of(&self.bodies);
-        Ok(self)
-    }
-
-    /// Its bodies, signed, each with its distributor.
-    pub fn sealed_with(self, key: &SigningKey) -> Vec<(String, Signed)> {
-        self.bodies.into_iter().map(|(distributor, body)| (distributor, seal(body, key))).collect()
-    }
-}
-
-/// What puts the sealed statements of a period on record.
-pub fn facts(period: Period, statements: &[(String, Signed)]) -> Vec<Fact> {
-    let fact = |(distributor, statement): &(String, Signed)| {
-        Fact::StatementSealed(StatementSealed {
-            distributor: distributor.clone(),
-            period: period.to_string(),
-            revision: 1,
-            statement: Some(statement.clone()),
-        })
-    };
-    statements.iter().map(fact).collect()
-}
-
-/// Whether a period is sealed as exactly these statements.
-pub fn is_sealed_as(fold: &Fold, period: Period, statements: &[(String, Signed)]) -> bool {
-    statements.iter().all(|(name, statement)| {
-        fold.sealed(period).any(|(other, sealed)| other == name && sealed.body == statement.payload)
-    })
-}
-
-/// The last month, as long as it is not sealed and there was somebody to count, and whether it is to be sealed by now
-/// without being asked for.
-pub fn due(fold: &Fold, config: &Config, now: Timestamp) -> Option<(Period, bool)> {
+/// The last month, when it is to be decided upon by now: nothing is sealed of it, there was somebody to count, and the
+/// day of unattended approval has come or, where there is none, its grace is over.
+pub fn due(fold: &Fold, config: &Config, now: Timestamp) -> Option<Period> {
     let zone = fold.usage().zone();
     let last = Period::of_day(zone.usage_day(now)).previous();
     if fold.sealed(last).next().is_some() || nobody_enrolled_in(fold, last) {
         return None;
     }
-    let day = last.next().first_day().plus(i32::from(config.approve_on_day) - 1);
-    Some((last, config.unattended_approval && now >= zone.first_instant(day)))
+    let timetable = config.timetable();
+    let is_due = match config.unattended_approval {
+        true => now >= timetable.approves_at(zone, last),
+        false => matches!(timetable.phase(zone, last, now), Phase::Over { .. }),
+    };
+    is_due.then_some(last)
 }
 
 /// Whether every machine was enrolled after a period.
@@ -470,109 +412,15 @@ fn nobody_enrolled_in(fold: &Fold, period: Period) -> bool {
     !fold.registry().enrolled_before(end)
 }
 
-/// What a period's statement would be by this fold, with a grace of so long behind the month's end.
-///
-/// # Errors
-/// When the policy or an earlier statement cannot be used.
-pub fn draft(
-    fold: &Fold,
-    period: Period,
-    now: Timestamp,
-    grace: SignedDuration,
-) -> Result<Draft, CloseError> {
-    let policy = fold.terms().policy(period)?;
-    let end = policy.zone.first_instant(period.next().first_day());
-    let closes_at = end.checked_add(grace).unwrap_or(Timestamp::MAX);
-    let stage = if fold.sealed(period).next().is_some() {
-        Stage::Sealed
-    } else if now < end {
-        Stage::Open
-    } else if now < closes_at {
-        Stage::Grace
-    } else {
-        Stage::Draft
-    };
-    let as_of = (now < end).then_some(now);
-    let output = compute(fold, &policy, period, as_of)?;
-    let variance = variance_to_last(fold, &policy, &output, as_of)?;
-    let bodies = bodies(fold, &policy, &output)?;
-    Ok(Draft { period, stage, closes_at, digest: digest_of(&bodies), output, variance, bodies })
-}
-
-fn variance_to_last(
-    fold: &Fold,
-    policy: &Policy,
-    output: &MeterOutput,
-    as_of: Option<Timestamp>,
-) -> Result<Option<Vec<VarianceRow>>, CloseError> {
-    let period = output.statement.period;
-    let last = fold.sealed(period.previous()).map(|(_, sealed)| sealed.sealed_at).min();
-    let Some(sealed_at) = last else { return Ok(None) };
-    let sealed = sealed_before(fold, period)?;
-    let (usage, usage_elsewhere) = (fold.usage(), [].as_slice());
-    let input = CloseInput { usage, usage_elsewhere, policy, period, as_of, sealed: &sealed };
-    Ok(variance(&input, &output.statement.lines, sealed_at)?)
-}
-
-fn digest_of(bodies: &[(String, Vec<u8>)]) -> String {
-    let all: Vec<u8> = bodies.iter().flat_map(|(_, body)| seatbeat_proto::signed::hash(body)).collect();
-    digest(&all)
-}
-
-/// The evidence of a whole month by this fold.
-pub(crate) fn evidence(fold: &Fold, policy: &Policy, period: Period) -> MonthEvidence {
-    let seats = ledger::seats(fold.usage(), policy, period, None);
-    MonthEvidence::gather(GatherInput {
-        usage: fold.usage(),
-        registry: Some(fold.registry()),
-        policy,
-        period,
-        seats: &seats,
-    })
-}
-
-fn compute(
-    fold: &Fold,
-    policy: &Policy,
-    period: Period,
-    as_of: Option<Timestamp>,
-) -> Result<MeterOutput, CloseError> {
-    let sealed = sealed_before(fold, period)?;
-    let (usage, usage_elsewhere) = (fold.usage(), [].as_slice());
-    Ok(ledger::close(CloseInput { usage, usage_elsewhere, policy, period, as_of, sealed: &sealed })?)
-}
-
-/// The sealed bodies of the two periods before this one: those that it may correct, and their own corrections.
-fn sealed_before(fold: &Fold, period: Period) -> Result<Vec<SealedBody>, CloseError> {
-    let first = period.previous().previous();
-    let earlier = fold.sealed_periods().filter(|sealed| (first..period).contains(sealed));
-    earlier
-        .flat_map(|sealed| fold.sealed(sealed).map(move |(_, statement)| (sealed, statement)))
-        .map(|(period, statement)| {
-            serde_json::from_slice(&statement.body)
-                .map_err(|error| CloseError::Sealed { period, why: error.to_string() })
-        })
-        .collect()
-}
-
-fn bodies(fold: &Fold, policy: &Policy, output: &MeterOutput) -> Result<Vec<(String, Vec<u8>)>, CloseError> {
-    let journal = JournalCut { size: fold.position(), root: STANDARD.encode(fold.root()) };
-    bodies_by_distributor(&output.statement)
-        .into_iter()
-        .map(|(distributor, statement)| {
-            let body = StatementBody {
-                statement,
-                distributor: distributor.clone(),
-                revision: 1,
-                policy: policy.public_toml_or_json(),
-                rules_version: RULES_VERSION,
-                zone_data: zone_data_version(),
-                journal: journal.clone(),
-                evidence: None,
-            };
-            Ok((distributor, body_bytes(&body)?))
-        })
-        .collect()
+/// An error with what caused it.
+fn in_words(error: &CloseError) -> String {
+    let mut words = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(deeper) = cause {
+        words = format!("{words}: {deeper}");
+        cause = deeper.source();
+    }
+    words
 }
 
 /// The running month.

@@ -4,12 +4,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use jiff::SignedDuration;
 use seatbeat_collector::jobs::{close, identity as job};
 use seatbeat_ledger::calendar::Period;
 use seatbeat_ledger::fold::COLLECTOR;
 use seatbeat_ledger::identity::{Decision, decisions};
-use seatbeat_proto::wire::journal_record::Fact;
 
 use crate::collector::{NotWritten, instant};
 use crate::world::{Event, HOUR, SECOND, World};
@@ -81,7 +79,7 @@ impl World {
         let Some(running) = &self.collectors[0].running else { return };
         let due = close::due(&running.fold, &self.office.config, clock);
         let again = self.is_wrong(Wrong::SealedAgain).then(|| running.fold.sealed_periods().next()).flatten();
-        let period = due.filter(|(_, is_due)| *is_due).map(|(period, _)| period).or(again);
+        let period = due.or(again);
         if let Some(period) = period {
             self.close(period, clock);
         }
@@ -90,39 +88,28 @@ impl World {
     /// As the close job does.
     pub fn close(&mut self, period: Period, clock: jiff::Timestamp) {
         let now = self.now;
-        let grace = SignedDuration::from_hours(i64::from(self.office.config.grace_hours));
         let Some(running) = &self.collectors[0].running else { return };
-        let draft = match close::draft(&running.fold, period, clock, grace) {
+        let draft = match close::draft(&running.fold, period, clock, &self.office.config) {
             Ok(draft) => draft,
             Err(error) => return self.tell(format!("{period} is not drafted: {error}")),
         };
-        let may = draft.may_be_sealed(&running.fold);
-        let revision = running.fold.sealed(period).count() as u32 + 1;
+        let may = draft.may_be_sealed(&running.fold, false);
         self.check_statement(&draft.output.statement, period);
-        let again = self.is_wrong(Wrong::SealedAgain);
         if let Err(error) = may
-            && !again
+            && !self.is_wrong(Wrong::SealedAgain)
         {
             return self.tell(format!("{period} is not sealed: {error}"));
         }
-        let statements = draft.sealed_with(&self.office.statement);
-        let mut facts = close::facts(period, &statements);
-        if again {
-            for fact in &mut facts {
-                if let Fact::StatementSealed(sealed) = fact {
-                    sealed.revision = revision;
-                }
-            }
-        }
-        let written = self.collectors[0].write(COLLECTOR, "", facts, now);
+        let approved = draft.approved(&self.office.statement);
+        let written = self.collectors[0].write(COLLECTOR, "", approved.facts(), now);
         self.read_news(0);
         if written.is_err() {
             return self.after_failed_write(0, written);
         }
         let Some(running) = &self.collectors[0].running else { return };
-        if close::is_sealed_as(&running.fold, period, &statements) {
+        if approved.is_sealed_in(&running.fold) {
             self.tell(format!("{period} is sealed"));
-            for (distributor, signed) in statements {
+            for (distributor, signed) in approved.statements() {
                 self.witness.went_out.entry((period.to_string(), distributor)).or_insert(signed.payload);
             }
         }

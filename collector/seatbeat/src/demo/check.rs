@@ -33,6 +33,7 @@ pub async fn close_month(house: &mut House, plan: &Plan, steps: &mut Steps) -> R
             period: plan.period.clone(),
             digest: draft.digest.clone(),
             reason: "approved by the demonstration's operator".to_owned(),
+            supersede: false,
         };
         house.collector.ask(async |console| console.seal_statement(seal).await).await?
     };

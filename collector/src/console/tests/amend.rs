@@ -69,7 +69,7 @@ async fn units_by_hand_change_their_month_and_a_sealed_one_through_the_next() {
     let mut client = house.client();
     let period = wire::PeriodRequest { period: "2026-10".to_owned(), after_position: 0 };
     let digest = client.draft_statement(period).await.unwrap().into_inner().digest;
-    let seal = wire::SealRequest { period: "2026-10".to_owned(), digest, reason: String::new() };
+    let seal = wire::SealRequest { period: "2026-10".to_owned(), digest, ..Default::default() };
     client.seal_statement(seal).await.unwrap();
     let corrected = client.amend(by_hand(adjusted("2026-10", "DS", -1))).await.unwrap().into_inner();
     assert_eq!(effects(&corrected), ["2026-11 2026-10 cus_acme DS 0>-1"]);

@@ -67,7 +67,7 @@ async fn a_sealed_month_is_shown_as_it_was_sealed_and_billed_with_the_customers_
     let house = october("2026-11-05T12:00:00Z").await;
     let request = wire::PeriodRequest { period: "2026-10".to_owned(), after_position: 0 };
     let draft = house.client().draft_statement(request).await.unwrap().into_inner();
-    let seal = wire::SealRequest { period: draft.period, digest: draft.digest, reason: String::new() };
+    let seal = wire::SealRequest { period: draft.period, digest: draft.digest, ..Default::default() };
     house.client().seal_statement(seal).await.unwrap();
     let dearer = wire::SetPolicyRequest { toml: PRICED.replace("2.10", "9"), ..Default::default() };
     house.client().set_policy(dearer).await.unwrap();

@@ -40,6 +40,7 @@ async fn a_month_is_sealed_once_from_exactly_the_draft_that_was_approved() {
         period: "2026-10".to_owned(),
         digest: digest.to_owned(),
         reason: "checked".to_owned(),
+        supersede: false,
     };
     let mut client = house.client();
     let draft = client.draft_statement(period()).await.unwrap().into_inner();
@@ -81,7 +82,7 @@ async fn what_blocks_a_month_is_named() {
     let mut client = house.client();
     let period = wire::PeriodRequest { period: "2026-10".to_owned(), after_position: 0 };
     let digest = client.draft_statement(period).await.unwrap().into_inner().digest;
-    let seal = wire::SealRequest { period: "2026-10".to_owned(), digest, reason: String::new() };
+    let seal = wire::SealRequest { period: "2026-10".to_owned(), digest, ..Default::default() };
     refused(client.seal_statement(seal), Reason::Blocked, "unmapped_product").await;
 }
 
@@ -95,8 +96,7 @@ async fn whoever_meters_the_export_comes_to_the_sealed_statement() {
     let mut client = house.client();
     let period = || wire::PeriodRequest { period: "2026-10".to_owned(), after_position: 0 };
     let draft = client.draft_statement(period()).await.unwrap().into_inner();
-    let seal =
-        wire::SealRequest { period: "2026-10".to_owned(), digest: draft.digest, reason: String::new() };
+    let seal = wire::SealRequest { period: "2026-10".to_owned(), digest: draft.digest, ..Default::default() };
     client.seal_statement(seal).await.unwrap();
     // What comes after the cut is not part of it.
     machine.reports(&house, "dsa").await;
@@ -111,4 +111,123 @@ async fn whoever_meters_the_export_comes_to_the_sealed_statement() {
     let period: Period = "2026-10".parse().unwrap();
     let input = MeterInput { records: &records, policy: &policy, period, as_of: None, sealed: None };
     assert_eq!(meter(input).unwrap().to_json(), draft.json);
+}
+
+fn october() -> wire::PeriodRequest {
+    wire::PeriodRequest { period: "2026-10".to_owned(), after_position: 0 }
+}
+
+async fn states(house: &House) -> Vec<String> {
+    let list = house.client().list_statements(wire::ListRequest::default()).await.unwrap().into_inner();
+    list.statements.iter().map(|one| format!("{} {}", one.period, one.state)).collect()
+}
+
+/// A month with one seat, ready to be sealed.
+async fn ready() -> (House, Machine) {
+    let house = House::founded("2026-10-25T12:00:00Z");
+    house.customer("cus_acme").await;
+    let mut machine = house.machine(&house.token("cus_acme").await).await;
+    machine.reports(&house, "dsa").await;
+    (house.again("2026-11-05T12:00:00Z").await, machine)
+}
+
+async fn sealed(house: &House, supersede: bool, reason: &str) -> Result<wire::SealedStatements, Status> {
+    let mut client = house.client();
+    let draft = client.draft_statement(october()).await.unwrap().into_inner();
+    let (period, digest, reason) = (draft.period, draft.digest, reason.to_owned());
+    let seal = wire::SealRequest { period, digest, reason, supersede };
+    client.seal_statement(seal).await.map(tonic::Response::into_inner)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sealed_month_is_superseded_while_it_differs_and_nothing_rests_on_it() {
+    let (house, mut machine) = ready().await;
+    assert_eq!(states(&house).await, ["2026-10 draft", "2026-11 open"]);
+    refused(sealed(&house, true, "again"), Reason::NotSealed, "is not sealed").await;
+    sealed(&house, false, "").await.unwrap();
+    let words = "what it would say is what was sealed";
+    refused(sealed(&house, true, "again"), Reason::NotSuperseded, words).await;
+
+    let adjusted = wire::Adjusted {
+        customer: "cus_acme".to_owned(),
+        sku: "DS".to_owned(),
+        period: "2026-10".to_owned(),
+        delta: 1,
+        at_ms: 0,
+    };
+    house.client().amend(by_hand(Change::Adjusted(adjusted))).await.unwrap();
+    refused(sealed(&house, true, " "), Reason::Invalid, "the reason is missing").await;
+    refused(sealed(&house, false, "again"), Reason::AlreadySealed, "is sealed already").await;
+    let second = sealed(&house, true, "a seat was forgotten").await.unwrap();
+    assert_eq!(second.statements[0].revision, 2);
+    let key = house.console.books.keys().statement().verifying_key();
+    let body = seatbeat_ledger::sealed::verify(&second.statements[0].file, Some(&key)).unwrap().body;
+    assert_eq!((&body["revision"], &body["lines"][0]["quantity"]), (&2.into(), &"2".into()), "{body:#}");
+    assert_eq!(states(&house).await, ["2026-10 superseded", "2026-10 sealed", "2026-11 open"]);
+    let files = house.console.closing.folder();
+    assert!(files.join("2026-10-default-r1.json").exists() && files.join("2026-10-default-r2.json").exists());
+
+    machine.reports(&house, "dsa").await;
+    let house = house.again("2026-12-05T12:00:00Z").await;
+    house.console.closing.run().await;
+    assert_eq!(states(&house).await[2], "2026-11 sealed");
+    let adjusted = wire::Adjusted {
+        customer: "cus_acme".to_owned(),
+        sku: "DS".to_owned(),
+        period: "2026-10".to_owned(),
+        delta: 5,
+        at_ms: 0,
+    };
+    house.client().amend(by_hand(Change::Adjusted(adjusted))).await.unwrap();
+    refused(sealed(&house, true, "again"), Reason::NotSuperseded, "a later month is sealed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_approved_is_sealed_by_the_next_turn_when_its_seals_were_lost() {
+    let (house, mut machine) = ready().await;
+    let draft = house.console.closing.draft("2026-10".parse().unwrap()).unwrap();
+    let digest = draft.digest.clone();
+    let approved = draft.approved(house.console.books.keys().statement());
+    let approval = approved.facts().remove(0);
+    house.console.books.write("opr_a", "checked", approval).await.unwrap();
+    // What comes in behind the approval is not part of it.
+    machine.reports(&house, "spnt").await;
+    assert_eq!(states(&house).await, ["2026-10 approved", "2026-11 open"]);
+    let list = house.client().list_statements(wire::ListRequest::default()).await.unwrap().into_inner();
+    assert!(list.statements[0].json.contains(&digest), "{}", list.statements[0].json);
+
+    let house = house.again("2026-11-05T13:00:00Z").await;
+    house.console.closing.run().await;
+    assert_eq!(states(&house).await, ["2026-10 sealed", "2026-11 open"]);
+    assert!(house.console.books.read(|fold| approved.is_sealed_in(fold)), "another draft was sealed");
+    let size = house.console.books.read(seatbeat_ledger::fold::Fold::position);
+    house.console.closing.run().await;
+    assert_eq!(house.console.books.read(seatbeat_ledger::fold::Fold::position), size, "it was sealed twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_month_that_is_blocked_on_its_day_waits_for_a_person_and_says_so() {
+    let (house, mut machine) = ready().await;
+    let house = house.again("2026-10-26T12:00:00Z").await;
+    machine.reports(&house, "spnt").await;
+    let house = house.again("2026-11-05T12:00:00Z").await;
+    house.console.closing.run().await;
+    let status = house.client().status(wire::StatusRequest::default()).await.unwrap().into_inner();
+    let alarm = status.alarms.join("\n");
+    for words in
+        ["the statement of 2026-10 waits for a person since 2026-11-04T23:00:00Z", "unmapped_product"]
+    {
+        assert!(alarm.contains(words), "{words:?} in {alarm:?}");
+    }
+    assert_eq!(states(&house).await, ["2026-10 draft", "2026-11 open"]);
+    let mapped = wire::SkuAssigned {
+        customer: "cus_acme".to_owned(),
+        product: "spnt".to_owned(),
+        sku: None,
+        at_ms: instant::to_ms("2026-10-01T00:00:00Z".parse().unwrap()),
+    };
+    house.client().amend(by_hand(Change::SkuAssigned(mapped))).await.unwrap();
+    house.console.closing.run().await;
+    let status = house.client().status(wire::StatusRequest::default()).await.unwrap().into_inner();
+    assert_eq!((states(&house).await[0].as_str(), status.alarms.len()), ("2026-10 sealed", 0));
 }

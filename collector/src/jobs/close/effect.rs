@@ -15,7 +15,8 @@ use seatbeat_proto::ids::CustomerId;
 use seatbeat_proto::wire::JournalRecord;
 use serde::Serialize;
 
-use super::{CloseError, Closing, compute};
+use super::draft::compute;
+use super::{CloseError, Closing};
 
 /// A quantity that changes in a statement that is not sealed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
