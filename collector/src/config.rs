@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use jiff::SignedDuration;
+use seatbeat_ledger::coverage::Rule;
 use seatbeat_ledger::life::Timetable;
 use seatbeat_ledger::profit::{CLASSIC_LICENCE_MARGIN, margin};
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,11 @@ pub struct Config {
     pub unattended_approval: bool,
     /// Day of the following month from which that happens, in the billing zone. Default 5.
     pub approve_on_day: i8,
+    /// Of a hundred machines that are assigned and not retired so many have to have been heard from at the end of a
+    /// month; with fewer its statement waits for a person. Default 80; 0: never mind.
+    pub coverage_percent: u8,
+    /// On the last so many days of the month, or of its begun ones. Default 14: two weeks off are no reason to wait.
+    pub coverage_days: u32,
     /// Folder that sealed statements are dropped in. Default `statements` in the store.
     pub statements: Option<PathBuf>,
     /// Whether the bundles in that folder say which machine is which. Default `pseudonyms`; `real` for a distributor
@@ -62,6 +68,8 @@ impl Default for Config {
             grace_hours: 72,
             unattended_approval: true,
             approve_on_day: 5,
+            coverage_percent: 80,
+            coverage_days: 14,
             statements: None,
             bundle_names: Names::Pseudonyms,
             licence_margin: CLASSIC_LICENCE_MARGIN.to_owned(),
@@ -134,12 +142,23 @@ impl Config {
         }
     }
 
+    /// When too little was heard for a statement.
+    pub fn coverage(&self) -> Rule {
+        Rule { percent: self.coverage_percent, days: self.coverage_days }
+    }
+
     fn fault(&self) -> Option<(&'static str, &'static str)> {
         if !self.operator_listen.ip().is_loopback() {
             return Some(("operator_listen", "has to be a loopback address: this door has no TLS"));
         }
         if !(1..=28).contains(&self.approve_on_day) {
             return Some(("approve_on_day", "has to be a day from 1 to 28"));
+        }
+        if self.coverage_percent > 100 {
+            return Some(("coverage_percent", "is more than 100"));
+        }
+        if !(1..=31).contains(&self.coverage_days) {
+            return Some(("coverage_days", "has to be from 1 to 31: a month is looked at"));
         }
         if self.grace_hours > 24 * 20 {
             return Some(("grace_hours", "is more than 20 days"));
@@ -186,6 +205,9 @@ mod tests {
     #[test]
     fn unknown_keys_and_values_out_of_range_are_refused() {
         assert!(matches!(read("grace = 1"), Err(ConfigError::Parse { .. })));
+        let coverage =
+            [read("coverage_percent = 101"), read("coverage_days = 0"), read("coverage_days = 32")];
+        assert!(coverage.iter().all(|one| matches!(one, Err(ConfigError::Value { .. }))), "{coverage:?}");
         assert!(matches!(read("approve_on_day = 31"), Err(ConfigError::Value { key: "approve_on_day", .. })));
         assert!(matches!(
             read("beat_interval_s = 0"),

@@ -165,6 +165,30 @@ impl Lookup {
         Ok(value.as_deref().and_then(decode_evidence))
     }
 
+    /// Where a machine's evidence stands that was observed in these instants or on the days around them, in the order
+    /// of the days. None is found while the rows are not checked.
+    ///
+    /// # Errors
+    /// When the rows cannot be read.
+    pub fn around(
+        &self,
+        machine: &MachineId,
+        first: Timestamp,
+        end: Timestamp,
+    ) -> Result<Vec<Position>, LookupError> {
+        let day = |at: Timestamp| at.as_second().div_euclid(SECONDS_PER_DAY);
+        let mut found = Vec::new();
+        for number in day(first)..=day(end) {
+            let Ok(at) = Timestamp::from_second(number.saturating_mul(SECONDS_PER_DAY)) else { continue };
+            let row = match self.with(|rows| Ok(rows.get(&day_key(machine, at))?)) {
+                Err(LookupError::Unchecked) => None,
+                row => row?,
+            };
+            found.extend(row.map(|value| decode_positions(&value)).unwrap_or_default());
+        }
+        Ok(found)
+    }
+
     /// Where a machine's evidence stands: the newest day first, and within a day what was recorded last first. None is
     /// found while the rows are not checked.
     ///
@@ -318,6 +342,19 @@ mod tests {
         }
         assert_eq!(lookup.recent(&machine(), 99).unwrap().len(), if whole { 20 } else { 0 }, "{why}");
         whole
+    }
+
+    #[test]
+    fn evidence_is_found_by_the_days_around_some_instants() {
+        let (_around, folder) = closed();
+        let (lookup, _) = Lookup::open(&folder, Position(20)).unwrap();
+        let at = |day: i64| Timestamp::from_second(day * SECONDS_PER_DAY + 7).unwrap();
+        let found = |first, end| -> Vec<u64> {
+            lookup.around(&machine(), at(first), at(end)).unwrap().iter().map(|one| one.0).collect()
+        };
+        assert_eq!(found(1, 2), [4, 5, 6, 7, 8, 9, 10, 11]);
+        assert_eq!(found(4, 9), [16, 17, 18, 19]);
+        assert_eq!(found(7, 9), [0; 0]);
     }
 
     #[test]

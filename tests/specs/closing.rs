@@ -2,72 +2,15 @@
 
 use std::fs;
 
-use jiff::Timestamp;
-use seatbeat_fleet::client::{Connection, Door};
-use seatbeat_fleet::machine::Machine;
 use seatbeat_fleet::seed::Seed;
 
-use crate::desk::{Desk, eventually, text};
+use crate::desk::{eventually, text};
+use crate::months::{OCTOBER, configure, desk_in_october, instant, report, restart_at, states};
 use crate::reporters::reporter;
-
-const OCTOBER: &str = "2026-10-20T09:00:00Z";
-
-const POLICY: &str = r#"
-zone = "UTC"
-presume_days = 0
-[default_sku]
-dsa-cloud = "DS-CLOUD"
-[sku.DS-CLOUD]
-price_group = "server"
-[price_group.server]
-distributor = "ingram"
-currency = "USD"
-tiers = [{ from = 1, cost = "3.20" }]
-"#;
-
-fn instant(text: &str) -> Timestamp {
-    text.parse().expect("an instant")
-}
-
-/// Lets a machine report at each of these instants, as of `now`.
-async fn report(door: &Door, machine: &mut Machine, now: &str, at: &[&str]) {
-    let links: Vec<_> = at.iter().filter_map(|at| machine.link_at(instant(at))).collect();
-    let mut connection = Connection::open(door, machine, instant(now)).await.expect("the collector runs");
-    for link in &links {
-        connection.send(link).await.expect("it is taken");
-    }
-    connection.wait_acked(links.last().expect("a link").tip.sequence).await.expect("it is acknowledged");
-    connection.close().await;
-}
-
-/// A running collector with a policy, a customer and a token for two machines.
-fn desk_in_october() -> (Desk, Door) {
-    let mut desk = Desk::founded_at(Some(OCTOBER));
-    desk.start();
-    let policy = desk.path("policy.toml");
-    fs::write(&policy, POLICY).expect("a policy can be written");
-    desk.operator_ok(&["policy", "set", text(&policy)]);
-    let door = Door::of(&desk.customer_with_token("cus_a", "2")).expect("a token opens a door");
-    (desk, door)
-}
-
-fn restart_at(desk: &mut Desk, clock: &str) {
-    assert!(desk.stop(), "{}", desk.log());
-    desk.set_clock(clock);
-    desk.start();
-}
-
-/// Where each statement stands: month, distributor and state.
-fn states(desk: &Desk) -> Vec<[String; 3]> {
-    let list = desk.operator_json(&["statement", "list"]);
-    let text = |one: &serde_json::Value, field: &str| one[field].as_str().unwrap_or_default().to_owned();
-    let standing = |one| ["period", "distributor", "state"].map(|field| text(one, field));
-    list["statements"].as_array().expect("a list").iter().map(standing).collect()
-}
 
 #[test]
 fn a_month_waits_for_its_grace_is_sealed_on_its_day_and_corrected_by_the_next() {
-    let (mut desk, door) = desk_in_october();
+    let (mut desk, door) = desk_in_october(0, "2");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
     let mut machines = ["early", "late"].map(|name| reporter(name, &Seed::new(7)));
     for machine in &machines {
@@ -87,6 +30,18 @@ fn a_month_waits_for_its_grace_is_sealed_on_its_day_and_corrected_by_the_next() 
     assert_eq!(draft["standings"][0]["wait"], wait, "{draft:#}");
     let file = desk.store().join("statements/2026-10-ingram-r1.json");
     assert!(!file.exists(), "it was sealed before its day");
+    let said = desk.operator_fails(&["statement", "close", "2026-10"]);
+    assert!(said.contains("only 1 of 2 machines were heard from") && said.contains("hint: "), "{said}");
+    let late = machines[1].id().to_string();
+    assert_eq!(draft["review"]["silent"]["rows"][0]["machine"], late, "{draft:#}");
+
+    restart_at(&mut desk, "2026-11-05T00:10:00Z");
+    let waits = eventually("somebody is told", || {
+        let alarms = desk.operator_json(&["status"])["alarms"].to_string();
+        alarms.contains("the statement of 2026-10 waits for a person").then_some(alarms)
+    });
+    assert!(waits.contains("low_coverage") && !file.exists(), "{waits}");
+    configure(&desk, "coverage_percent", "50");
 
     restart_at(&mut desk, "2026-11-05T00:10:00Z");
     eventually("it is sealed on its day", || file.exists().then_some(()));
@@ -102,6 +57,8 @@ fn a_month_waits_for_its_grace_is_sealed_on_its_day_and_corrected_by_the_next() 
     restart_at(&mut desk, "2026-11-10T09:00:00Z");
     let evidence = ["2026-10-20T08:30:00Z", "2026-11-10T08:00:00Z"];
     runtime.block_on(report(&door, &mut machines[1], "2026-11-10T09:00:00Z", &evidence));
+    // Neither machine is heard from at the end of November, and nobody minds.
+    configure(&desk, "coverage_percent", "0");
     restart_at(&mut desk, "2026-12-05T00:10:00Z");
     let next = desk.store().join("statements/2026-11-ingram-r1.json");
     eventually("the next month is sealed on its day", || next.exists().then_some(()));
@@ -115,7 +72,7 @@ fn a_month_waits_for_its_grace_is_sealed_on_its_day_and_corrected_by_the_next() 
 
 #[test]
 fn what_was_exported_meters_to_what_was_sealed() {
-    let (mut desk, door) = desk_in_october();
+    let (mut desk, door) = desk_in_october(0, "2");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
     let mut machine = reporter("pc", &Seed::new(8));
     runtime.block_on(door.enrol(&machine, instant(OCTOBER))).expect("the token lets it in");

@@ -6,59 +6,26 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::SigningKey;
-use jiff::Timestamp;
-use seatbeat_fleet::client::{Connection, Door};
 use seatbeat_fleet::seed::Seed;
 use serde_json::Value;
 
 use crate::desk::{Desk, eventually, text};
+use crate::months::{OCTOBER, desk_in_october, instant, report, restart_at};
 use crate::reporters::reporter;
 
-const OCTOBER: &str = "2026-10-20T09:00:00Z";
 const NONCE: &str = "chosen by the auditor";
-
-const POLICY: &str = r#"
-zone = "UTC"
-presume_days = 3
-[default_sku]
-dsa-cloud = "DS-CLOUD"
-[sku.DS-CLOUD]
-price_group = "server"
-[price_group.server]
-distributor = "ingram"
-currency = "USD"
-tiers = [{ from = 1, cost = "3.20" }]
-"#;
 
 /// A collector whose October has two machines, sealed.
 fn sealed_october() -> Desk {
-    let mut desk = Desk::founded_at(Some(OCTOBER));
-    desk.start();
-    let policy = desk.path("policy.toml");
-    fs::write(&policy, POLICY).expect("a policy can be written");
-    desk.operator_ok(&["policy", "set", text(&policy)]);
-    let door = Door::of(&desk.customer_with_token("cus_a", "2")).expect("a token opens a door");
-    let now: Timestamp = OCTOBER.parse().expect("an instant");
+    let (mut desk, door) = desk_in_october(3, "2");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
-    runtime.block_on(async {
-        for name in ["one", "other"] {
-            let mut machine = reporter(name, &Seed::new(7));
-            door.enrol(&machine, now).await.expect("the token lets it in");
-            let at =
-                ["2026-10-18T08:00:00Z", "2026-10-20T08:00:00Z"].map(|at| at.parse().expect("an instant"));
-            let links: Vec<_> = at.into_iter().filter_map(|at| machine.link_at(at)).collect();
-            let mut connection = Connection::open(&door, &machine, now).await.expect("the collector runs");
-            for link in &links {
-                connection.send(link).await.expect("it is taken");
-            }
-            let last = links.last().expect("a link").tip.sequence;
-            connection.wait_acked(last).await.expect("it is acknowledged");
-            connection.close().await;
-        }
-    });
-    assert!(desk.stop(), "{}", desk.log());
-    desk.set_clock("2026-11-04T12:00:00Z");
-    desk.start();
+    for name in ["one", "other"] {
+        let mut machine = reporter(name, &Seed::new(7));
+        runtime.block_on(door.enrol(&machine, instant(OCTOBER))).expect("the token lets it in");
+        let at = ["2026-10-18T08:00:00Z", "2026-10-20T08:00:00Z"];
+        runtime.block_on(report(&door, &mut machine, OCTOBER, &at));
+    }
+    restart_at(&mut desk, "2026-11-04T12:00:00Z");
     desk.operator_ok(&["statement", "close", "2026-10"]);
     desk
 }

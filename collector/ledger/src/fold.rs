@@ -2,14 +2,12 @@
 //! of the records in their order and of nothing else; what a record asks for is granted or refused here, at its
 //! position, so that everyone who folds the same journal agrees.
 
-use std::collections::BTreeMap;
-use std::str::FromStr;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use prost::Message as _;
 use seatbeat_proto::ids::{CustomerId, MachineId, OrderId, ProductId, ResellerId};
-use seatbeat_proto::instant;
 use seatbeat_proto::wire::journal_record::Fact;
 use seatbeat_proto::wire::{self, JournalRecord};
 use serde::{Deserialize, Serialize};
@@ -22,11 +20,15 @@ use crate::registry::{Machine, NewMachine, Operator, Refusal, Registry, Standing
 use crate::terms::Terms;
 use crate::usage::{Usage, judge};
 
+mod back_dated;
 mod convert;
+mod entry;
 pub mod evidence;
 mod priced;
 mod statements;
 
+pub use back_dated::BackDated;
+use entry::{Entry, Stop, refuse_unless};
 use evidence::{Body, Evidence};
 use statements::Statements;
 pub use statements::{Approval, Earlier, Sealed};
@@ -53,6 +55,7 @@ pub struct Fold {
     /// As the orders: copies share what has not changed.
     statements: Arc<Statements>,
     orders: Arc<BTreeMap<OrderId, Order>>,
+    back_dated: Arc<VecDeque<BackDated>>,
     usage: Usage,
 }
 
@@ -283,6 +286,7 @@ impl Fold {
             metering => {
                 let record = convert::metering(entry, metering, at)?;
                 self.note(&record)?;
+                self.note_back_dated(entry.position, &record);
                 return Ok(Some(Record::Entry(record)));
             }
         }
@@ -473,64 +477,6 @@ impl Fold {
     fn known(&mut self, machine: &MachineId) -> Result<&mut Machine, Refusal> {
         self.registry.machines.get_mut(machine).ok_or(Refusal::UnknownMachine)
     }
-}
-
-/// A record at its position, with what reads its fields.
-struct Entry {
-    position: u64,
-    record: JournalRecord,
-}
-
-impl Entry {
-    fn recorded_at(&self) -> Result<Timestamp, FoldError> {
-        self.instant("recorded_at_ms", self.record.recorded_at_ms)
-    }
-
-    fn instant(&self, field: &'static str, ms: i64) -> Result<Timestamp, FoldError> {
-        instant::from_ms(ms).map_err(|error| self.invalid(field, error))
-    }
-
-    fn id<T: FromStr<Err: std::fmt::Display>>(
-        &self,
-        field: &'static str,
-        text: &str,
-    ) -> Result<T, FoldError> {
-        text.parse().map_err(|error| self.invalid(field, error))
-    }
-
-    fn bytes32(&self, field: &'static str, bytes: &[u8]) -> Result<[u8; 32], FoldError> {
-        bytes.try_into().map_err(|_| self.invalid(field, "it has not 32 bytes"))
-    }
-
-    fn decode<M: prost::Message + Default>(&self, payload: &[u8]) -> Result<M, FoldError> {
-        M::decode(payload).map_err(|source| FoldError::Undecodable { position: self.position, source })
-    }
-
-    fn invalid(&self, field: &'static str, why: impl std::fmt::Display) -> FoldError {
-        FoldError::Invalid { position: self.position, field, why: why.to_string() }
-    }
-}
-
-/// Why a record did not become part of the state.
-enum Stop {
-    Refused(Refusal),
-    Error(FoldError),
-}
-
-impl From<Refusal> for Stop {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
-    }
-}
-
-impl From<FoldError> for Stop {
-    fn from(error: FoldError) -> Self {
-        Self::Error(error)
-    }
-}
-
-fn refuse_unless(holds: bool, refusal: Refusal) -> Result<(), Stop> {
-    if holds { Ok(()) } else { Err(Stop::Refused(refusal)) }
 }
 
 #[cfg(test)]

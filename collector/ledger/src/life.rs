@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::calendar::{Period, Zone};
 use crate::fold::Fold;
+use crate::review::InTheWay;
 use crate::sealed::digest;
-use crate::statement::Blocker;
 
 /// When a month becomes a draft, and when that is approved without anybody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +121,7 @@ pub enum Life {
         /// Over all bodies of the month; what an approval names.
         digest: String,
         /// What blocks it.
-        blockers: Vec<Blocker>,
+        blockers: Vec<InTheWay>,
         /// What it waits for.
         wait: Wait,
     },
@@ -170,7 +170,7 @@ pub struct Drafted {
     /// Who gets one of them.
     pub distributors: Vec<String>,
     /// What blocks it.
-    pub blockers: Vec<Blocker>,
+    pub blockers: Vec<InTheWay>,
 }
 
 /// A statement and where it stands.

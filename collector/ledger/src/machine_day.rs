@@ -22,10 +22,14 @@ pub struct MachineDay {
     pub owner: Option<CustomerId>,
     /// The SKUs for which it is a counted day, and whether that is confirmed.
     pub seats: BTreeMap<Sku, bool>,
+    /// SKUs in use, seen or presumed, whose licence is suspended.
+    pub suspended: BTreeSet<Sku>,
     /// SKUs seen in use although their licence is suspended.
     pub running_suspended: BTreeSet<Sku>,
     /// Products in use of which nobody said what they are billed as.
     pub unmapped: BTreeSet<ProductId>,
+    /// Products in use that are deliberately not billed.
+    pub free: BTreeSet<ProductId>,
     /// Whether something is in use that would be billed, had the machine an owner.
     pub is_unassigned: bool,
     /// Whether only the length of its silence keeps a product from being presumed.
@@ -78,14 +82,17 @@ pub fn billed_day(
     for (product, confirmed) in take_suites(policy, products, |suite| billed(suite) != Billing::Unmapped) {
         match billed(&product) {
             Billing::Sku(sku) => *used.entry(sku).or_insert(false) |= confirmed,
-            Billing::Free => {}
+            Billing::Free => _ = found.free.insert(product),
             Billing::Unmapped => _ = found.unmapped.insert(product),
         }
     }
     for (sku, confirmed) in used {
         if !is_suspended(usage, owner, sku, day) {
             found.seats.insert(sku.clone(), confirmed);
-        } else if confirmed {
+            continue;
+        }
+        found.suspended.insert(sku.clone());
+        if confirmed {
             found.running_suspended.insert(sku.clone());
         }
     }

@@ -35,7 +35,7 @@ pub fn presence(facts: &MachineFacts, product: &ProductId, day: &UsageDay, presu
     // An active report settles too, so the last active one is the last settling one or a report tied with it.
     let ended_active =
         attendance.active(product, settled_day).is_some_and(|reports| reports.last == settled_at);
-    if !ended_active || is_ended(facts, product, settled_at, day.first) {
+    if !ended_active || end_between(facts, product, settled_at, day.first).is_some() {
         return Presence::Absent;
     }
     if day.day.days_since(settled_day) > i64::from(presume_days) {
@@ -112,10 +112,45 @@ impl MonthPresence {
     }
 }
 
-/// Whether something other than a report says that the use has ended between a report and a day's first instant.
-fn is_ended(facts: &MachineFacts, product: &ProductId, report: Timestamp, first: Timestamp) -> bool {
+/// What other than a report says that a use has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The machine was retired.
+    Retired,
+    /// It carried out an order to switch the product off.
+    SwitchedOff,
+    /// It is one of a pool.
+    Pool,
+}
+
+/// What alone keeps a product from being presumed on a silent day; `None`: it is presumed, or something else does.
+pub fn ended_by(facts: &MachineFacts, product: &ProductId, day: &UsageDay, presume_days: u32) -> Option<End> {
+    let attendance = &facts.attendance;
+    if attendance.settled(product, day.day).is_some() {
+        return None;
+    }
+    let (settled_day, settled_at) = attendance.settled_before(product, day.day)?;
+    let ended_active =
+        attendance.active(product, settled_day).is_some_and(|reports| reports.last == settled_at);
+    let is_lately = day.day.days_since(settled_day) <= i64::from(presume_days);
+    if ended_active && is_lately { end_between(facts, product, settled_at, day.first) } else { None }
+}
+
+/// What other than a report says that the use has ended between a report and a day's first instant.
+fn end_between(
+    facts: &MachineFacts,
+    product: &ProductId,
+    report: Timestamp,
+    first: Timestamp,
+) -> Option<End> {
     let is_retired = facts.retired.range(..=first).next_back().is_some_and(|at| *at > report);
-    is_retired || is_switched_off(facts, product, report, first) || facts.is_pool(first)
+    if is_retired {
+        Some(End::Retired)
+    } else if is_switched_off(facts, product, report, first) {
+        Some(End::SwitchedOff)
+    } else {
+        facts.is_pool(first).then_some(End::Pool)
+    }
 }
 
 fn is_switched_off(facts: &MachineFacts, product: &ProductId, report: Timestamp, first: Timestamp) -> bool {

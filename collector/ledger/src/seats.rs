@@ -73,17 +73,26 @@ struct Customer {
 }
 
 /// Products in use, and whether each was seen.
-type Used = Vec<(ProductId, bool)>;
+pub(crate) type Used = Vec<(ProductId, bool)>;
 
 /// Answers that are kept of one customer: its machines come in some dozen kinds.
 const BILLED_MAX: usize = 64;
 
 /// A SKU on a machine over some days of one owner.
-struct Owned {
-    owner: CustomerId,
-    sku: Sku,
-    counted: u32,
-    confirmed: u32,
+pub(crate) struct Owned {
+    pub(crate) owner: CustomerId,
+    pub(crate) sku: Sku,
+    pub(crate) counted: u32,
+    pub(crate) confirmed: u32,
+}
+
+/// What drops a seat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Filter {
+    /// Seen on too few days.
+    MinDays,
+    /// The machine's first month.
+    FreeFirstMonth,
 }
 
 impl<'a> Counting<'a> {
@@ -97,79 +106,70 @@ impl<'a> Counting<'a> {
         let range = DayRange { first: self.month.first(), end: self.month.end() };
         let flags = machine_flags(self.usage, machine, range);
         let mut count = MachineCount { flags, ..MachineCount::default() };
-        let facts = machine.facts.as_ref();
-        let products: Vec<(&ProductId, MonthPresence)> = facts
-            .attendance
-            .products()
-            .map(|product| (product, month_presence(facts, product, &self.month, self.policy.presume_days)))
-            .collect();
-        if products.iter().any(|(_, month)| month.went_silent != 0) {
+        let (facts, policy) = (machine.facts.as_ref(), self.policy);
+        let mut owned = Vec::new();
+        let presences = self.look(facts, |days, used, billed| match billed {
+            None => note_unassigned(policy, machine, used, &mut count),
+            Some((owner, billed)) => {
+                for (sku, confirmed) in &billed.seats {
+                    add_owned(&mut owned, owner, sku, days, *confirmed);
+                }
+                note_billed(machine, owner, billed, &mut count);
+            }
+        });
+        if presences.iter().any(|(_, month)| month.went_silent != 0) {
             count.flags.push(Flag::of_machine("went_silent", &machine.id));
         }
-        let mut owned = Vec::new();
-        let mut left = products.iter().fold(0, |days, (_, month)| days | month.confirmed | month.presumed);
-        while left != 0 {
-            let (alike, used) = alike_days(&products, left);
-            left &= !alike;
-            self.add_days(machine, alike, used, &mut owned, &mut count);
-        }
-        for (customer, sku, counted, confirmed) in share_out(self.policy.moved, owned) {
-            if self.passes_filters(facts, &sku, confirmed) {
+        for (customer, sku, counted, confirmed) in share_out(policy.moved, &owned) {
+            if self.filtered(facts, &sku, confirmed).is_none() {
                 count.seats.push(Seat { customer, sku, counted, confirmed });
             }
         }
         count
     }
 
-    /// Rules 1 and 4 to 7 on days with the same products in use.
-    fn add_days(
+    /// Rules 1 and 4 to 7, days with the same products in use and the same owner together: `take` gets their bits,
+    /// what is in use and, where they have an owner, as what it is billed. Answers when each product is in use.
+    pub(crate) fn look<'m>(
         &mut self,
-        machine: &Machine<'_>,
-        days: u32,
-        used: Used,
-        owned: &mut Vec<Owned>,
-        count: &mut MachineCount,
-    ) {
-        let facts = machine.facts.as_ref();
-        if facts.assigned.is_empty() {
-            let blocker = Blocker::of_machine("unassigned", &machine.id);
-            if would_count(self.policy, used.iter().map(|(product, _)| product))
-                && !count.blockers.contains(&blocker)
-            {
-                count.blockers.push(blocker);
-            }
-            return;
-        }
-        let mut left = days;
-        while let Some(day) = self.month.lowest(left).filter(|_| left != 0) {
-            let Some(owner) = owner_of_day(facts, day) else { return };
-            let changes = self.customer(owner).changes;
-            let alike = if changes {
-                left & left.wrapping_neg()
-            } else if facts.assigned.len() == 1 {
-                left
-            } else {
-                let owned =
-                    self.month.days_of(left).filter(|(_, day)| owner_of_day(facts, day) == Some(owner));
-                owned.fold(0, |days, (bit, _)| days | bit)
-            };
+        facts: &'m MachineFacts,
+        mut take: impl FnMut(u32, &Used, Option<(&CustomerId, &MachineDay)>),
+    ) -> Vec<(&'m ProductId, MonthPresence)> {
+        let presences: Vec<(&ProductId, MonthPresence)> = facts
+            .attendance
+            .products()
+            .map(|product| (product, month_presence(facts, product, &self.month, self.policy.presume_days)))
+            .collect();
+        let mut left = presences.iter().fold(0, |days, (_, month)| days | month.confirmed | month.presumed);
+        while left != 0 {
+            let (alike, used) = alike_days(&presences, left);
             left &= !alike;
-            let billed = self.billed(owner, &used, day, changes);
-            for (sku, confirmed) in &billed.seats {
-                add_owned(owned, owner, sku, alike, *confirmed);
+            if facts.assigned.is_empty() {
+                take(alike, &used, None);
+                continue;
             }
-            for sku in &billed.running_suspended {
-                let flag = Flag::running_on_suspended_licence(owner, sku, &machine.id);
-                if !count.flags.contains(&flag) {
-                    count.flags.push(flag);
-                }
+            let mut days = alike;
+            while let Some(day) = self.month.lowest(days).filter(|_| days != 0) {
+                let Some(owner) = owner_of_day(facts, day) else { break };
+                let changes = self.customer(owner).changes;
+                let same = self.same_owner(facts, owner, days, changes);
+                days &= !same;
+                take(same, &used, Some((owner, self.billed(owner, &used, day, changes))));
             }
-            for product in &billed.unmapped {
-                let unmapped = (owner.clone(), product.clone());
-                if !count.unmapped.contains(&unmapped) {
-                    count.unmapped.push(unmapped);
-                }
-            }
+        }
+        presences
+    }
+
+    /// Of these days those that are decided with the first: of this owner, and where something was told of it in the
+    /// month each alone.
+    fn same_owner(&self, facts: &MachineFacts, owner: &CustomerId, days: u32, changes: bool) -> u32 {
+        if changes {
+            days & days.wrapping_neg()
+        } else if facts.assigned.len() == 1 {
+            days
+        } else {
+            let owned = self.month.days_of(days).filter(|(_, day)| owner_of_day(facts, day) == Some(owner));
+            owned.fold(0, |days, (bit, _)| days | bit)
         }
     }
 
@@ -205,17 +205,41 @@ impl<'a> Counting<'a> {
         &billed[place].2
     }
 
-    /// Rule 9: whether the seats of a machine stay in.
-    fn passes_filters(&self, facts: &MachineFacts, sku: &Sku, confirmed: u32) -> bool {
+    /// Rule 9: what drops the seats of a machine, if anything does.
+    pub(crate) fn filtered(&self, facts: &MachineFacts, sku: &Sku, confirmed: u32) -> Option<Filter> {
         let rule = self.policy.rule(sku);
         if confirmed.count_ones() < rule.min_days {
-            return false;
+            return Some(Filter::MinDays);
         }
         let is_alike = |other: &Sku| match &rule.price_group {
             Some(group) => self.policy.rule(other).price_group.as_ref() == Some(group),
             None => other == sku,
         };
-        !rule.free_first_month || was_counted_before(self.usage, self.policy, facts, self.period, is_alike)
+        let is_first = rule.free_first_month
+            && !was_counted_before(self.usage, self.policy, facts, self.period, is_alike);
+        is_first.then_some(Filter::FreeFirstMonth)
+    }
+}
+
+fn note_unassigned(policy: &Policy, machine: &Machine<'_>, used: &Used, count: &mut MachineCount) {
+    let blocker = Blocker::of_machine("unassigned", &machine.id);
+    if would_count(policy, used.iter().map(|(product, _)| product)) && !count.blockers.contains(&blocker) {
+        count.blockers.push(blocker);
+    }
+}
+
+fn note_billed(machine: &Machine<'_>, owner: &CustomerId, billed: &MachineDay, count: &mut MachineCount) {
+    for sku in &billed.running_suspended {
+        let flag = Flag::running_on_suspended_licence(owner, sku, &machine.id);
+        if !count.flags.contains(&flag) {
+            count.flags.push(flag);
+        }
+    }
+    for product in &billed.unmapped {
+        let unmapped = (owner.clone(), product.clone());
+        if !count.unmapped.contains(&unmapped) {
+            count.unmapped.push(unmapped);
+        }
     }
 }
 
@@ -237,7 +261,7 @@ fn alike_days(products: &[(&ProductId, MonthPresence)], left: u32) -> (u32, Used
     (alike, used)
 }
 
-fn add_owned(owned: &mut Vec<Owned>, owner: &CustomerId, sku: &Sku, days: u32, confirmed: bool) {
+pub(crate) fn add_owned(owned: &mut Vec<Owned>, owner: &CustomerId, sku: &Sku, days: u32, confirmed: bool) {
     let confirmed = if confirmed { days } else { 0 };
     match owned.iter_mut().find(|one| one.sku == *sku && one.owner == *owner) {
         Some(one) => {
@@ -248,18 +272,23 @@ fn add_owned(owned: &mut Vec<Owned>, owner: &CustomerId, sku: &Sku, days: u32, c
     }
 }
 
-/// Rule 8: to whom the days of a machine that changed hands go: customer, SKU, counted and confirmed days.
-fn share_out(moved: Moved, owned: Vec<Owned>) -> Vec<(CustomerId, Sku, u32, u32)> {
-    let mut shares: Vec<(CustomerId, Sku, u32, u32)> = Vec::with_capacity(owned.len());
+/// Rule 8: the owner that bears the days which one owner had: of all that had days of the SKU.
+pub(crate) fn winner<'o>(moved: Moved, owned: &'o [Owned], one: &'o Owned) -> &'o Owned {
     let rank = |one: &Owned| (one.counted.count_ones(), 32 - one.counted.leading_zeros());
-    for one in &owned {
-        let rivals = || owned.iter().filter(|other| other.sku == one.sku);
-        let winner = match moved {
-            Moved::EachOwner => Some(one),
-            Moved::LastOwner => rivals().max_by_key(|other| rank(other).1),
-            Moved::MainOwner => rivals().max_by_key(|other| rank(other)),
-        };
-        let owner = &winner.unwrap_or(one).owner;
+    let rivals = || owned.iter().filter(|other| other.sku == one.sku);
+    let winner = match moved {
+        Moved::EachOwner => Some(one),
+        Moved::LastOwner => rivals().max_by_key(|other| rank(other).1),
+        Moved::MainOwner => rivals().max_by_key(|other| rank(other)),
+    };
+    winner.unwrap_or(one)
+}
+
+/// Rule 8: to whom the days of a machine that changed hands go: customer, SKU, counted and confirmed days.
+pub(crate) fn share_out(moved: Moved, owned: &[Owned]) -> Vec<(CustomerId, Sku, u32, u32)> {
+    let mut shares: Vec<(CustomerId, Sku, u32, u32)> = Vec::with_capacity(owned.len());
+    for one in owned {
+        let owner = &winner(moved, owned, one).owner;
         match shares.iter_mut().find(|(customer, sku, ..)| customer == owner && *sku == one.sku) {
             Some((_, _, counted, confirmed)) => {
                 *counted |= one.counted;

@@ -10,6 +10,7 @@ mod customers;
 #[cfg(feature = "demo")]
 mod demo;
 mod document;
+mod explain;
 mod export;
 mod files;
 mod hints;
@@ -23,6 +24,7 @@ mod policy;
 mod prices;
 mod profile;
 mod proofs;
+mod review;
 mod serve;
 mod shown;
 mod statement;

@@ -3,9 +3,11 @@
 
 use seatbeat_collector::console::rows::{Draft, PeriodState};
 use seatbeat_ledger::life::{Life, Standing, Wait};
+use seatbeat_ledger::review::InTheWay;
+use seatbeat_ledger::statement::Statement;
 
 use crate::out::{self, Align, Column};
-use crate::{moment, shown};
+use crate::{moment, review, shown};
 
 /// A draft for people.
 pub fn draft(draft: &Draft) -> String {
@@ -15,12 +17,24 @@ pub fn draft(draft: &Draft) -> String {
         ("unattended", unattended(draft)),
         ("next", next(draft)),
     ]);
+    // What is in the way comes first, and once.
+    let statement = Statement { blockers: Vec::new(), ..draft.output.statement.clone() };
     out::page([
-        Some(shown::statement(&draft.output.statement)),
+        out::section("In the way", &review::in_the_way(&blockers(draft))),
+        Some(shown::statement(&statement)),
+        draft.review.as_ref().map(|review| review::page(review, draft.period)),
         draft.variance.as_ref().map(|rows| shown::variance(rows)),
         Some(shown::earnings(&draft.output.earnings)),
         Some(fields),
     ])
+}
+
+/// All that blocks it; a collector without reviews tells the statement's blockers only.
+pub fn blockers(draft: &Draft) -> Vec<InTheWay> {
+    match &draft.review {
+        Some(review) => review.blockers.clone(),
+        None => draft.output.statement.blockers.iter().cloned().map(InTheWay::Statement).collect(),
+    }
 }
 
 /// What becomes of it when nobody does anything.
@@ -47,7 +61,7 @@ fn next(draft: &Draft) -> String {
         PeriodState::Grace => {
             format!("its evidence may still arrive until {}", moment::shown(draft.closes_at))
         }
-        PeriodState::Draft if draft.output.statement.blockers.is_empty() => {
+        PeriodState::Draft if blockers(draft).is_empty() => {
             format!("seal exactly this: `seatbeat statement close {period} --approve {}`", draft.digest)
         }
         PeriodState::Draft => "it cannot be sealed yet: see what is in the way".to_owned(),
@@ -133,6 +147,7 @@ pub mod tests {
                 earnings: Vec::new(),
             },
             variance: None,
+            review: None,
         }
     }
 

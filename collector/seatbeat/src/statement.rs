@@ -18,7 +18,7 @@ use crate::connect::{Collector, RemoteError};
 use crate::document::{self, Format, Target};
 use crate::hints::Hinted;
 use crate::out::{self, Out};
-use crate::{files, months, proofs, shown};
+use crate::{explain, files, months, proofs, review, shown};
 
 #[derive(Debug, Subcommand)]
 pub enum Verb {
@@ -39,6 +39,8 @@ pub enum Verb {
         #[arg(long, default_value = "", hide_default_value = true)]
         reason: String,
     },
+    /// Show the machines behind a line, and why others are not in it; without a SKU, what is in no line
+    Explain(explain::ExplainArgs),
     /// Show where statements stand: open, grace, draft, approved, sealed, superseded
     List,
     /// Declare units that no agent can see
@@ -149,6 +151,7 @@ pub async fn run(verb: Verb, collector: &mut Collector, out: Out) -> anyhow::Res
             };
             amend(Change::Adjusted(change), how, &done, collector, out).await?;
         }
+        Verb::Explain(args) => explain::run(args, collector, out).await?,
         Verb::Bundle(args) => proofs::bundle(args, collector, out).await?,
         Verb::Answer(args) => proofs::answer(args, collector, out).await?,
         Verb::Show { period, distributor, names, target } if target.format.is_some() => {
@@ -205,13 +208,13 @@ async fn close(
 
 /// What stands in the way, in words.
 fn blocked(draft: &Draft) -> Hinted {
-    let blockers = &draft.output.statement.blockers;
+    let blockers = months::blockers(draft);
     let things = out::count(blockers.len() as u64, "thing stands", "things stand");
     Hinted {
         message: format!(
             "{things} in the way of the statement of {}:\n{}",
             draft.period,
-            shown::blockers(blockers)
+            review::in_the_way(&blockers)
         ),
         hint: format!("settle them, then see `seatbeat statement close {} --dry-run`", draft.period),
     }
@@ -231,7 +234,10 @@ fn as_json(sealed: &SealedStatements) -> anyhow::Result<Value> {
         let file: Value = serde_json::from_slice(&one.file)?;
         statements.push(json!({ "distributor": one.distributor, "revision": one.revision, "file": file }));
     }
-    Ok(json!({ "period": sealed.period, "statements": statements, "earnings": sealed.earnings }))
+    let (earnings, licences) = (&sealed.earnings, &sealed.licences);
+    Ok(json!({
+        "period": sealed.period, "statements": statements, "earnings": earnings, "licences": licences
+    }))
 }
 
 fn sealed_page(sealed: &SealedStatements) -> anyhow::Result<String> {
@@ -248,6 +254,7 @@ fn sealed_page(sealed: &SealedStatements) -> anyhow::Result<String> {
         ])));
         blocks.push(Some(shown::statement(&statement)));
     }
+    blocks.push(out::section("Licences", &review::licences(&sealed.licences)));
     blocks.push(Some(shown::earnings(&sealed.earnings)));
     Ok(out::page(blocks))
 }

@@ -8,6 +8,7 @@ use seatbeat_ledger::forecast::forecast;
 use seatbeat_ledger::invoice::{Billing, invoices};
 use seatbeat_ledger::life::Life;
 use seatbeat_ledger::profit::{earned, margin};
+use seatbeat_ledger::review::{Review, licences};
 use seatbeat_ledger::statement::{Line, Statement, totals};
 use seatbeat_ledger::whatif::{Answer, Question, what_if};
 use seatbeat_proto::ids::CustomerId;
@@ -20,7 +21,7 @@ use crate::jobs::close::{self, CloseError};
 use crate::outputs::document::Document;
 use crate::outputs::mapping::Mapping;
 use crate::outputs::tables::{self, Names};
-use crate::outputs::{Format, rendered};
+use crate::outputs::{self, Format, rendered};
 use crate::vault::VaultRow;
 
 /// Longest customer reference and tax code in bytes: names of another program, on one line.
@@ -116,6 +117,8 @@ pub struct CustomerBilling {
 /// A month's statement of one distributor or of all, and where it stands.
 struct Standing {
     statement: Statement,
+    /// What there is to look at beside a draft.
+    review: Option<Review>,
     distributor: String,
     words: String,
     is_sealed: bool,
@@ -157,8 +160,9 @@ impl Console {
             statement.flags.retain(|flag| flag.customer.as_ref() == Some(customer));
             statement.blockers.retain(|one| one.customer.as_ref() == Some(customer));
             statement.totals = totals(&statement.lines)?;
+            standing.review.iter_mut().for_each(|review| review.keep_only(customer));
         }
-        let Standing { statement, distributor, words, is_sealed } = standing;
+        let Standing { statement, review, distributor, words, is_sealed } = standing;
         let lines = &statement.lines;
         let corrected = statement.corrections.iter().map(|one| &one.customer);
         let customers = lines.iter().map(|line| &line.customer).chain(corrected);
@@ -189,7 +193,11 @@ impl Console {
             }
             _ => {
                 let names = if query.names { self.names(customers)? } else { Names::new() };
-                render(query.format, &statement, &tables::statement(&statement, &distributor, words, &names))
+                let mut document = tables::statement(&statement, &distributor, words, &names);
+                let on = self.books.read(|fold| licences(fold.usage(), lines, period));
+                document.tables.extend(review.iter().flat_map(outputs::review::tables));
+                document.tables.push(outputs::review::licences(&on));
+                render(query.format, &statement, &document)
             }
         }
     }
@@ -223,6 +231,7 @@ impl Console {
                 parts.push((name, format!("sealed, revision {revision}"), statement));
             }
         }
+        let mut review = None;
         if !is_sealed {
             let draft = self.closing.draft(period)?;
             let words = match draft.life() {
@@ -233,10 +242,12 @@ impl Console {
             };
             let parted = seatbeat_ledger::body::bodies_by_distributor(&draft.output.statement);
             let wanted = |(name, _): &(String, Statement)| distributor.is_none_or(|asked| asked == name);
+            review = Some(draft.review);
             parts
                 .extend(parted.into_iter().filter(wanted).map(|(name, part)| (name, words.to_owned(), part)));
         }
-        joined(parts)?.ok_or_else(|| {
+        let joined = joined(parts)?.map(|standing| Standing { review, ..standing });
+        joined.ok_or_else(|| {
             Fault::value(
                 "`distributor`",
                 format!("is in no statement of {period}; those are of {}", known.join(", ")),
@@ -365,5 +376,5 @@ fn joined(parts: Vec<(String, String, Statement)>) -> Result<Option<Standing>, F
     statement.blockers.sort();
     statement.blockers.dedup();
     statement.rejected.dedup();
-    Ok(Some(Standing { statement, distributor, words, is_sealed }))
+    Ok(Some(Standing { statement, review: None, distributor, words, is_sealed }))
 }

@@ -25,6 +25,7 @@ pub mod auth;
 mod catalogue;
 pub mod command;
 pub mod documents;
+pub mod explain;
 pub mod export;
 pub mod fault;
 pub mod prices;

@@ -14,6 +14,7 @@ use seatbeat_ledger::fold::evidence::{self, Body};
 use seatbeat_ledger::life::Life;
 use seatbeat_ledger::pricing::earnings;
 use seatbeat_ledger::registry;
+use seatbeat_ledger::review::licences;
 use seatbeat_ledger::statement::{EarningsRow, Line, MeterOutput, Statement};
 use seatbeat_ledger::terms::Terms;
 use seatbeat_proto::ids::{CustomerId, MachineId};
@@ -233,6 +234,7 @@ impl Console {
             closes_at: draft.closes_at,
             output: draft.output,
             variance: draft.variance,
+            review: Some(draft.review),
         })
     }
 
@@ -284,6 +286,7 @@ impl Console {
             period,
             statements: statements.collect(),
             earnings: earnings(&lines, &terms.policy(period)?)?,
+            licences: self.books.read(|fold| licences(fold.usage(), &lines, period)),
             position,
         })
     }
@@ -303,7 +306,7 @@ impl Console {
         self.name(VaultRow::CustomerName(customer))
     }
 
-    fn name(&self, row: VaultRow<'_>) -> Result<String, Fault> {
+    pub(super) fn name(&self, row: VaultRow<'_>) -> Result<String, Fault> {
         let name = self.books.vault().get(row)?;
         Ok(name.map(|name| String::from_utf8_lossy(&name).into_owned()).unwrap_or_default())
     }
@@ -334,7 +337,7 @@ impl Console {
     }
 }
 
-fn known_customer(fold: &Fold, customer: Option<&CustomerId>) -> Result<(), Fault> {
+pub(super) fn known_customer(fold: &Fold, customer: Option<&CustomerId>) -> Result<(), Fault> {
     match customer {
         Some(customer) if !fold.registry().has_customer(customer) => {
             Err(Fault::UnknownCustomer(customer.clone()))
@@ -360,7 +363,7 @@ fn usage_row(line: &Line, customer_name: String, earned: Option<&EarningsRow>) -
     }
 }
 
-fn evidence_row(position: Position, record: &[u8]) -> Option<Evidence> {
+pub(super) fn evidence_row(position: Position, record: &[u8]) -> Option<Evidence> {
     let record = JournalRecord::decode(record).ok()?;
     let received_at = instant::from_ms(record.recorded_at_ms).ok()?;
     let Some(Fact::EvidenceReceived(received)) = record.fact else { return None };

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use seatbeat_ledger::calendar::Period;
 use seatbeat_ledger::life::Standing;
 use seatbeat_ledger::record::State;
+use seatbeat_ledger::review::{LicenceState, Review};
 use seatbeat_ledger::statement::{Blocker, EarningsRow, Flag, MeterOutput};
 use seatbeat_ledger::variance::VarianceRow;
 use seatbeat_proto::ids::{CustomerId, MachineId, ProductId, ResellerId, SpoolId, TokenId};
@@ -317,6 +318,8 @@ pub struct Draft {
     pub output: MeterOutput,
     /// Why its lines differ from the month before; `None`: that one was never sealed.
     pub variance: Option<Vec<VarianceRow>>,
+    /// What there is to look at beside it; `None`: the collector is an older one.
+    pub review: Option<Review>,
 }
 
 /// Where statements stand, by period, distributor and revision.
@@ -335,6 +338,8 @@ pub struct SealedStatements {
     pub statements: Vec<SealedStatement>,
     /// What the reseller earns by them, as in `seatbeat meter`.
     pub earnings: Vec<EarningsRow>,
+    /// Licences of the lines, by what was said before the period's end.
+    pub licences: Vec<LicenceState>,
     /// Where the newest seal stands in the journal; 0: not said.
     pub position: u64,
 }

@@ -17,6 +17,7 @@ use super::Console;
 use super::auth::caller;
 use super::command::TokenTerms;
 use super::documents::{CustomerBilling, DocumentQuery};
+use super::explain::ExplainQuery;
 use super::export::Chunk;
 use super::fault::{Fault, REASON_KEY, Reason, instant, period};
 use super::prices::NamedFile;
@@ -216,6 +217,16 @@ impl Service for Console {
     async fn list_statements(&self, request: Request<wire::ListRequest>) -> Answer<wire::StatementList> {
         caller(&request)?;
         answer(self.statements(request.into_inner().after_position).await)
+    }
+
+    async fn explain_statement(&self, request: Request<wire::ExplainRequest>) -> Answer<wire::ExplainReply> {
+        caller(&request)?;
+        let request = request.into_inner();
+        let after = request.after_position;
+        let query = ExplainQuery::try_from(request).map_err(|fault| status(&fault))?;
+        let explained = self.explain(query, after).await.map_err(|fault| status(&fault))?;
+        let json = serde_json::to_string(&explained).expect("rows have text keys and plain values");
+        Ok(Response::new(wire::ExplainReply { json }))
     }
 
     type ExportRecordsStream = Pin<Box<dyn Stream<Item = Result<wire::ExportChunk, Status>> + Send>>;

@@ -26,6 +26,7 @@ use crate::found::found;
 mod amend;
 mod documents;
 mod door;
+mod explain;
 mod month;
 mod prices;
 mod registry;
@@ -72,8 +73,12 @@ struct House {
 impl House {
     fn founded(at: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let config =
-            Config { agent_addresses: vec!["collector.example:8443".to_owned()], ..Config::default() };
+        let config = Config {
+            agent_addresses: vec!["collector.example:8443".to_owned()],
+            // Machines report once a month here.
+            coverage_percent: 0,
+            ..Config::default()
+        };
         let founded = found(folder.path(), &config, POLICY, Clock::as_of(at.parse().unwrap())).unwrap();
         let token = founded.operator_token.to_string();
         let (console, end) = open(folder.path(), config, at);
@@ -82,8 +87,13 @@ impl House {
 
     /// The same collector, started again at another time.
     async fn again(self, at: &str) -> Self {
+        let config = Config::clone(&self.console.config);
+        self.again_with(at, config).await
+    }
+
+    /// The same collector, started again at another time, configured otherwise.
+    async fn again_with(self, at: &str, config: Config) -> Self {
         let Self { folder, token, console, end } = self;
-        let config = Config::clone(&console.config);
         drop(console);
         end.close().await.unwrap();
         let (console, end) = open(folder.path(), config, at);

@@ -274,6 +274,7 @@ impl From<Draft> for wire::Draft {
             json: row.output.to_json(),
             variance_json: row.variance.map(|rows| json(&rows)).unwrap_or_default(),
             standings_json: json(&row.standings),
+            review_json: row.review.map(|review| json(&review)).unwrap_or_default(),
         }
     }
 }
@@ -290,11 +291,17 @@ impl TryFrom<wire::Draft> for Draft {
             digest: wire.digest,
             closes_at: time("closes_at_ms", wire.closes_at_ms)?,
             output: serde_json::from_str(&wire.json).map_err(|error| invalid("json", error))?,
-            variance: match wire.variance_json.as_str() {
-                "" => None,
-                text => Some(serde_json::from_str(text).map_err(|error| invalid("variance_json", error))?),
-            },
+            variance: optional("variance_json", &wire.variance_json)?,
+            review: optional("review_json", &wire.review_json)?,
         })
+    }
+}
+
+/// A value as JSON that may be left out.
+fn optional<T: DeserializeOwned>(field: &'static str, text: &str) -> Result<Option<T>, RowError> {
+    match text {
+        "" => Ok(None),
+        text => serde_json::from_str(text).map(Some).map_err(|error| invalid(field, error)),
     }
 }
 
@@ -340,6 +347,7 @@ impl From<SealedStatements> for wire::SealedStatements {
             period: row.period.to_string(),
             statements: statements.collect(),
             earnings_json: json(&row.earnings),
+            licences_json: json(&row.licences),
             position: row.position,
         }
     }
@@ -359,6 +367,7 @@ impl TryFrom<wire::SealedStatements> for SealedStatements {
             period: id("period", &wire.period)?,
             statements: statements.collect(),
             earnings,
+            licences: list("licences_json", &wire.licences_json)?,
             position: wire.position,
         })
     }
@@ -383,6 +392,7 @@ mod tests {
             closes_at: time("", 1).unwrap(),
             output,
             variance: Some(Vec::new()),
+            review: None,
         };
         assert_eq!(Draft::try_from(wire::Draft::from(draft.clone())).unwrap(), draft);
     }

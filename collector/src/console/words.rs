@@ -1,6 +1,7 @@
 //! Blockers and flags in words: what is in the way, and what to do about it. Invariant: every blocker the ledger can
 //! raise has an advice that names its subject; one that a newer ledger raises is still named.
 
+use seatbeat_ledger::review::{InTheWay, LowCoverage};
 use seatbeat_ledger::statement::{Blocker, Flag};
 
 /// What stands in the way of sealing, and how it is settled.
@@ -12,7 +13,25 @@ pub struct Advice {
     pub remedy: String,
 }
 
-/// A blocker in words.
+/// What stands in the way of a draft, in words.
+pub fn in_the_way(one: &InTheWay) -> Advice {
+    let LowCoverage { coverage, .. } = match one {
+        InTheWay::Statement(blocker) => return self::blocker(blocker),
+        InTheWay::LowCoverage(low) => low,
+    };
+    Advice {
+        what: format!(
+            "only {} of {} machines were heard from on the last {} days, fewer than {} of 100",
+            coverage.heard, coverage.expected, coverage.days, coverage.percent
+        ),
+        remedy:
+            "bring the silent ones back, retire those that are gone (`seatbeat machines retire`), or set \
+                 `coverage_percent` in seatbeat.toml"
+                .to_owned(),
+    }
+}
+
+/// A blocker of a statement in words.
 pub fn blocker(blocker: &Blocker) -> Advice {
     let customer = named(blocker.customer.as_ref());
     let sku = named(blocker.sku.as_ref());
@@ -80,6 +99,21 @@ pub fn flag(flag: &Flag) -> String {
     }
 }
 
+/// Days of a month, those in a row together: `1-3 7`.
+pub fn days(days: &[u8]) -> String {
+    let mut runs: Vec<(u8, u8)> = Vec::new();
+    for day in days {
+        match runs.last_mut() {
+            Some((_, last)) if last.checked_add(1) == Some(*day) => *last = *day,
+            _ => runs.push((*day, *day)),
+        }
+    }
+    let run = |(first, last): &(u8, u8)| {
+        if first == last { first.to_string() } else { format!("{first}-{last}") }
+    };
+    runs.iter().map(run).collect::<Vec<_>>().join(" ")
+}
+
 fn named(id: Option<&impl ToString>) -> String {
     id.map(ToString::to_string).unwrap_or_default()
 }
@@ -119,6 +153,23 @@ mod tests {
             "adjustments of WF-SVC for customer cus_acme take away more than was used",
             "enter one that gives them back: `seatbeat statement adjust`",
         );
+    }
+
+    #[test]
+    fn days_in_a_row_are_told_together() {
+        assert_eq!(days(&[1, 2, 3, 7, 30, 31]), "1-3 7 30-31");
+        assert_eq!((days(&[]), days(&[255])), (String::new(), "255".to_owned()));
+    }
+
+    #[test]
+    fn low_coverage_says_how_low_and_what_to_do() {
+        let low = r#"{"blocker":"low_coverage","heard":3,"expected":9,"percent":80,"days":14}"#;
+        let advice = in_the_way(&serde_json::from_str(low).unwrap());
+        assert_eq!(
+            advice.what,
+            "only 3 of 9 machines were heard from on the last 14 days, fewer than 80 of 100"
+        );
+        assert!(advice.remedy.contains("seatbeat machines retire"), "{}", advice.remedy);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 pub mod document;
 pub mod mapping;
 pub mod page;
+pub mod review;
 pub mod sheets;
 pub mod tables;
 

@@ -3,6 +3,7 @@
 //! where the two differ, one of them has misread a rule.
 
 mod differential;
+mod explained;
 mod generate;
 mod kept_counted;
 mod oracle;

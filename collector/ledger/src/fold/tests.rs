@@ -2,6 +2,7 @@
 
 use super::*;
 use seatbeat_proto::ids::{SpoolId, TokenId};
+use seatbeat_proto::instant;
 use seatbeat_proto::signed::{Domain, hash, new_key, sign};
 use seatbeat_proto::wire::{
     CustomerAdded, EnrolmentRequested, EvidenceReceived, MachineBanned, MachineRetired, PolicySet,

@@ -10,6 +10,7 @@ use seatbeat_proto::wire::{
 use super::*;
 use crate::fold::Verdict;
 use crate::registry::Refusal;
+use crate::statement::Blocker;
 
 const UNATTENDED: Timetable =
     Timetable { grace: SignedDuration::from_hours(72), approve_on_day: 5, unattended: true };
@@ -69,11 +70,12 @@ impl House {
 
     /// Where the statements of a month stand when its draft is blocked by so many things.
     fn standings(&self, timetable: &Timetable, period: &str, now: &str, blockers: usize) -> Vec<Standing> {
+        let unassigned = Blocker::of_machine("unassigned", &"mch_a".parse().unwrap());
         let drafted = || -> Result<Drafted, ()> {
             Ok(Drafted {
                 digest: "sha256:draft".to_owned(),
                 distributors: vec!["ingram".to_owned()],
-                blockers: vec![Blocker::of_machine("unassigned", &"mch_a".parse().unwrap()); blockers],
+                blockers: vec![InTheWay::Statement(unassigned.clone()); blockers],
             })
         };
         standings(&self.0, timetable, month(period), at(now), drafted).unwrap()

@@ -231,3 +231,67 @@ async fn a_month_that_is_blocked_on_its_day_waits_for_a_person_and_says_so() {
     let status = house.client().status(wire::StatusRequest::default()).await.unwrap().into_inner();
     assert_eq!((states(&house).await[0].as_str(), status.alarms.len()), ("2026-10 sealed", 0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_month_of_which_too_little_was_heard_is_blocked_by_that_and_its_body_says_nothing_of_it() {
+    let house = House::founded("2026-10-15T12:00:00Z");
+    house.customer("cus_acme").await;
+    let token = house.token("cus_acme").await;
+    house.machine(&token).await.reports(&house, "dsa").await;
+    let config = Config { coverage_percent: 80, ..Config::clone(&house.console.config) };
+    let house = house.again_with("2026-11-05T12:00:00Z", config.clone()).await;
+    refused(sealed(&house, false, ""), Reason::Blocked, r#""blocker":"low_coverage""#).await;
+    let draft = house.client().draft_statement(october()).await.unwrap().into_inner();
+    let review: serde_json::Value = serde_json::from_str(&draft.review_json).unwrap();
+    assert_eq!((&review["coverage"]["heard"], &review["coverage"]["expected"]), (&0.into(), &1.into()));
+    let heard_at = review["silent"]["rows"][0]["heard_at"].as_str().unwrap();
+    assert!(heard_at.starts_with("2026-10-15T12:00:0"), "{review:#}");
+    assert!(!draft.json.contains("low_coverage"), "{}", draft.json);
+    // The 15th is among the last seventeen days of the month.
+    let config = Config { coverage_days: 17, ..config };
+    let house = house.again_with("2026-11-05T12:00:00Z", config).await;
+    sealed(&house, false, "").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_dated_back_and_what_is_not_billed_is_shown_beside_a_draft() {
+    let (house, mut machine) = ready().await;
+    let house = house.again("2026-10-26T12:00:00Z").await;
+    machine.reports(&house, "spnt").await;
+    let house = house.again("2026-11-04T12:00:00Z").await;
+    let mapped = |day: &str| {
+        Change::SkuAssigned(wire::SkuAssigned {
+            customer: "cus_acme".to_owned(),
+            product: "spnt".to_owned(),
+            sku: None,
+            at_ms: instant::to_ms(format!("2026-{day}T12:00:00Z").parse().unwrap()),
+        })
+    };
+    // A day is not told, more than a day is.
+    house.client().amend(by_hand(mapped("11-03"))).await.unwrap();
+    let record = house.client().amend(by_hand(mapped("10-01"))).await.unwrap().into_inner().position - 1;
+    let draft = house.client().draft_statement(october()).await.unwrap().into_inner();
+    let review: serde_json::Value = serde_json::from_str(&draft.review_json).unwrap();
+    let told = &review["back_dated"];
+    assert_eq!((&told["total"], &told["rows"][0]["position"]), (&1.into(), &record.into()), "{review:#}");
+    assert_eq!(told["rows"][0]["reason"], "as agreed");
+    assert_eq!(told["rows"][0]["record"]["type"], "sku_assigned");
+    let unbilled = &review["unbilled"]["rows"];
+    let null = unbilled.as_array().unwrap().iter().find(|row| row["reason"] == "null_sku").unwrap();
+    assert_eq!((&null["product"], &null["days"][0]), (&"spnt".into(), &26.into()), "{review:#}");
+    let page = wire::DocumentRequest {
+        kind: "statement".to_owned(),
+        period: "2026-10".to_owned(),
+        format: "html".to_owned(),
+        ..Default::default()
+    };
+    let mut chunks = house.client().document(page).await.unwrap().into_inner();
+    let mut html = Vec::new();
+    while let Some(chunk) = chunks.message().await.unwrap() {
+        html.extend(chunk.piece);
+    }
+    let html = String::from_utf8(html).unwrap();
+    for words in ["Not billed", "is deliberately not billed", "Dated back", "as agreed"] {
+        assert!(html.contains(words), "{words:?} in {html}");
+    }
+}

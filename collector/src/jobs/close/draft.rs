@@ -13,6 +13,7 @@ use seatbeat_ledger::close::{self as ledger, CloseInput};
 use seatbeat_ledger::fold::Fold;
 use seatbeat_ledger::life::{Drafted, Life, Phase, Standing, overall, standings};
 use seatbeat_ledger::policy::Policy;
+use seatbeat_ledger::review::{Review, ReviewInput};
 use seatbeat_ledger::sealed::{body_bytes, digest, seal};
 use seatbeat_ledger::statement::{MeterOutput, Statement};
 use seatbeat_ledger::variance::{VarianceRow, variance};
@@ -40,6 +41,8 @@ pub struct Draft {
     pub output: MeterOutput,
     /// Why its lines differ from the month before; `None`: that one was never sealed.
     pub variance: Option<Vec<VarianceRow>>,
+    /// What there is to look at beside it.
+    pub review: Review,
     phase: Phase,
     journal_size: u64,
     /// What would be signed.
@@ -65,7 +68,7 @@ impl Draft {
         Drafted {
             digest: self.digest.clone(),
             distributors: self.bodies.iter().map(|body| body.distributor.clone()).collect(),
-            blockers: self.output.statement.blockers.clone(),
+            blockers: self.review.blockers.clone(),
         }
     }
 
@@ -90,8 +93,8 @@ impl Draft {
         if nothing && nobody_enrolled_in(fold, period) {
             return Err(CloseError::Nobody(period));
         }
-        if !statement.blockers.is_empty() {
-            return Err(CloseError::Blocked { period, blockers: statement.blockers.clone() });
+        if !self.review.blockers.is_empty() {
+            return Err(CloseError::Blocked { period, blockers: self.review.blockers.clone() });
         }
         Ok(())
     }
@@ -183,6 +186,15 @@ pub fn draft(fold: &Fold, period: Period, now: Timestamp, config: &Config) -> Re
         Some(sealed_at) => variance(&input, &output.statement.lines, sealed_at)?,
         None => None,
     };
+    let looked_at = ReviewInput {
+        usage,
+        registry: Some(fold.registry()),
+        policy: &policy,
+        statement: &output.statement,
+        as_of,
+        coverage: config.coverage(),
+    };
+    let review = Review::of(looked_at, fold.back_dated());
     let bodies = bodies(fold, &policy, &output)?;
     let mut draft = Draft {
         period,
@@ -191,6 +203,7 @@ pub fn draft(fold: &Fold, period: Period, now: Timestamp, config: &Config) -> Re
         digest: digest_of(&bodies),
         output,
         variance,
+        review,
         phase,
         journal_size: fold.position(),
         bodies,

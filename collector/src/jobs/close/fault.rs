@@ -6,8 +6,8 @@ use seatbeat_ledger::close as ledger;
 use seatbeat_ledger::fold::FoldError;
 use seatbeat_ledger::jcs::JcsError;
 use seatbeat_ledger::policy::PolicyError;
+use seatbeat_ledger::review::InTheWay;
 use seatbeat_ledger::sealed::VerifyError;
-use seatbeat_ledger::statement::Blocker;
 
 use crate::books::WriteError;
 use crate::journal::JournalError;
@@ -62,7 +62,8 @@ pub enum CloseError {
     },
     /// An approved draft comes out otherwise from the same records.
     #[error(
-        "the approved draft {digest} of period {period} was not sealed, and this version makes another one of its records"
+        "the approved draft {digest} of period {period} was not sealed, and this version makes another one of its records: \
+         approve the draft of now"
     )]
     MadeOtherwise {
         /// Which month.
@@ -85,7 +86,7 @@ pub enum CloseError {
         /// Which month.
         period: Period,
         /// What blocks it.
-        blockers: Vec<Blocker>,
+        blockers: Vec<InTheWay>,
     },
     /// The digest is of no draft that is known here.
     #[error("no draft of period {period} has the digest `{digest}`: it was drafted anew since")]
@@ -117,7 +118,7 @@ pub enum AgainError {
     Short(u64),
 }
 
-fn list(blockers: &[Blocker]) -> String {
+fn list(blockers: &[InTheWay]) -> String {
     let shown: Vec<String> = blockers.iter().take(8).filter_map(|blocker| body_text(blocker).ok()).collect();
     shown.join(", ")
 }

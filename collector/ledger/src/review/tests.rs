@@ -1,0 +1,100 @@
+//! What a draft is reviewed with.
+
+use super::*;
+use crate::close::{CloseInput, close};
+use crate::record::Record;
+use crate::record_set::RecordSet;
+use crate::scenario::Scenario;
+
+const EIGHTY: coverage::Rule = coverage::Rule { percent: 80, days: 14 };
+
+fn review(scenario: &Scenario, back_dated: &[BackDated]) -> Review {
+    let policy = scenario.parsed_policy();
+    let records = RecordSet::new(Record::parse_jsonl(scenario.records()).unwrap(), None);
+    let usage = records.usage(&policy.zone);
+    let period = "2026-10".parse().unwrap();
+    let input =
+        CloseInput { usage: &usage, usage_elsewhere: &[], policy: &policy, period, as_of: None, sealed: &[] };
+    let statement = close(input).unwrap().statement;
+    let input = ReviewInput {
+        usage: &usage,
+        registry: None,
+        policy: &policy,
+        statement: &statement,
+        as_of: None,
+        coverage: EIGHTY,
+    };
+    Review::of(input, back_dated.iter().rev())
+}
+
+#[test]
+fn low_coverage_stands_before_the_statement_s_blockers_and_is_in_no_body() {
+    let silent = Scenario::new().report("m", "10-05 08:00", "spnt");
+    let found = review(&silent, &[]);
+    let shown = serde_json::to_string(&found.blockers).unwrap();
+    assert_eq!(
+        shown,
+        r#"[{"blocker":"low_coverage","heard":0,"expected":1,"percent":80,"days":14},{"blocker":"unmapped_product","customer":"cus_acme","product":"spnt"}]"#
+    );
+    assert_eq!(serde_json::from_str::<Vec<InTheWay>>(&shown).unwrap(), found.blockers);
+    assert!(!silent.statement_json().contains("low_coverage"));
+    assert_eq!(found.silent.rows[0].machine.as_str(), "mch_m");
+    assert_eq!(review(&Scenario::new().report("m", "10-18 00:00", "a"), &[]).blockers, []);
+}
+
+#[test]
+fn lists_are_bounded_and_say_how_long_they_are() {
+    let mut scenario = Scenario::bare();
+    for machine in 0..ROWS_MAX + 5 {
+        scenario = scenario.report(&format!("x{machine}"), "10-31 08:00", "a");
+    }
+    let unbilled = review(&scenario, &[]).unbilled;
+    assert_eq!((unbilled.total, unbilled.rows.len()), (ROWS_MAX as u64 + 5, ROWS_MAX));
+}
+
+#[test]
+fn a_line_shows_since_when_its_licence_is_on_or_suspended() {
+    let seen = || Scenario::new().report("m", "10-05 08:00", "a b");
+    assert_eq!(review(&seen(), &[]).licences, []);
+    let said = |scenario: Scenario| -> Vec<String> {
+        let word = |one: &LicenceState| format!("{} {:?} {}", one.sku, one.licence, one.since);
+        review(&scenario, &[]).licences.iter().map(word).collect()
+    };
+    let off = || seen().licence("suspended", "10-20 09:00", "acme", "A");
+    assert_eq!(said(off()), ["A Suspended 2026-10-20T09:00:00Z"]);
+    assert_eq!(said(off().licence("resumed", "10-25 09:00", "acme", "A")), ["A On 2026-10-25T09:00:00Z"]);
+    let later = off().licence("resumed", "11-01 00:00", "acme", "A");
+    assert_eq!(
+        said(later),
+        ["A Suspended 2026-10-20T09:00:00Z"],
+        "what is said of the next month is the next month's"
+    );
+}
+
+fn dated_back(at: &str, recorded_at: &str, period: Option<&str>) -> BackDated {
+    BackDated {
+        position: 7,
+        at: at.parse().unwrap(),
+        recorded_at: recorded_at.parse().unwrap(),
+        operator: "opr_a".to_owned(),
+        reason: "forgotten".to_owned(),
+        period: period.map(|period| period.parse().unwrap()),
+        says: r#"{"type":"machine_retired","machine":"mch_a"}"#.to_owned(),
+    }
+}
+
+#[test]
+fn records_that_were_dated_back_are_told_in_the_months_that_they_may_change() {
+    let is_told = |at: &str, recorded_at: &str, period: Option<&str>| {
+        review(&Scenario::new(), &[dated_back(at, recorded_at, period)]).back_dated.total == 1
+    };
+    assert!(is_told("2026-10-01T00:00:00Z", "2026-10-05T00:00:00Z", None));
+    assert!(is_told("2026-09-01T00:00:00Z", "2026-11-05T00:00:00Z", None));
+    assert!(!is_told("2026-09-01T00:00:00Z", "2026-09-30T23:59:59Z", None), "it was told a month before");
+    assert!(!is_told("2026-11-01T00:00:00Z", "2026-11-05T00:00:00Z", None));
+    assert!(is_told("2026-11-01T00:00:00Z", "2026-11-05T00:00:00Z", Some("2026-10")));
+    assert!(!is_told("2026-10-01T00:00:00Z", "2026-10-05T00:00:00Z", Some("2026-09")));
+    let rows = review(&Scenario::new(), &[dated_back("2026-10-01T00:00:00Z", "2026-10-05T00:00:00Z", None)]);
+    let row = &rows.back_dated.rows[0];
+    assert_eq!((row.operator.as_str(), row.record["machine"].as_str()), ("opr_a", Some("mch_a")));
+}
