@@ -153,7 +153,20 @@ impl World {
         let by = self.draw(2 * far) - far;
         self.hosts[host].skew_ms = if self.draw(3) == 0 { 0 } else { by };
         self.tell(format!("the clock of computer {host} is {} s ahead", self.hosts[host].skew_ms / 1000));
+        // Somebody notices, most often soon: while more than one agent in twenty looks ahead nothing is acknowledged.
+        let long = if self.draw(8) == 0 { 12 * DAY } else { DAY };
+        let at = self.now + MINUTE + self.draw(long);
+        self.plan(at, Event::SetRight { host, skew_ms: self.hosts[host].skew_ms });
         self.live(host, Happens::Wake);
+    }
+
+    /// Somebody sets a wrong clock right, unless it was set otherwise meanwhile.
+    pub fn set_right(&mut self, host: usize, skew_ms: i64) {
+        if self.hosts[host].skew_ms == skew_ms && skew_ms != 0 {
+            self.hosts[host].skew_ms = 0;
+            self.tell(format!("the clock of computer {host} is right again"));
+            self.live(host, Happens::Wake);
+        }
     }
 
     fn trouble_disk(&mut self, host: usize) {
@@ -377,7 +390,7 @@ impl World {
         if let Place::Own { disk, .. } = &self.collectors[collector].place {
             disk.fill(true);
             self.tell(format!("the disk of collector {collector} is full"));
-            let at = self.now + MINUTE + self.draw(8 * HOUR);
+            let at = self.now + MINUTE + self.draw(3 * HOUR);
             self.plan(at, Event::Room { collector });
         }
     }

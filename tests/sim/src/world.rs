@@ -69,6 +69,8 @@ pub enum Event {
     Answered { host: usize, answer: Option<Result<(), bool>>, token: usize },
     /// Products come and go.
     Change { host: usize },
+    /// A clock is set right.
+    SetRight { host: usize, skew_ms: i64 },
     /// A disk is well again.
     Mend { host: usize },
     /// A collector's disk has room again.
@@ -257,6 +259,7 @@ impl World {
             Event::Asked { host, collector, token, request } => self.asked(host, collector, token, *request),
             Event::Answered { host, answer, token } => self.answered(host, answer, token),
             Event::Change { host } => self.change(host),
+            Event::SetRight { host, skew_ms } => self.set_right(host, skew_ms),
             Event::Mend { host } => self.mend(host),
             Event::Room { collector } => self.room(collector),
             Event::Fault => self.fault(),
