@@ -104,6 +104,15 @@ impl World {
         self.check_october();
     }
 
+    /// What waits at a collector, as its jobs run.
+    pub fn check_queues(&mut self, collector: usize) {
+        let queues = self.collectors[collector].queues();
+        if let Some((what, many, bound)) = queues.into_iter().find(|(_, many, bound)| many > bound) {
+            let what = format!("collector {collector} has {many} {what}, of {bound}");
+            self.breaks(Invariant::QueuesBounded, what);
+        }
+    }
+
     fn check_drained(&mut self) {
         let stuck = self.hosts.iter().enumerate().find_map(|(number, host)| {
             if host.power == Power::Gone || !host.enrolled {

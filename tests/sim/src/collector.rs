@@ -275,7 +275,8 @@ impl Collector {
             Err(status) => return vec![Down::End(connection, status)],
         };
         let mut down = Vec::new();
-        if let Some(older) = running.streams.insert(machine.clone(), connection) {
+        let older = running.streams.insert(machine.clone(), connection);
+        if let Some(older) = older.filter(|_| self.wrong != Some(Wrong::TwoConversations)) {
             running.talks.remove(&older);
             down.push(Down::End(older, Status::aborted("another connection of this machine took over")));
         }

@@ -23,7 +23,12 @@ impl World {
         }
         self.follow(collector);
         self.remove_copies();
+        self.check_queues(collector);
         if collector == 0 {
+            if self.healing {
+                // It may have been down when faults stopped.
+                self.unban_all();
+            }
             self.renew_tokens();
             self.run_identity();
             self.close_what_is_due();

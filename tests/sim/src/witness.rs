@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message as _;
+use seatbeat_agent::session::WINDOW;
 use seatbeat_ledger::fold::{Fold, Verdict};
 use seatbeat_ledger::record::Record;
 use seatbeat_ledger::registry::Refusal;
@@ -223,6 +224,14 @@ impl World {
     /// Notes evidence that an agent says.
     pub fn note_said(&mut self, host: usize, signed: &Signed) {
         let Ok(evidence) = Evidence::decode(signed.payload.as_slice()) else { return };
+        // Acknowledged or not kept any more: everything before is not under way.
+        let under_way = self.hosts[host].reporter.as_ref().map_or(0, |reporter| {
+            let behind = reporter.session().acknowledged().max(reporter.spool().chain().oldest() - 1);
+            evidence.sequence.saturating_sub(behind)
+        });
+        if under_way > WINDOW {
+            self.breaks(Invariant::QueuesBounded, format!("agent {host} has {under_way} pieces under way"));
+        }
         let said = self.witness.said.entry((host, self.hosts[host].lineage)).or_default();
         if said.0 != evidence.spool {
             *said = (evidence.spool, evidence.sequence);

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use jiff::Timestamp;
 use prost::Message as _;
+use seatbeat_agent::session::WINDOW;
 use seatbeat_collector::gateway::decide;
 use seatbeat_collector::gateway::limits::GROUP_RECORDS_MAX;
 use seatbeat_collector::gateway::plan::{Plan, folded_tip, observed_at_ms};
@@ -37,6 +38,20 @@ impl Collector {
         }
         talk.pending.push_back(signed);
         talk.pending.len()
+    }
+
+    /// What waits here and what is kept to look things up: its name, how much there is, and its bound.
+    pub fn queues(&self) -> Vec<(&'static str, usize, usize)> {
+        let Some(running) = &self.running else { return Vec::new() };
+        let waiting = running.talks.values().map(|talk| talk.pending.len()).sum();
+        let (machines, records) = (running.fold.registry().machine_count(), running.fold.position() as usize);
+        vec![
+            ("pieces of evidence that wait", waiting, running.talks.len() * WINDOW as usize),
+            ("conversations", running.talks.len(), running.streams.len()),
+            ("machines with a connection", running.streams.len(), machines),
+            ("lookup rows", running.rows.len(), records),
+            ("forks remembered", running.forks.len(), records),
+        ]
     }
 
     /// A connection is gone.
