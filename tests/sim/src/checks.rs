@@ -1,17 +1,15 @@
 //! Whether it held: after starts, at each close, and when everything has healed. Invariant: a promise is compared with
 //! what the witness saw, or with a second reading of the page.
 
-use std::collections::BTreeSet;
-
 use seatbeat_agent::session::WINDOW;
 use seatbeat_collector::books;
 use seatbeat_ledger::body::SealedBody;
 use seatbeat_ledger::calendar::Period;
 use seatbeat_ledger::close::{CloseInput, close};
 use seatbeat_ledger::fold::Fold;
-use seatbeat_ledger::identity::{Decision, KEY_IN_TWO_PLACES, POSSIBLE_CLONE, POSSIBLE_SAME_MACHINE};
+use seatbeat_ledger::identity::{KEY_IN_TWO_PLACES, POSSIBLE_CLONE};
 use seatbeat_ledger::policy::Policy;
-use seatbeat_ledger::record::{Event, Record};
+use seatbeat_ledger::record::Record;
 use seatbeat_ledger::registry::{Facts, Machine, Registry};
 use seatbeat_ledger::statement::Statement;
 use seatbeat_ledger::usage::{Bond, Usage};
@@ -20,9 +18,9 @@ use seatbeat_proto::ids::MachineId;
 use crate::collector::{News, instant};
 use crate::host::{Host, Power};
 use crate::invariant::Invariant;
+use crate::misjudged::misclosed;
 use crate::office::POLICY;
 use crate::page::{Quantities, quantities};
-use crate::witness::{Book, PairBond};
 use crate::world::{DAY, HOUR, World};
 use crate::wrong::Wrong;
 
@@ -30,7 +28,7 @@ use crate::wrong::Wrong;
 const OCTOBER_CLOSES_MS: i64 = 1_793_664_000_000 + 2 * DAY;
 
 /// Equal strong facts that make two machines one case.
-const SAME_CASE: usize = 2;
+pub const SAME_CASE: usize = 2;
 
 impl World {
     /// After a start: what was known before is known again, and beside it what stood in the journal without an answer.
@@ -356,112 +354,18 @@ fn hundredths(quantity: &impl std::fmt::Display) -> i64 {
     sign * (100 * whole.parse::<i64>().expect("a number") + part)
 }
 
-fn closed(usage: &Usage, policy: &Policy, period: Period, sealed: &[SealedBody]) -> Statement {
+/// A month closed by the ledger.
+pub fn closed(usage: &Usage, policy: &Policy, period: Period, sealed: &[SealedBody]) -> Statement {
     let input = CloseInput { usage, usage_elsewhere: &[], policy, period, as_of: None, sealed };
     close(input).expect("a month of the simulation can be closed").statement
-}
-
-/// What a wrong close would say; none where it is right.
-fn misclosed(wrong: Option<Wrong>, records: &[Record], period: Period) -> Option<Statement> {
-    let policy = match wrong? {
-        Wrong::PresumedADayLonger => POLICY.replace("presume_days = 7", "presume_days = 8"),
-        Wrong::MovedBilledTwice => format!("moved = \"each_owner\"\n{POLICY}"),
-        Wrong::RetirementIgnored
-        | Wrong::MergesForgottenAtClose
-        | Wrong::DayOfReceipt
-        | Wrong::SkuMapIgnored
-        | Wrong::NullSkuBilled
-        | Wrong::DeclarationIgnored => POLICY.to_owned(),
-        _ => return None,
-    };
-    let policy = Policy::parse(&policy).expect("the policy is one");
-    let mut usage = Usage::new(policy.zone.clone());
-    for record in records {
-        let left_out = match record {
-            Record::Entry(entry) => match &entry.event {
-                Event::MachineRetired { .. } => wrong == Some(Wrong::RetirementIgnored),
-                Event::MachinesMerged { .. } => wrong == Some(Wrong::MergesForgottenAtClose),
-                Event::SkuAssigned { sku, .. } => {
-                    wrong == Some(Wrong::SkuMapIgnored)
-                        || wrong == Some(Wrong::NullSkuBilled) && sku.is_none()
-                }
-                Event::Declared { .. } => wrong == Some(Wrong::DeclarationIgnored),
-                _ => false,
-            },
-            Record::Report(_) => false,
-        };
-        let mut record = record.clone();
-        if let (Record::Report(report), Some(Wrong::DayOfReceipt)) = (&mut record, wrong) {
-            report.observed_at = report.received_at;
-        }
-        if !left_out {
-            usage.apply(&record);
-        }
-    }
-    Some(closed(&usage, &policy, period, &[]))
-}
-
-/// What a wrong identity would decide; the same where it is right.
-pub fn misjudged(
-    wrong: Option<Wrong>,
-    book: &Book,
-    registry: &Registry,
-    mut found: BTreeSet<Decision>,
-) -> BTreeSet<Decision> {
-    let merge_flagged = match wrong {
-        Some(Wrong::MergeOnOneFact) => POSSIBLE_SAME_MACHINE,
-        Some(Wrong::MergeOfTwoAlive) => POSSIBLE_CLONE,
-        Some(Wrong::MergeAcrossCustomers) => return across_customers(registry, found),
-        Some(Wrong::HandOverruled) => {
-            found.extend(book.bonds.iter().filter(|(_, bond)| bond.by_hand).filter_map(overruled));
-            return found;
-        }
-        Some(Wrong::FlaggedAgain) => {
-            found.extend(registry.machines_after(None).filter_map(flagged_again));
-            return found;
-        }
-        _ => return found,
-    };
-    let misread = |decision| match decision {
-        Decision::Flag { machine, flag, like } if flag == merge_flagged => {
-            Decision::Merge { kept: machine, absorbed: like, facts: 1 }
-        }
-        right => right,
-    };
-    found.into_iter().map(misread).collect()
-}
-
-fn overruled(((kept, absorbed), bond): (&(String, String), &PairBond)) -> Option<Decision> {
-    let (kept, absorbed) = (kept.parse().ok()?, absorbed.parse().ok()?);
-    Some(if bond.joined {
-        Decision::Split { kept, absorbed }
-    } else {
-        Decision::Merge { kept, absorbed, facts: SAME_CASE }
-    })
-}
-
-fn flagged_again((id, machine): (&MachineId, &Machine)) -> Option<Decision> {
-    let flagged = machine.flags.contains_key(POSSIBLE_CLONE);
-    flagged.then(|| Decision::Flag { machine: id.clone(), flag: POSSIBLE_CLONE, like: id.clone() })
-}
-
-fn across_customers(registry: &Registry, mut found: BTreeSet<Decision>) -> BTreeSet<Decision> {
-    for (id, machine) in registry.machines_after(None) {
-        for (other_id, other) in registry.machines_after(Some(id)) {
-            let bound = machine.absorbed_into.is_some() || other.absorbed_into.is_some();
-            if machine.customer != other.customer && equal_facts(machine, other) >= SAME_CASE && !bound {
-                found.insert(Decision::Merge { kept: id.clone(), absorbed: other_id.clone(), facts: 2 });
-            }
-        }
-    }
-    found
 }
 
 fn strong(facts: &Facts) -> [&Vec<u8>; 4] {
     [&facts.smbios_uuid, &facts.system_serial, &facts.board_serial, &facts.disk_serial]
 }
 
-fn equal_facts(one: &Machine, other: &Machine) -> usize {
+/// How many strong facts of two machines are equal.
+pub fn equal_facts(one: &Machine, other: &Machine) -> usize {
     let (Some(one), Some(other)) = (&one.facts, &other.facts) else { return 0 };
     strong(one).into_iter().zip(strong(other)).filter(|(a, b)| a == b && !a.is_empty()).count()
 }

@@ -50,7 +50,7 @@ impl World {
         let Some(running) = &self.collectors[0].running else { return 0 };
         let (registry, usage) = (running.fold.registry(), running.fold.usage());
         let found = decisions(registry, usage, &running.identified);
-        let found = crate::checks::misjudged(self.question.wrong, &self.witness.book, registry, found);
+        let found = crate::misjudged::misjudged(self.question.wrong, &self.witness.book, registry, found);
         let decided = found.len();
         let looked_at = registry.clone();
         for decision in found {

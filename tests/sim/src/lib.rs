@@ -10,11 +10,13 @@ pub mod run;
 pub mod store;
 pub mod wrong;
 
+mod book;
 mod by_hand;
 mod checks;
 mod enrolment;
 mod faults;
 mod jobs;
+mod misjudged;
 mod network;
 mod office;
 mod operators;
