@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
-use seatbeat_proto::ids::{CustomerId, MachineId, OperatorId, TokenId};
+use seatbeat_proto::ids::{CustomerId, LicenceId, MachineId, OperatorId, TokenId};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -46,6 +46,8 @@ pub enum VaultKind {
     OperatorName,
     /// What an operator noted about an enrolment token.
     TokenNote,
+    /// A licence's activation code.
+    LicenceCode,
     /// A secret of the collector.
     Secret,
 }
@@ -58,6 +60,7 @@ impl VaultKind {
             Self::HostName => "host-name/",
             Self::OperatorName => "operator-name/",
             Self::TokenNote => "token-note/",
+            Self::LicenceCode => "licence-code/",
             Self::Secret => "secret/",
         }
     }
@@ -76,6 +79,8 @@ pub enum VaultRow<'a> {
     OperatorName(&'a OperatorId),
     /// What an operator noted about an enrolment token.
     TokenNote(&'a TokenId),
+    /// A licence's activation code.
+    LicenceCode(&'a LicenceId),
     /// A secret of the collector, by the name the code gives it.
     Secret(&'static str),
 }
@@ -94,6 +99,7 @@ impl fmt::Display for VaultRow<'_> {
             Self::HostName(id) => (VaultKind::HostName, id.as_str()),
             Self::OperatorName(id) => (VaultKind::OperatorName, id.as_str()),
             Self::TokenNote(id) => (VaultKind::TokenNote, id.as_str()),
+            Self::LicenceCode(id) => (VaultKind::LicenceCode, id.as_str()),
             Self::Secret(name) => (VaultKind::Secret, *name),
         };
         write!(f, "{}{id}", kind.prefix())

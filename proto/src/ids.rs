@@ -133,6 +133,10 @@ id!(
     OrderId, "ord_", "an order id"
 );
 id!(
+    /// A block of seats of a product that the reseller holds.
+    LicenceId, "lic_", "a licence id"
+);
+id!(
     /// One price list, as it was imported.
     PriceListId, "prl_", "a price list id"
 );

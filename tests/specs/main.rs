@@ -8,6 +8,7 @@ mod explaining;
 mod full_disk;
 mod golden;
 mod kill;
+mod licences;
 mod metering;
 mod months;
 mod package;

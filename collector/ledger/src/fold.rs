@@ -13,6 +13,7 @@ use seatbeat_proto::wire::{self, JournalRecord};
 use serde::{Deserialize, Serialize};
 
 use crate::calendar::Period;
+use crate::entitlements::Licences;
 use crate::merkle::{Frontier, Hash};
 use crate::prices::staging::Staging;
 use crate::record::{Entry as LedgerEntry, Event, Record};
@@ -22,6 +23,7 @@ use crate::usage::{Usage, judge};
 
 mod back_dated;
 mod convert;
+mod entitled;
 mod entry;
 pub mod evidence;
 mod priced;
@@ -52,6 +54,7 @@ pub struct Fold {
     settings: Option<Settings>,
     catalogue: Option<PushedCatalogue>,
     registry: Registry,
+    licences: Arc<Licences>,
     /// As the orders: copies share what has not changed.
     statements: Arc<Statements>,
     orders: Arc<BTreeMap<OrderId, Order>>,
@@ -189,6 +192,11 @@ impl Fold {
         &self.registry
     }
 
+    /// Licences of the reseller's, and who holds seats of them.
+    pub fn licences(&self) -> &Licences {
+        &self.licences
+    }
+
     /// What was used.
     pub fn usage(&self) -> &Usage {
         &self.usage
@@ -282,6 +290,10 @@ impl Fold {
             }
             Fact::StatementApproved(fact) => self.approve(entry, fact, at)?,
             Fact::StatementSealed(fact) => self.seal(entry, fact, at)?,
+            Fact::LicenceAdded(fact) => self.add_licence(entry, fact, at)?,
+            Fact::LicenceAllotted(fact) => self.allot_licence(entry, fact, at)?,
+            Fact::LicenceWithdrawn(fact) => self.withdraw_licence(entry, fact, at)?,
+            Fact::LicenceRevealed(fact) => self.note_revealed(entry, fact)?,
             Fact::OrderPlaced(fact) => self.place_order(entry, fact)?,
             metering => {
                 let record = convert::metering(entry, metering, at)?;

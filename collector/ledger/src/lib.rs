@@ -15,6 +15,7 @@ pub mod counts;
 pub mod coverage;
 pub mod currency;
 pub mod day_bits;
+pub mod entitlements;
 pub mod explain;
 pub mod few;
 pub mod findings;

@@ -60,6 +60,11 @@ impl Quantity {
         self.hundredths
     }
 
+    /// So many whole units as it begins; a negative one is none.
+    pub fn rounded_up(self) -> u64 {
+        u64::try_from((self.hundredths.max(0) + 99) / 100).unwrap_or(u64::MAX)
+    }
+
     /// Whether it is none.
     pub fn is_zero(self) -> bool {
         self.hundredths == 0

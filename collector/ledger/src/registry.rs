@@ -218,6 +218,15 @@ pub enum Refusal {
     /// Another price list was put in force since it was checked.
     #[error("another price list was put in force meanwhile")]
     Overtaken,
+    /// No such licence, or it was withdrawn.
+    #[error("the licence is not known here")]
+    UnknownLicence,
+    /// Fewer seats are there than are asked for.
+    #[error("there are not so many seats of the licence")]
+    SeatsTaken,
+    /// A machine holds seats for its customer.
+    #[error("the machine is another customer's")]
+    ForeignMachine,
 }
 
 impl Registry {

@@ -14,8 +14,8 @@ use crate::demo;
 use crate::out::{self, Out};
 use crate::profile::{self, Profile};
 use crate::{
-    catalogue, config, customers, document, export, hints, init, machines, meter, moment, policy, prices,
-    serve, statement, status, tokens, usage, verify,
+    catalogue, config, customers, document, export, hints, init, licences, machines, meter, moment, policy,
+    prices, serve, statement, status, tokens, usage, verify,
 };
 
 /// Heading of the options that every verb takes.
@@ -58,6 +58,9 @@ enum Verb {
     /// Machines with an agent
     #[command(subcommand)]
     Machines(machines::Verb),
+    /// Licences: seats that the reseller has, and who holds them
+    #[command(subcommand)]
+    Licences(licences::Verb),
     /// What was used, by customer and SKU, with what it costs and earns
     Usage(usage::Args),
     /// Rules, prices and the billing zone
@@ -153,6 +156,9 @@ fn run(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
         Verb::Tokens(verb) => context.ask(async |collector| tokens::run(verb, collector, context.out).await),
         Verb::Machines(verb) => {
             context.ask(async |collector| machines::run(verb, collector, context.out).await)
+        }
+        Verb::Licences(verb) => {
+            context.ask(async |collector| licences::run(verb, collector, context.out).await)
         }
         Verb::Usage(args) => context.ask(async |collector| usage::run(args, collector, context.out).await),
         Verb::Policy(verb) => context.ask(async |collector| policy::run(verb, collector, context.out).await),

@@ -104,6 +104,9 @@ fn refused(reason: Reason) -> Option<&'static str> {
     match reason {
         Reason::UnknownCustomer => Some("`seatbeat customers list` shows them"),
         Reason::UnknownMachine => Some("`seatbeat machines list` shows them"),
+        Reason::UnknownLicence | Reason::SeatsTaken => {
+            Some("`seatbeat licences list` shows licences and who holds their seats")
+        }
         Reason::UnknownToken => Some("`seatbeat tokens list` shows them"),
         Reason::Exists => {
             Some("`seatbeat customers list` shows what is there; without --id a new one is made")

@@ -15,6 +15,7 @@ mod export;
 mod files;
 mod hints;
 mod init;
+mod licences;
 mod machines;
 mod meter;
 mod moment;

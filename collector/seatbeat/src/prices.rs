@@ -88,7 +88,7 @@ pub async fn run(verb: Verb, collector: &mut Collector, out: Out) -> anyhow::Res
                 if out.is_json() {
                     out::data(&out::json(&imported))?;
                 }
-                return Err(refused(problems).into());
+                return Err(refused(problems, "put in force").into());
             }
             out.value(&imported, || imported.changes.as_ref().map(page).unwrap_or_default())?;
             if !out.is_json() {
@@ -150,7 +150,8 @@ fn pieces(file: &Path, bytes: &[u8]) -> Vec<wire::PriceImport> {
     std::iter::once(begun).chain(bytes.chunks(PIECE_LENGTH).map(piece)).collect()
 }
 
-fn refused(problems: &Problems) -> Hinted {
+/// What is wrong with files, so that nothing of them was `done`.
+pub fn refused(problems: &Problems, done: &str) -> Hinted {
     let told = |problem: &Problem| match (problem.file.as_str(), problem.line) {
         ("", _) => format!("- {}", out::clean(&problem.what)),
         (file, 0) => format!("- {}: {}", out::clean(file), out::clean(&problem.what)),
@@ -170,7 +171,7 @@ fn refused(problems: &Problems) -> Hinted {
         hints.join("\nhint: ")
     };
     let things = out::count(problems.count, "thing is", "things are");
-    Hinted { message: format!("nothing was put in force: {things} wrong\n{}", lines.join("\n")), hint }
+    Hinted { message: format!("nothing was {done}: {things} wrong\n{}", lines.join("\n")), hint }
 }
 
 fn page(changes: &Changes) -> String {
@@ -258,7 +259,7 @@ mod tests {
         problems.note_with("a.csv", 4, "cost `2,5` has a comma", Some("say --decimal-comma"));
         problems.note("b.csv", 0, "it is empty");
         problems.count += 7;
-        let told = refused(&problems);
+        let told = refused(&problems, "put in force");
         assert_eq!(
             told.message,
             "nothing was put in force: 10 things are wrong\n- a.csv, line 3: cost `1,5` has a comma\n\

@@ -145,7 +145,7 @@ fn known_customer(fold: &Fold, text: &str) -> Result<(), Fault> {
 }
 
 /// A SKU that nothing names is a typing error, and would be a line without a price.
-fn known_sku(fold: &Fold, text: &str, now: Timestamp) -> Result<(), Fault> {
+pub(super) fn known_sku(fold: &Fold, text: &str, now: Timestamp) -> Result<(), Fault> {
     let sku: Sku = text.parse().map_err(|error| Fault::value("`sku`", format!("is not valid: {error}")))?;
     let running = Period::of_day(fold.usage().zone().usage_day(now));
     for period in [running.previous(), running, running.next()] {

@@ -8,7 +8,7 @@ use seatbeat_ledger::money::TooLarge;
 use seatbeat_ledger::policy::PolicyError;
 use seatbeat_ledger::sample::SampleError;
 use seatbeat_proto::catalogue::PushedError;
-use seatbeat_proto::ids::{CustomerId, IdError, MachineId, TokenId};
+use seatbeat_proto::ids::{CustomerId, IdError, LicenceId, MachineId, TokenId};
 use seatbeat_proto::tls::TlsError;
 
 use crate::books::{NotReached, WriteError};
@@ -53,6 +53,10 @@ reasons! {
     UnknownMachine = "unknown_machine",
     /// No token of that id.
     UnknownToken = "unknown_token",
+    /// No licence of that id.
+    UnknownLicence = "unknown_licence",
+    /// A licence has not so many seats to give.
+    SeatsTaken = "seats_taken",
     /// The id is taken.
     Exists = "exists",
     /// Tokens need an address that agents can reach.
@@ -118,6 +122,12 @@ pub enum Fault {
     /// No token of that id.
     #[error("token `{0}` is not known here")]
     UnknownToken(TokenId),
+    /// No licence of that id.
+    #[error("licence `{0}` is not known here")]
+    UnknownLicence(LicenceId),
+    /// Seats that are not there.
+    #[error("{0}")]
+    SeatsTaken(String),
     /// The id is taken.
     #[error("customer `{0}` is there already")]
     CustomerExists(CustomerId),
@@ -197,6 +207,8 @@ impl Fault {
             Self::UnknownCustomer(_) => Reason::UnknownCustomer,
             Self::UnknownMachine(_) => Reason::UnknownMachine,
             Self::UnknownToken(_) => Reason::UnknownToken,
+            Self::UnknownLicence(_) => Reason::UnknownLicence,
+            Self::SeatsTaken(_) => Reason::SeatsTaken,
             Self::CustomerExists(_) => Reason::Exists,
             Self::NoAddress => Reason::NoAddress,
             Self::Policy(_) => Reason::Policy,

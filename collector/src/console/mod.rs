@@ -28,6 +28,7 @@ pub mod documents;
 pub mod explain;
 pub mod export;
 pub mod fault;
+pub mod licences;
 pub mod prices;
 pub mod proofs;
 pub mod query;

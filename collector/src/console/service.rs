@@ -35,9 +35,11 @@ pub(super) fn status(fault: &Fault) -> Status {
     let code = match reason {
         Reason::NotLetIn => Code::Unauthenticated,
         Reason::Invalid | Reason::Policy | Reason::Catalogue => Code::InvalidArgument,
-        Reason::UnknownCustomer | Reason::UnknownMachine | Reason::UnknownToken | Reason::NotSealed => {
-            Code::NotFound
-        }
+        Reason::UnknownCustomer
+        | Reason::UnknownMachine
+        | Reason::UnknownToken
+        | Reason::UnknownLicence
+        | Reason::NotSealed => Code::NotFound,
         Reason::Exists => Code::AlreadyExists,
         Reason::NoAddress
         | Reason::ZoneFixed
@@ -46,6 +48,7 @@ pub(super) fn status(fault: &Fault) -> Status {
         | Reason::InGrace
         | Reason::AlreadySealed
         | Reason::Blocked
+        | Reason::SeatsTaken
         | Reason::NotSuperseded
         | Reason::DraftChanged
         | Reason::Overtaken => Code::FailedPrecondition,
@@ -191,6 +194,39 @@ impl Service for Console {
         let caller = caller(&request)?;
         let wire::PushCatalogueRequest { catalogue, reason } = request.into_inner();
         answer(Console::push_catalogue(self, &caller, catalogue.unwrap_or_default(), &reason).await)
+    }
+
+    async fn import_licences(
+        &self,
+        request: Request<wire::LicenceImport>,
+    ) -> Answer<wire::LicenceImportReply> {
+        let caller = caller(&request)?;
+        let wire::LicenceImport { csv, dry_run, reason } = request.into_inner();
+        answer(Console::import_licences(self, &caller, &csv, dry_run, &reason).await)
+    }
+
+    async fn list_licences(&self, request: Request<wire::LicenceRequest>) -> Answer<wire::LicenceList> {
+        caller(&request)?;
+        let wire::LicenceRequest { customer, sku, after_position } = request.into_inner();
+        answer(self.licences(optional(&customer)?, &sku, after_position).await)
+    }
+
+    async fn allot_licence(&self, request: Request<wire::AllotRequest>) -> Answer<Done> {
+        let caller = caller(&request)?;
+        let wire::AllotRequest { change, reason } = request.into_inner();
+        done(Console::allot_licence(self, &caller, change.unwrap_or_default(), &reason).await)
+    }
+
+    async fn withdraw_licence(&self, request: Request<wire::LicenceActRequest>) -> Answer<Done> {
+        let caller = caller(&request)?;
+        let wire::LicenceActRequest { licence, reason } = request.into_inner();
+        done(Console::withdraw_licence(self, &caller, id(&licence)?, &reason).await)
+    }
+
+    async fn reveal_licence(&self, request: Request<wire::LicenceActRequest>) -> Answer<wire::LicenceCode> {
+        let caller = caller(&request)?;
+        let wire::LicenceActRequest { licence, reason } = request.into_inner();
+        answer(Console::reveal_licence(self, &caller, id(&licence)?, &reason).await)
     }
 
     async fn draft_statement(&self, request: Request<wire::PeriodRequest>) -> Answer<wire::Draft> {

@@ -201,7 +201,7 @@ impl TryFrom<wire::UsageReply> for Usage {
     }
 }
 
-fn json(value: &impl Serialize) -> String {
+pub(super) fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("rows have text keys and plain values")
 }
 
