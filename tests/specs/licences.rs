@@ -4,7 +4,11 @@
 use std::fs;
 use std::process::Command;
 
+use seatbeat_fleet::seed::Seed;
+
 use crate::desk::{Desk, text};
+use crate::months::{OCTOBER, desk_in_october, instant, report};
+use crate::reporters::reporter;
 
 const CODES: [&str; 2] = ["WF-YEZ5-N2A97-CF68K-NE9QT-28NQ3-UEU5M", "DS-WBKG-ZDLB8-TSVW5-DV6MQ-ZTGC5-VHLDP"];
 
@@ -133,4 +137,30 @@ fn licences_survive_a_kill_and_one_that_is_withdrawn_is_gone() {
         house.desk.operator_json(&["licences", "import", &file])["licences"][0].is_string(),
         "a code may return"
     );
+}
+
+#[test]
+fn a_statement_s_line_shows_its_licences_with_masked_codes_and_what_runs_beyond_them() {
+    let (desk, door) = desk_in_october(0, "2");
+    let house = Licences { desk };
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
+    for name in ["one", "two"] {
+        let mut machine = reporter(name, &Seed::new(7));
+        runtime.block_on(door.enrol(&machine, instant(OCTOBER))).expect("the token lets it in");
+        runtime.block_on(report(&door, &mut machine, OCTOBER, &["2026-10-20T08:00:00Z"]));
+    }
+    let file = house.file("one.csv", &format!("product,sku,seats,code\ndsa-cloud,DS-CLOUD,5,{}\n", CODES[1]));
+    let added = house.desk.operator_json(&["licences", "import", &file]);
+    let licence = added["licences"][0].as_str().expect("an id");
+    house.desk.operator_ok(&["licences", "allot", licence, "--to", "cus_a"]);
+
+    let draft = house.desk.operator_json(&["statement", "close", "2026-10", "--dry-run"]);
+    let held = &draft["review"]["licences"][0]["held"][0];
+    assert_eq!((held["code"].as_str(), held["seats"].as_u64()), (Some("DS-…-HLDP"), Some(1)), "{draft:#}");
+    let page = house.desk.operator_ok(&["statement", "show", "2026-10", "--format", "html"]);
+    assert!(page.contains("1 of DS-…-HLDP") && !page.contains(CODES[1]), "{page}");
+    let list = house.desk.operator_json(&["licences", "list", "--customer", "cus_a"]);
+    let holding = &list["holdings"][0];
+    let seats = ["allotted", "used", "beyond"].map(|name| holding[name].as_u64());
+    assert_eq!(seats, [Some(1), Some(2), Some(1)], "{list:#}");
 }

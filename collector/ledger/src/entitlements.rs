@@ -175,6 +175,42 @@ impl Licences {
     }
 }
 
+/// Seats of a licence that a customer holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldSeats {
+    /// Which licence.
+    pub licence: LicenceId,
+    /// First and last letters of its activation code, where somebody who may know it has put them in; empty: a
+    /// subscription.
+    pub code: String,
+    /// How many.
+    pub seats: u32,
+}
+
+/// Seats by customer and SKU, and since when it holds any.
+pub type Given = BTreeMap<(CustomerId, Sku), (Vec<HeldSeats>, Timestamp)>;
+
+impl Licences {
+    /// Who holds what of those that the reseller has.
+    pub fn given(&self) -> Given {
+        let mut given = Given::new();
+        for (id, licence) in self.in_force() {
+            for (holder, held) in licence.holders() {
+                let key = (holder.customer.clone(), licence.sku.clone());
+                let (seats, since) = given.entry(key).or_insert_with(|| (Vec::new(), held.since));
+                *since = held.since.min(*since);
+                match seats.last_mut().filter(|last| last.licence == *id) {
+                    Some(last) => last.seats += held.seats,
+                    None => {
+                        seats.push(HeldSeats { licence: id.clone(), code: String::new(), seats: held.seats })
+                    }
+                }
+            }
+        }
+        given
+    }
+}
+
 /// Seats of a customer and a SKU: how many it holds, and how many run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holding {
@@ -198,15 +234,11 @@ impl Holding {
 /// What customers hold and use, of the SKUs that the reseller has licences of: a SKU without one is billed by use
 /// alone. `used` is what is counted, seats by customer and SKU.
 pub fn holdings(licences: &Licences, used: &BTreeMap<(CustomerId, Sku), u64>) -> Vec<Holding> {
-    let mut held: BTreeMap<(CustomerId, Sku), u64> = BTreeMap::new();
-    let mut licensed = BTreeSet::new();
-    for (_, licence) in licences.in_force() {
-        licensed.insert(&licence.sku);
-        for (holder, seats) in licence.holders() {
-            *held.entry((holder.customer.clone(), licence.sku.clone())).or_default() +=
-                u64::from(seats.seats);
-        }
-    }
+    let licensed: BTreeSet<&Sku> = licences.in_force().map(|(_, licence)| &licence.sku).collect();
+    let seats = |held: Vec<HeldSeats>| held.iter().map(|held| u64::from(held.seats)).sum();
+    let given = licences.given().into_iter();
+    let mut held: BTreeMap<(CustomerId, Sku), u64> =
+        given.map(|(key, (held, _))| (key, seats(held))).collect();
     for key in used.keys().filter(|(_, sku)| licensed.contains(sku)) {
         held.entry(key.clone()).or_default();
     }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::calendar::Period;
 use crate::close::begun_days;
 use crate::coverage::{self, Coverage, Silent, coverage};
+use crate::entitlements::{HeldSeats, Licences};
 use crate::fold::BackDated;
 use crate::machines::Names;
 use crate::policy::Policy;
@@ -107,7 +108,7 @@ pub enum Switch {
     Suspended,
 }
 
-/// The licence of a line, where anything was ever said of it.
+/// The licence of a line, where anything was ever said of it or seats were given.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LicenceState {
     /// Whose.
@@ -118,6 +119,9 @@ pub struct LicenceState {
     pub licence: Switch,
     /// Since when.
     pub since: Timestamp,
+    /// Seats that the customer holds now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<HeldSeats>,
 }
 
 /// What there is to look at.
@@ -144,6 +148,8 @@ pub struct ReviewInput<'a> {
     pub usage: &'a Usage,
     /// Who is known.
     pub registry: Option<&'a Registry>,
+    /// What the reseller has, and who holds it.
+    pub licences: &'a Licences,
     /// By which the period is closed.
     pub policy: &'a Policy,
     /// What was closed.
@@ -177,7 +183,7 @@ impl Review {
         }
         let mut told = Listed::default();
         back_dated.filter(|one| speaks_of(one, usage, period)).for_each(|one| told.push(one.into()));
-        let licences = licences(usage, &statement.lines, period);
+        let licences = licences(usage, input.licences, &statement.lines, period);
         Self { blockers, coverage, unbilled, silent, back_dated: told, licences }
     }
 }
@@ -220,17 +226,22 @@ impl From<&BackDated> for BackDatedRow {
     }
 }
 
-/// Since when the licences of these lines are on or suspended, by what was said before the period's end.
-pub fn licences(usage: &Usage, lines: &[Line], period: Period) -> Vec<LicenceState> {
+/// Since when the licences of these lines are on or suspended, by what was said before the period's end, and what is
+/// held of them now.
+pub fn licences(usage: &Usage, licences: &Licences, lines: &[Line], period: Period) -> Vec<LicenceState> {
     let end = usage.zone().first_instant(period.next().first_day());
+    let mut given = licences.given();
     let state = |line: &Line| {
-        let steps = usage.licence(&line.customer, &line.sku)?;
-        let (since, step) = *steps.range(..(end, LicenceStep::Suspended)).next_back()?;
-        let licence = match step {
-            LicenceStep::Suspended => Switch::Suspended,
-            LicenceStep::Resumed => Switch::On,
+        let (held, held_since) = given.remove(&(line.customer.clone(), line.sku.clone())).unzip();
+        let steps = usage.licence(&line.customer, &line.sku);
+        let said = steps.and_then(|steps| steps.range(..(end, LicenceStep::Suspended)).next_back());
+        let (since, licence) = match said {
+            Some((since, LicenceStep::Suspended)) => (*since, Switch::Suspended),
+            Some((since, LicenceStep::Resumed)) => (*since, Switch::On),
+            None => (held_since?, Switch::On),
         };
-        Some(LicenceState { customer: line.customer.clone(), sku: line.sku.clone(), licence, since })
+        let (customer, sku) = (line.customer.clone(), line.sku.clone());
+        Some(LicenceState { customer, sku, licence, since, held: held.unwrap_or_default() })
     };
     lines.iter().filter_map(state).collect()
 }

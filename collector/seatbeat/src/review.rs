@@ -2,7 +2,7 @@
 //! how to see them.
 
 use seatbeat_collector::console::words;
-use seatbeat_collector::outputs::review::instead;
+use seatbeat_collector::outputs::review::{held, instead};
 use seatbeat_ledger::calendar::Period;
 use seatbeat_ledger::coverage::Silent;
 use seatbeat_ledger::review::{BackDatedRow, InTheWay, LicenceState, Listed, Review, Switch};
@@ -112,13 +112,15 @@ pub fn licences(rows: &[LicenceState]) -> String {
         Column("SKU", Align::Left),
         Column("LICENCE", Align::Left),
         Column("SINCE", Align::Left),
+        Column("HELD", Align::Left),
     ];
     let row = |row: &LicenceState| {
         let licence = match row.licence {
             Switch::On => "on",
             Switch::Suspended => "suspended",
         };
-        vec![row.customer.to_string(), row.sku.to_string(), licence.to_owned(), moment::shown(row.since)]
+        let (since, held) = (moment::shown(row.since), held(&row.held));
+        vec![row.customer.to_string(), row.sku.to_string(), licence.to_owned(), since, held]
     };
     out::table(&columns, rows.iter().map(row).collect())
 }

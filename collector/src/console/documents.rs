@@ -8,7 +8,7 @@ use seatbeat_ledger::forecast::forecast;
 use seatbeat_ledger::invoice::{Billing, invoices};
 use seatbeat_ledger::life::Life;
 use seatbeat_ledger::profit::{earned, margin};
-use seatbeat_ledger::review::{Review, licences};
+use seatbeat_ledger::review::Review;
 use seatbeat_ledger::statement::{Line, Statement, totals};
 use seatbeat_ledger::whatif::{Answer, Question, what_if};
 use seatbeat_proto::ids::CustomerId;
@@ -194,7 +194,7 @@ impl Console {
             _ => {
                 let names = if query.names { self.names(customers)? } else { Names::new() };
                 let mut document = tables::statement(&statement, &distributor, words, &names);
-                let on = self.books.read(|fold| licences(fold.usage(), lines, period));
+                let on = self.licences_of(lines, period)?;
                 document.tables.extend(review.iter().flat_map(outputs::review::tables));
                 document.tables.push(outputs::review::licences(&on));
                 render(query.format, &statement, &document)

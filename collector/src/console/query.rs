@@ -14,7 +14,6 @@ use seatbeat_ledger::fold::evidence::{self, Body};
 use seatbeat_ledger::life::Life;
 use seatbeat_ledger::pricing::earnings;
 use seatbeat_ledger::registry;
-use seatbeat_ledger::review::licences;
 use seatbeat_ledger::statement::{EarningsRow, Line, MeterOutput, Statement};
 use seatbeat_ledger::terms::Terms;
 use seatbeat_proto::ids::{CustomerId, MachineId};
@@ -225,7 +224,8 @@ impl Console {
     pub async fn draft(&self, period: Period, after: u64) -> Result<Draft, Fault> {
         self.books.reached(after).await?;
         let closing = self.closing.clone();
-        let draft = tokio::task::spawn_blocking(move || closing.draft(period)).await??;
+        let mut draft = tokio::task::spawn_blocking(move || closing.draft(period)).await??;
+        self.put_codes_in(&mut draft.review.licences)?;
         Ok(Draft {
             period,
             state: draft.life().into(),
@@ -286,7 +286,7 @@ impl Console {
             period,
             statements: statements.collect(),
             earnings: earnings(&lines, &terms.policy(period)?)?,
-            licences: self.books.read(|fold| licences(fold.usage(), &lines, period)),
+            licences: self.licences_of(&lines, period)?,
             position,
         })
     }

@@ -1,5 +1,6 @@
 //! What there is to look at beside a draft, as tables. Invariant: a list that was cut says how many it leaves out.
 
+use seatbeat_ledger::entitlements::HeldSeats;
 use seatbeat_ledger::review::{InTheWay, LicenceState, Listed, Review, Switch};
 use seatbeat_ledger::unbilled::Unbilled;
 
@@ -66,16 +67,31 @@ fn back_dated(review: &Review) -> Table {
 
 /// Since when the licences of lines are on or suspended.
 pub fn licences(licences: &[LicenceState]) -> Table {
-    let mut table = Table::new("Licences", &["customer", "sku", "licence", "since"]);
+    let mut table = Table::new("Licences", &["customer", "sku", "licence", "since", "held"]);
     let row = |one: &LicenceState| {
         let licence = match one.licence {
             Switch::On => "on",
             Switch::Suspended => "suspended",
         };
-        vec![Cell::text(&one.customer), Cell::text(&one.sku), Cell::text(licence), Cell::text(one.since)]
+        vec![
+            Cell::text(&one.customer),
+            Cell::text(&one.sku),
+            Cell::text(licence),
+            Cell::text(one.since),
+            Cell::text(held(&one.held)),
+        ]
     };
     table.rows = licences.iter().map(row).collect();
     table
+}
+
+/// Seats of licences, in words.
+pub fn held(seats: &[HeldSeats]) -> String {
+    let words = |one: &HeldSeats| match one.code.as_str() {
+        "" => format!("{} of {}", one.seats, one.licence),
+        code => format!("{} of {code}", one.seats),
+    };
+    seats.iter().map(words).collect::<Vec<_>>().join(", ")
 }
 
 fn listed<T>(name: &str, columns: &[&str], list: &Listed<T>, row: impl Fn(&T) -> Vec<Cell>) -> Table {

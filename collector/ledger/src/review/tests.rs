@@ -2,9 +2,11 @@
 
 use super::*;
 use crate::close::{CloseInput, close};
+use crate::entitlements::{Holder, Licence, Move};
 use crate::record::Record;
 use crate::record_set::RecordSet;
 use crate::scenario::Scenario;
+use seatbeat_proto::ids::LicenceId;
 
 const EIGHTY: coverage::Rule = coverage::Rule { percent: 80, days: 14 };
 
@@ -19,6 +21,7 @@ fn review(scenario: &Scenario, back_dated: &[BackDated]) -> Review {
     let input = ReviewInput {
         usage: &usage,
         registry: None,
+        licences: &Licences::default(),
         policy: &policy,
         statement: &statement,
         as_of: None,
@@ -69,6 +72,31 @@ fn a_line_shows_since_when_its_licence_is_on_or_suspended() {
         ["A Suspended 2026-10-20T09:00:00Z"],
         "what is said of the next month is the next month's"
     );
+}
+
+#[test]
+fn a_line_shows_what_its_customer_holds_of_which_licence() {
+    let (id, given): (LicenceId, Timestamp) =
+        ("lic_a".parse().unwrap(), "2026-10-02T09:00:00Z".parse().unwrap());
+    let mut licences_of_all = Licences::default();
+    let licence = Licence::new("a".parse().unwrap(), "A".parse().unwrap(), 9, None, given);
+    licences_of_all.add(id.clone(), licence).unwrap();
+    for (machine, seats) in [(None, 3), (Some("mch_m".parse().unwrap()), 1)] {
+        let to = Some(Holder { customer: "cus_acme".parse().unwrap(), machine });
+        licences_of_all.allot(&id, &Move { from: None, to, seats }, given).unwrap();
+    }
+    let scenario = Scenario::new().report("m", "10-05 08:00", "a b");
+    let records = RecordSet::new(Record::parse_jsonl(scenario.records()).unwrap(), None);
+    let policy = scenario.parsed_policy();
+    let usage = records.usage(&policy.zone);
+    let period = "2026-10".parse().unwrap();
+    let input =
+        CloseInput { usage: &usage, usage_elsewhere: &[], policy: &policy, period, as_of: None, sealed: &[] };
+    let lines = close(input).unwrap().statement.lines;
+    let found = licences(&usage, &licences_of_all, &lines, period);
+    assert_eq!(found.len(), 1, "only the line of that SKU: {found:?}");
+    assert_eq!((found[0].sku.as_str(), found[0].licence, found[0].since), ("A", Switch::On, given));
+    assert_eq!(found[0].held, [HeldSeats { licence: id, code: String::new(), seats: 4 }]);
 }
 
 fn dated_back(at: &str, recorded_at: &str, period: Option<&str>) -> BackDated {

@@ -189,6 +189,7 @@ pub fn draft(fold: &Fold, period: Period, now: Timestamp, config: &Config) -> Re
     let looked_at = ReviewInput {
         usage,
         registry: Some(fold.registry()),
+        licences: fold.licences(),
         policy: &policy,
         statement: &output.statement,
         as_of,
