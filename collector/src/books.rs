@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use prost::Message as _;
 use seatbeat_ledger::checkpoint::{Checkpoint, origin};
-use seatbeat_ledger::fold::{Fold, FoldError};
+use seatbeat_ledger::fold::{Fold, FoldError, Reading};
 use seatbeat_ledger::merkle::leaf;
+use seatbeat_proto::ids::{MachineId, SpoolId};
 use seatbeat_proto::wire::JournalRecord;
 use seatbeat_proto::wire::journal_record::Fact;
 use tokio::sync::watch;
@@ -21,6 +23,7 @@ use crate::journal::{
 };
 use crate::keys::{Keys, KeysError};
 use crate::lookup::{Lookup, LookupError};
+use crate::search::{self, Found, SearchError};
 use crate::snapshot;
 use crate::store::{self, Store, StoreError};
 use crate::vault::{Vault, VaultError};
@@ -46,6 +49,7 @@ pub struct Books {
     appender: Appender,
     fold: Arc<RwLock<Fold>>,
     folded: watch::Receiver<Position>,
+    bans: watch::Receiver<Position>,
     reader: FileReader,
     vault: Arc<Vault>,
     lookup: Arc<Lookup>,
@@ -175,21 +179,25 @@ impl Books {
         if !fold.founded().is_some_and(|founded| keys.belong_to(founded)) {
             return Err(BooksError::ForeignVault(folder.to_owned()));
         }
-        let (lookup, known) = Lookup::open_soon(&store.lookup(), Position(fold.position()))?;
-        let lookup = Arc::new(lookup);
+        let lookup = Arc::new(Lookup::open_soon(&store.lookup(), Position(fold.position()))?);
         let alarms = Alarms::default();
-        let follower = follower::start(reader.clone(), Arc::clone(&lookup), known, alarms.clone());
+        let follower = follower::start(reader.clone(), Arc::clone(&lookup), alarms.clone());
         check_late(journal.check(), alarms.clone());
 
         let (position, folded) = watch::channel(Position(fold.position()));
+        let (banned, bans) = watch::channel(Position(fold.position()));
         let fold = Arc::new(RwLock::new(fold));
         let committed = {
             let fold = Arc::clone(&fold);
-            let notify = follower.notify();
-            move |_first: Position, batch: &[Vec<u8>]| {
+            let feed = follower.feed();
+            move |first: Position, batch: &[Vec<u8>]| {
+                // Read before the lock is taken: whoever asks the fold waits for less.
+                let readings: Vec<Reading> = batch.iter().map(|record| Reading::of(record)).collect();
+                feed.bring(first, &readings);
+                let has_ban = readings.iter().any(Reading::bans);
                 let mut fold = fold.write().unwrap_or_else(PoisonError::into_inner);
-                for record in batch {
-                    if let Err(error) = fold.apply(record) {
+                for reading in readings {
+                    if let Err(error) = fold.take_in(reading) {
                         // Doors only append what folds; going on would answer from a wrong state.
                         tracing::error!(%error, "a record that was just written does not fold");
                         std::process::abort();
@@ -198,11 +206,13 @@ impl Books {
                 let reached = Position(fold.position());
                 drop(fold);
                 position.send_replace(reached);
-                notify.wake();
+                if has_ban {
+                    banned.send_replace(reached);
+                }
             }
         };
         let (appender, writer) = journal::start(journal_before(journal), committed);
-        let books = Self { appender, fold, folded, reader, vault, lookup, keys, clock, alarms };
+        let books = Self { appender, fold, folded, bans, reader, vault, lookup, keys, clock, alarms };
         let end =
             BooksEnd { folder: folder.to_owned(), books: books.clone(), writer, follower, _store: store };
         Ok((books, end))
@@ -272,12 +282,30 @@ impl Books {
         self.folded.clone()
     }
 
+    /// Follows the position behind the newest ban of a machine.
+    pub fn bans(&self) -> watch::Receiver<Position> {
+        self.bans.clone()
+    }
+
     /// Reads records of the journal.
     ///
     /// # Errors
     /// When the journal cannot be read there.
     pub fn records(&self, from: Position, limit: usize) -> Result<Vec<(Position, Vec<u8>)>, JournalError> {
         self.reader.read_from(from, limit)
+    }
+
+    /// A machine's evidence by when it was observed, as [`search::around`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn evidence_around(
+        &self,
+        machine: &MachineId,
+        first: Timestamp,
+        end: Timestamp,
+    ) -> Result<Vec<Found>, SearchError> {
+        search::around(&self.lookup, &self.reader, machine, first, end)
     }
 
     /// The log's newest checkpoint, signed.
@@ -293,9 +321,30 @@ impl Books {
         &self.vault
     }
 
-    /// Search rows.
-    pub fn lookup(&self) -> &Lookup {
-        &self.lookup
+    /// Whether the search rows know all that is folded by now.
+    pub fn search_is_current(&self) -> bool {
+        self.lookup.reflected().0 >= self.read(Fold::position)
+    }
+
+    /// The evidence at a place of a chain, as [`search::evidence`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn evidence(
+        &self,
+        machine: &MachineId,
+        spool: &SpoolId,
+        sequence: u64,
+    ) -> Result<Option<Found>, SearchError> {
+        search::evidence(&self.lookup, &self.reader, machine, spool, sequence)
+    }
+
+    /// A machine's newest evidence, as [`search::recent`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn recent(&self, machine: &MachineId, limit: usize) -> Result<Vec<Found>, SearchError> {
+        search::recent(&self.lookup, &self.reader, machine, limit)
     }
 
     /// The collector's keys.

@@ -1,89 +1,90 @@
-//! Follows the journal and keeps the lookup rows up to date. Invariant: rows are written in journal order, after the
-//! records are durable; a lookup that fails raises an alarm and is tried again, counts go on without it.
+//! Keeps the search rows up to date: each commit brings its places, and what is missing is read from the journal.
+//! Invariant: places come in journal order, after the records are durable; a lookup that fails raises an alarm and is
+//! tried again, counts go on without it.
 
 use std::sync::Arc;
-use std::sync::mpsc::{self, SyncSender, TrySendError};
+use std::sync::mpsc::{self, SyncSender, TryRecvError, TrySendError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use prost::Message as _;
-use seatbeat_ledger::fold::evidence::Evidence;
-use seatbeat_proto::instant;
-use seatbeat_proto::wire::JournalRecord;
-use seatbeat_proto::wire::journal_record::Fact;
+use seatbeat_ledger::fold::Reading;
 
 use crate::books::Alarms;
 use crate::journal::{FileReader, JournalError, Position};
-use crate::lookup::{Lookup, LookupError, LookupRow};
+use crate::lookup::{Brought, Lookup, LookupError, Place};
 
-/// Records taken at once: the largest batch that the lookup takes.
-const BATCH: usize = 512;
+/// Records read at once.
+const BATCH: usize = 4096;
 
-/// Rest between two rounds: rows written a commit at a time cost a busy collector a third of its CPU, and nobody who
-/// asks for them minds a moment.
-const REST: Duration = Duration::from_millis(100);
+/// How long it is until what failed is tried again: a disk that was full is not free again in less.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Name of the alarm while the rows are not kept up to date.
 const BEHIND: &str = "lookup";
 
 /// The running follower.
 pub struct Follower {
-    wake: Option<SyncSender<()>>,
+    feed: Feed,
     thread: JoinHandle<()>,
 }
 
-/// Wakes the follower.
+/// Where commits bring their places.
 #[derive(Clone)]
-pub struct Notify(SyncSender<()>);
+pub struct Feed {
+    lookup: Arc<Lookup>,
+    wake: SyncSender<()>,
+}
 
-impl Notify {
-    /// Says that there is something new in the journal.
-    pub fn wake(&self) {
-        match self.0.try_send(()) {
-            Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
+impl Feed {
+    /// Brings the places among the records that were just committed; what is too much or too early the follower reads
+    /// from the journal.
+    pub fn bring(&self, first: Position, readings: &[Reading]) {
+        if bring(&self.lookup, first, readings) != Brought::Kept {
+            match self.wake.try_send(()) {
+                Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
+            }
         }
     }
 }
 
-/// Starts to follow from a position; without one, the rows are checked first, and followed from where they end.
-pub fn start(reader: FileReader, lookup: Arc<Lookup>, from: Option<Position>, alarms: Alarms) -> Follower {
+/// Starts to follow, once rows that are not checked yet are.
+pub fn start(reader: FileReader, lookup: Arc<Lookup>, alarms: Alarms) -> Follower {
     let (wake, woken) = mpsc::sync_channel(1);
+    let feed = Feed { lookup: Arc::clone(&lookup), wake };
     let run = move || {
-        let mut reached = from;
         loop {
-            let followed = match reached {
-                Some(position) => Ok(position),
-                None => lookup.check(reader.size()).map_err(FollowError::from),
+            let followed = follow(&reader, &lookup);
+            let ended = match followed {
+                Ok(()) => {
+                    alarms.clear(BEHIND);
+                    woken.recv().is_err()
+                }
+                Err(error) => {
+                    alarms.raise(BEHIND, format!("search rows are not kept up to date: {error}"));
+                    std::thread::sleep(AGAIN);
+                    woken.try_recv() == Err(TryRecvError::Disconnected)
+                }
             };
-            let followed = followed.and_then(|mut position| {
-                let caught_up = catch_up(&reader, &lookup, &mut position);
-                reached = Some(position);
-                caught_up
-            });
-            match followed {
-                Ok(()) => alarms.clear(BEHIND),
-                Err(error) => alarms.raise(BEHIND, format!("search rows are not kept up to date: {error}")),
-            }
-            std::thread::sleep(REST);
-            if woken.recv().is_err() {
+            if ended {
                 return;
             }
         }
     };
     let thread = std::thread::Builder::new().name("lookup".to_owned()).spawn(run);
-    Follower { wake: Some(wake), thread: thread.expect("the operating system gives a thread") }
+    Follower { feed, thread: thread.expect("the operating system gives a thread") }
 }
 
 impl Follower {
-    /// What wakes it.
-    pub fn notify(&self) -> Notify {
-        Notify(self.wake.clone().expect("a follower that runs can be woken"))
+    /// Where commits bring their places.
+    pub fn feed(&self) -> Feed {
+        self.feed.clone()
     }
 
-    /// Stops it once the journal is followed to its end.
-    pub fn stop(mut self) {
-        self.wake = None;
-        if self.thread.join().is_err() {
+    /// Stops it. The writer, and with it its feed, has to have ended.
+    pub fn stop(self) {
+        let Self { feed, thread } = self;
+        drop(feed);
+        if thread.join().is_err() {
             tracing::error!("the lookup follower ended with a panic");
         }
     }
@@ -97,29 +98,24 @@ enum FollowError {
     Lookup(#[from] LookupError),
 }
 
-fn catch_up(reader: &FileReader, lookup: &Lookup, position: &mut Position) -> Result<(), FollowError> {
+/// Reads what is missing and writes what is full; when it returns, the next commit can bring its places itself.
+fn follow(reader: &FileReader, lookup: &Lookup) -> Result<(), FollowError> {
+    lookup.check(reader.size())?;
     loop {
-        let batch = reader.read_from(*position, BATCH)?;
-        let Some((last, _)) = batch.last() else { return Ok(()) };
-        let next = Position(last.0 + 1);
-        let rows: Vec<LookupRow> = batch.iter().filter_map(|(at, record)| row(*at, record)).collect();
-        lookup.apply(next, &rows)?;
-        *position = next;
+        lookup.write_full_runs()?;
+        let batch = reader.read_from(lookup.reflected(), BATCH)?;
+        let Some((first, _)) = batch.first() else { return Ok(()) };
+        let readings: Vec<Reading> = batch.iter().map(|(_, record)| Reading::of(record)).collect();
+        bring(lookup, *first, &readings);
     }
 }
 
-fn row(position: Position, record: &[u8]) -> Option<LookupRow> {
-    let record = JournalRecord::decode(record).ok()?;
-    let Some(Fact::EvidenceReceived(received)) = record.fact else { return None };
-    let received_at = instant::from_ms(record.recorded_at_ms).ok()?;
-    let evidence = Evidence::parse(&received.evidence?.payload, received_at).ok()?;
-    Some(LookupRow {
-        machine: evidence.machine,
-        spool: evidence.spool,
-        sequence: evidence.sequence,
-        hash: evidence.hash,
-        observed_at: evidence.observed_at,
-        position,
-        forked: received.forked,
-    })
+fn bring(lookup: &Lookup, first: Position, readings: &[Reading]) -> Brought {
+    let place = |(offset, reading): (usize, &Reading)| {
+        let evidence = reading.evidence()?;
+        let position = first.plus(offset as u64);
+        Some(Place::new(&evidence.machine, evidence.sequence, evidence.observed_at, position))
+    };
+    let places = readings.iter().enumerate().filter_map(place);
+    lookup.bring(first, first.plus(readings.len() as u64), places)
 }

@@ -14,6 +14,7 @@ pub mod keys;
 pub mod lookup;
 pub mod outputs;
 mod rows;
+pub mod search;
 pub mod serve;
 pub mod snapshot;
 pub mod store;

@@ -1,24 +1,37 @@
-//! Lookup rows: where a report stands in the journal, and what is new of a machine.
-//! Invariant: only ever a shortcut into the journal. The rows carry the position they reflect, written together with
-//! them, and are thrown away whenever that or a row is in doubt.
+//! Search rows: where a machine's evidence stands in the journal. Invariant: only ever a shortcut into the journal.
+//! What lies on the disk carries the position it reflects, written together with it, and is thrown away whenever that
+//! or a row is in doubt; what came since is in memory alone and comes back from the journal.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use jiff::Timestamp;
-use seatbeat_proto::ids::{MachineId, SpoolId};
+use seatbeat_proto::ids::MachineId;
+use sha2::{Digest as _, Sha256};
 
 use crate::journal::Position;
 use crate::rows::{BATCH_ROWS_MAX, Change, Rows, RowsError};
 
-/// Positions kept of one machine's day: an agent makes at most some 200 reports a day. The oldest give way.
-pub const DAY_POSITIONS_MAX: usize = 512;
+/// Records whose rows are written to the disk at once: some milliseconds of work for each so many reports, and at most
+/// half a second of reading the journal again after a start. Part of the layout.
+pub const RUN_RECORDS: u64 = 65_536;
+
+/// Runs that may wait in memory for a disk that takes none, 12 MiB; then the journal keeps them until it does.
+const RUNS_WAITING_MAX: usize = 8;
+
+/// The blocks of a run, each of some machines' places: a question reads one of them.
+const BUCKETS: u32 = 256;
+
+/// Places of one row, so that its value has 4 KiB at most: sled puts large ones into files that nobody syncs.
+const PLACES_OF_ROW: usize = 256;
+
+// Of a run's rows each is full but the last of each bucket.
+const _: () = assert!(RUN_RECORDS as usize / PLACES_OF_ROW + BUCKETS as usize <= BATCH_ROWS_MAX);
 
 /// Rows of another layout are thrown away.
-const LAYOUT: &[u8] = b"seatbeat lookup 1";
+const LAYOUT: &[u8] = b"seatbeat lookup 2";
 
 const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
 
@@ -39,33 +52,41 @@ pub enum LookupError {
     /// They are not checked yet.
     #[error("the lookup rows are being checked")]
     Unchecked,
-    /// The rows would go back.
-    #[error("the lookup rows reflect position {reflected}, later than {position}")]
-    Backwards {
-        /// What they reflect.
-        reflected: Position,
-        /// What they were told to.
-        position: Position,
-    },
 }
 
-/// One piece of evidence in the journal.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LookupRow {
-    /// Whose it is.
-    pub machine: MachineId,
-    /// In which chain.
-    pub spool: SpoolId,
-    /// Its place there.
-    pub sequence: u64,
-    /// The hash of its payload.
-    pub hash: [u8; 32],
-    /// When it was observed; its UTC day is what it is found by.
-    pub observed_at: Timestamp,
-    /// Where it stands in the journal.
-    pub position: Position,
-    /// Other content stands at its place of the chain already: that stays the one which is found there.
-    pub forked: bool,
+/// Where one piece of evidence stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Stands for the machine; others may have the same.
+    tag: u64,
+    /// In the journal.
+    position: Position,
+    /// The lower half of its place in its chain.
+    sequence: u32,
+    /// The UTC day on which it was observed, counted from 1970-01-01; the nearest that has a number here.
+    day: u16,
+}
+
+impl Place {
+    /// The place of a machine's evidence.
+    pub fn new(machine: &MachineId, sequence: u64, observed_at: Timestamp, position: Position) -> Self {
+        Self { tag: tag(machine), position, sequence: sequence as u32, day: day(observed_at) }
+    }
+
+    fn bucket(&self) -> u32 {
+        bucket(self.tag)
+    }
+}
+
+/// What became of places that were brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Brought {
+    /// They are found from now on.
+    Kept,
+    /// They are found from now on, and there is a run to write.
+    RunFull,
+    /// Others before them are missing, or there is no room: they have to be brought again from the journal.
+    TooEarly,
 }
 
 /// Rows in a file larger than this are checked while the collector runs already: reading this much takes a second.
@@ -75,98 +96,108 @@ const CHECKED_AT_ONCE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub struct Lookup {
     folder: PathBuf,
     /// None while they are not checked.
-    rows: RwLock<Option<Rows>>,
+    known: RwLock<Option<Known>>,
+}
+
+struct Known {
+    rows: Arc<Rows>,
+    /// The first position that is not on the disk: a whole number of runs.
+    written: Position,
+    /// Places from there on, in the order of their positions.
+    recent: Vec<Place>,
+    /// The position behind the last record that is reflected.
+    end: Position,
 }
 
 impl Lookup {
-    /// Opens the rows, and says from which position on the journal has to be applied: 0, with no rows, when they
-    /// were missing, empty, damaged, of another layout, or ahead of the journal.
+    /// Opens the rows; they reflect nothing, and nothing is on the disk, when they were missing, empty, damaged, of
+    /// another layout, or ahead of the journal.
     ///
     /// # Errors
     /// When another process has them open, or rows in doubt cannot be thrown away.
-    pub fn open(folder: &Path, journal_size: Position) -> Result<(Self, Position), LookupError> {
-        let lookup = Self { folder: folder.to_owned(), rows: RwLock::new(None) };
-        let position = lookup.check(journal_size)?;
-        Ok((lookup, position))
+    pub fn open(folder: &Path, journal_size: Position) -> Result<Self, LookupError> {
+        let lookup = Self { folder: folder.to_owned(), known: RwLock::new(None) };
+        lookup.check(journal_size)?;
+        Ok(lookup)
     }
 
-    /// As [`Lookup::open`], but of many rows none is looked at before [`Lookup::check`], and no position is known.
+    /// As [`Lookup::open`], but of many rows none is looked at before [`Lookup::check`].
     ///
     /// # Errors
     /// As [`Lookup::open`].
-    pub fn open_soon(folder: &Path, journal_size: Position) -> Result<(Self, Option<Position>), LookupError> {
+    pub fn open_soon(folder: &Path, journal_size: Position) -> Result<Self, LookupError> {
         let many = fs::metadata(folder.join("sled/db"))
             .is_ok_and(|found| found.is_file() && found.len() > CHECKED_AT_ONCE_BYTES_MAX);
         if many {
-            let rows = RwLock::new(None);
-            return Ok((Self { folder: folder.to_owned(), rows }, None));
+            return Ok(Self { folder: folder.to_owned(), known: RwLock::new(None) });
         }
-        let (lookup, position) = Self::open(folder, journal_size)?;
-        Ok((lookup, Some(position)))
+        Self::open(folder, journal_size)
     }
 
-    /// Reads every row, and throws them all away when one is in doubt; the position from which on the journal has to
-    /// be applied. Until it returns the rows reflect nothing.
+    /// Reads every row, and throws them all away when one is in doubt; until it returns they reflect nothing. Rows
+    /// that are checked already stay as they are.
     ///
     /// # Errors
     /// As [`Lookup::open`].
-    pub fn check(&self, journal_size: Position) -> Result<Position, LookupError> {
-        let (rows, position) = checked(&self.folder, journal_size)?;
-        *self.rows.write().unwrap_or_else(PoisonError::into_inner) = Some(rows);
-        Ok(position)
+    pub fn check(&self, journal_size: Position) -> Result<(), LookupError> {
+        if self.known().is_some() {
+            return Ok(());
+        }
+        let (rows, written) = checked(&self.folder, journal_size)?;
+        *self.known_mut() = Some(Known { rows: Arc::new(rows), written, recent: Vec::new(), end: written });
+        Ok(())
     }
 
-    fn with<T>(&self, ask: impl FnOnce(&Rows) -> Result<T, LookupError>) -> Result<T, LookupError> {
-        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
-        ask(rows.as_ref().ok_or(LookupError::Unchecked)?)
+    /// Takes the places among the records `first..next` in, in the order of their positions, when they are the next
+    /// ones.
+    pub fn bring(&self, first: Position, next: Position, places: impl IntoIterator<Item = Place>) -> Brought {
+        let mut known = self.known_mut();
+        let Some(known) = known.as_mut() else { return Brought::TooEarly };
+        let waiting_max = RUNS_WAITING_MAX * RUN_RECORDS as usize;
+        if known.end != first || known.recent.len() >= waiting_max {
+            return Brought::TooEarly;
+        }
+        known.recent.extend(places);
+        known.end = next;
+        if known.has_full_run() { Brought::RunFull } else { Brought::Kept }
     }
 
-    /// Writes rows and the position that they bring the lookup to. The same rows again change nothing. More than
-    /// fit into one batch are written in several; the position moves with the last.
+    /// Writes the runs that are full to the disk.
     ///
     /// # Errors
-    /// When the position lies behind the one reflected, or the rows cannot be written.
-    pub fn apply(&self, position: Position, rows: &[LookupRow]) -> Result<(), LookupError> {
-        let before = self.reflected();
-        if position < before {
-            return Err(LookupError::Backwards { reflected: before, position });
+    /// When the rows are not checked yet or cannot be written; those that are not stay in memory.
+    pub fn write_full_runs(&self) -> Result<(), LookupError> {
+        while let Some(FullRun { rows, first, places }) = self.full_run()? {
+            let next = first.plus(RUN_RECORDS);
+            rows.write(&encode_run(first, places), &stamp(next))?;
+            // Nothing depends on it but how much is read again after the next start.
+            rows.sync()?;
+            if let Some(known) = self.known_mut().as_mut() {
+                let kept = known.recent.partition_point(|place| place.position < next);
+                known.recent.drain(..kept);
+                known.written = next;
+            }
         }
-        // Each piece of evidence changes at most two rows.
-        let mut batches = rows.chunks(BATCH_ROWS_MAX / 2).peekable();
-        self.with(|rows| {
-            if batches.peek().is_none() {
-                return Ok(rows.write(&[], &stamp(position))?);
-            }
-            while let Some(batch) = batches.next() {
-                let reached = if batches.peek().is_none() { position } else { before };
-                rows.write(&changes(rows, batch)?, &stamp(reached))?;
-            }
-            Ok(())
-        })
+        Ok(())
     }
 
     /// The position behind the last record that these rows reflect.
     pub fn reflected(&self) -> Position {
-        self.with(|rows| Ok(reflected(rows).unwrap_or_default())).unwrap_or_default()
+        self.known().as_ref().map_or(Position(0), |known| known.end)
     }
 
-    /// The evidence at a place of a chain: where it stands in the journal, and the hash of its payload. After a fork
-    /// it is what came first.
+    /// Where evidence with this sequence may stand in the journal, of this machine or another, the oldest first: what
+    /// stands there has to be read.
     ///
     /// # Errors
-    /// When the rows cannot be read.
-    pub fn evidence(
-        &self,
-        machine: &MachineId,
-        spool: &SpoolId,
-        sequence: u64,
-    ) -> Result<Option<(Position, [u8; 32])>, LookupError> {
-        let value = self.with(|rows| Ok(rows.get(&evidence_key(machine, spool, sequence))?))?;
-        Ok(value.as_deref().and_then(decode_evidence))
+    /// When the rows are not checked yet or cannot be read.
+    pub fn evidence(&self, machine: &MachineId, sequence: u64) -> Result<Vec<Position>, LookupError> {
+        let found = self.all(machine, |place| place.sequence == sequence as u32)?;
+        found.ok_or(LookupError::Unchecked)
     }
 
-    /// Where a machine's evidence stands that was observed in these instants or on the days around them, in the order
-    /// of the days. None is found while the rows are not checked.
+    /// Where a machine's evidence may stand, or another's, that was observed in these instants or on the days around
+    /// them, the oldest first. None is found while the rows are not checked.
     ///
     /// # Errors
     /// When the rows cannot be read.
@@ -176,38 +207,113 @@ impl Lookup {
         first: Timestamp,
         end: Timestamp,
     ) -> Result<Vec<Position>, LookupError> {
-        let day = |at: Timestamp| at.as_second().div_euclid(SECONDS_PER_DAY);
-        let mut found = Vec::new();
-        for number in day(first)..=day(end) {
-            let Ok(at) = Timestamp::from_second(number.saturating_mul(SECONDS_PER_DAY)) else { continue };
-            let row = match self.with(|rows| Ok(rows.get(&day_key(machine, at))?)) {
-                Err(LookupError::Unchecked) => None,
-                row => row?,
-            };
-            found.extend(row.map(|value| decode_positions(&value)).unwrap_or_default());
-        }
-        Ok(found)
+        let days = day(first)..=day(end);
+        Ok(self.all(machine, |place| days.contains(&place.day))?.unwrap_or_default())
     }
 
-    /// Where a machine's evidence stands: the newest day first, and within a day what was recorded last first. None is
-    /// found while the rows are not checked.
+    /// Where a machine's evidence may stand, or another's: what was recorded last first. None is found while the rows
+    /// are not checked.
     ///
     /// # Errors
     /// When the rows cannot be read.
     pub fn recent(&self, machine: &MachineId, limit: usize) -> Result<Vec<Position>, LookupError> {
-        // A day row holds at least one position, so `limit` days are enough.
-        let days = match self.with(|rows| Ok(rows.scan(&day_prefix(machine), limit, true)?)) {
-            Err(LookupError::Unchecked) => Vec::new(),
-            days => days?,
-        };
-        let newest_first = days.iter().flat_map(|(_, value)| decode_positions(value).into_iter().rev());
-        Ok(newest_first.take(limit).collect())
+        let tag = tag(machine);
+        let Some((runs, recent)) = self.seen(tag, |_| true) else { return Ok(Vec::new()) };
+        let mut found: Vec<Position> = recent.into_iter().rev().collect();
+        for run in (0..runs.count).rev() {
+            if found.len() >= limit {
+                break;
+            }
+            found.extend(runs.places(run, tag, |_| true)?.into_iter().rev());
+        }
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    /// All places of a machine that are wanted, in order; none while the rows are not checked.
+    fn all(
+        &self,
+        machine: &MachineId,
+        is_wanted: impl Fn(&Place) -> bool,
+    ) -> Result<Option<Vec<Position>>, LookupError> {
+        let tag = tag(machine);
+        let Some((runs, recent)) = self.seen(tag, &is_wanted) else { return Ok(None) };
+        let mut found = Vec::new();
+        for run in 0..runs.count {
+            found.extend(runs.places(run, tag, &is_wanted)?);
+        }
+        found.extend(recent);
+        Ok(Some(found))
+    }
+
+    /// What is on the disk, and the places in memory behind that: nobody waits while the disk is read.
+    fn seen(&self, tag: u64, is_wanted: impl Fn(&Place) -> bool) -> Option<(Runs, Vec<Position>)> {
+        let known = self.known();
+        let known = known.as_ref()?;
+        let count = (known.written.0 / RUN_RECORDS) as u32;
+        let recent = known.recent.iter().filter(|place| place.tag == tag && is_wanted(place));
+        Some((Runs { rows: Arc::clone(&known.rows), count }, recent.map(|place| place.position).collect()))
+    }
+
+    /// The next run that is not on the disk, when it is full.
+    fn full_run(&self) -> Result<Option<FullRun>, LookupError> {
+        let known = self.known();
+        let known = known.as_ref().ok_or(LookupError::Unchecked)?;
+        if !known.has_full_run() {
+            return Ok(None);
+        }
+        let next = known.written.plus(RUN_RECORDS);
+        let count = known.recent.partition_point(|place| place.position < next);
+        let (rows, places) = (Arc::clone(&known.rows), known.recent[..count].to_vec());
+        Ok(Some(FullRun { rows, first: known.written, places }))
+    }
+
+    fn known(&self) -> RwLockReadGuard<'_, Option<Known>> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn known_mut(&self) -> RwLockWriteGuard<'_, Option<Known>> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn has_full_run(&self) -> bool {
+        self.end.0 >= self.written.0 + RUN_RECORDS
+    }
+}
+
+/// A run to be written.
+struct FullRun {
+    rows: Arc<Rows>,
+    first: Position,
+    places: Vec<Place>,
+}
+
+/// The runs on the disk.
+struct Runs {
+    rows: Arc<Rows>,
+    count: u32,
+}
+
+impl Runs {
+    /// Places in one of them, in order.
+    fn places(
+        &self,
+        run: u32,
+        tag: u64,
+        is_wanted: impl Fn(&Place) -> bool,
+    ) -> Result<Vec<Position>, LookupError> {
+        let first = Position(u64::from(run) * RUN_RECORDS);
+        let rows = self.rows.scan(&bucket_prefix(first, bucket(tag)), BATCH_ROWS_MAX, false)?;
+        let places = rows.iter().flat_map(|(_, value)| decode(first, value));
+        Ok(places.filter(|place| place.tag == tag && is_wanted(place)).map(|place| place.position).collect())
     }
 }
 
 /// Rows that are, all together, what was written, and the position that they reflect.
 fn checked(folder: &Path, journal_size: Position) -> Result<(Rows, Position), LookupError> {
-    match Rows::open(folder, true) {
+    match Rows::open(folder, false) {
         Ok(rows) => match reflected(&rows) {
             Some(position) if position <= journal_size => return Ok((rows, position)),
             Some(position) => {
@@ -222,30 +328,21 @@ fn checked(folder: &Path, journal_size: Position) -> Result<(Rows, Position), Lo
     fs::remove_dir_all(folder)
         .or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
         .map_err(|source| LookupError::Discard { folder: folder.into(), source })?;
-    Ok((Rows::open(folder, true)?, Position(0)))
+    Ok((Rows::open(folder, false)?, Position(0)))
 }
 
-fn changes(rows: &Rows, batch: &[LookupRow]) -> Result<Vec<Change>, LookupError> {
-    let mut evidence = BTreeMap::new();
-    let mut days = BTreeMap::new();
-    for row in batch {
-        let key = evidence_key(&row.machine, &row.spool, row.sequence);
-        if !row.forked && !evidence.contains_key(&key) && rows.get(&key)?.is_none() {
-            evidence.insert(key, encode_evidence(row));
-        }
-        let key = day_key(&row.machine, row.observed_at);
-        if !days.contains_key(&key) {
-            let known = rows.get(&key)?.map(|value| decode_positions(&value)).unwrap_or_default();
-            days.insert(key.clone(), known);
-        }
-        if let Some(positions) = days.get_mut(&key)
-            && let Err(place) = positions.binary_search(&row.position)
-        {
-            positions.insert(place, row.position);
-        }
-    }
-    let days = days.into_iter().map(|(key, positions)| (key, encode_positions(&positions)));
-    Ok(evidence.into_iter().chain(days).map(|(key, value)| (key, Some(value))).collect())
+fn tag(machine: &MachineId) -> u64 {
+    let digest: [u8; 32] = Sha256::digest(machine.as_str()).into();
+    let (tag, _) = digest.split_first_chunk().expect("a digest is longer than a tag");
+    u64::from_be_bytes(*tag)
+}
+
+fn day(at: Timestamp) -> u16 {
+    at.as_second().div_euclid(SECONDS_PER_DAY).clamp(0, i64::from(u16::MAX)) as u16
+}
+
+fn bucket(tag: u64) -> u32 {
+    (tag % u64::from(BUCKETS)) as u32
 }
 
 fn stamp(position: Position) -> Vec<u8> {
@@ -254,239 +351,52 @@ fn stamp(position: Position) -> Vec<u8> {
 
 fn reflected(rows: &Rows) -> Option<Position> {
     let stamp = rows.stamp();
-    let position = stamp.strip_prefix(LAYOUT)?.try_into().ok()?;
-    Some(Position(u64::from_be_bytes(position)))
+    let position = u64::from_be_bytes(stamp.strip_prefix(LAYOUT)?.try_into().ok()?);
+    position.is_multiple_of(RUN_RECORDS).then_some(Position(position))
 }
 
-/// No id holds a zero byte, so no key is the beginning of another's.
-fn evidence_key(machine: &MachineId, spool: &SpoolId, sequence: u64) -> Vec<u8> {
-    let (machine, spool) = (machine.as_str().as_bytes(), spool.as_str().as_bytes());
-    [b"e", machine, b"\0", spool, b"\0", &sequence.to_be_bytes()].concat()
+/// Rows of one run stand together, in the order of their buckets.
+fn bucket_prefix(first: Position, bucket: u32) -> [u8; 12] {
+    let mut key = [0; 12];
+    key[..8].copy_from_slice(&first.0.to_be_bytes());
+    key[8..].copy_from_slice(&bucket.to_be_bytes());
+    key
 }
 
-fn day_prefix(machine: &MachineId) -> Vec<u8> {
-    [b"d", machine.as_str().as_bytes(), b"\0"].concat()
+/// The rows of a run that begins at `first`.
+fn encode_run(first: Position, mut places: Vec<Place>) -> Vec<Change> {
+    places.sort_unstable_by_key(|place| (place.bucket(), place.position));
+    let buckets = places.chunk_by(|one, other| one.bucket() == other.bucket());
+    let row = |(part, places): (usize, &[Place])| {
+        let prefix = bucket_prefix(first, places[0].bucket());
+        let key = [prefix.as_slice(), &(part as u16).to_be_bytes()].concat();
+        (key, Some(places.iter().flat_map(|place| encode(first, place)).collect()))
+    };
+    buckets.flat_map(|places| places.chunks(PLACES_OF_ROW).enumerate().map(row)).collect()
 }
 
-fn day_key(machine: &MachineId, observed_at: Timestamp) -> Vec<u8> {
-    let day = observed_at.as_second().div_euclid(SECONDS_PER_DAY) as i32;
-    // With the sign turned, days before 1970 sort before those after it.
-    let sorted = (day as u32) ^ (1 << 31);
-    [day_prefix(machine).as_slice(), &sorted.to_be_bytes()].concat()
+const PLACE_LENGTH: usize = 8 + 4 + 2 + 2;
+
+fn encode(first: Position, place: &Place) -> [u8; PLACE_LENGTH] {
+    let mut bytes = [0; PLACE_LENGTH];
+    bytes[..8].copy_from_slice(&place.tag.to_be_bytes());
+    bytes[8..12].copy_from_slice(&place.sequence.to_be_bytes());
+    bytes[14..].copy_from_slice(&place.day.to_be_bytes());
+    bytes[12..14].copy_from_slice(&((place.position.0 - first.0) as u16).to_be_bytes());
+    bytes
 }
 
-fn encode_evidence(row: &LookupRow) -> Vec<u8> {
-    [row.position.0.to_be_bytes().as_slice(), &row.hash].concat()
-}
-
-fn decode_evidence(value: &[u8]) -> Option<(Position, [u8; 32])> {
-    let (position, hash) = value.split_first_chunk::<8>()?;
-    Some((Position(u64::from_be_bytes(*position)), hash.try_into().ok()?))
-}
-
-/// The newest [`DAY_POSITIONS_MAX`] positions, in order.
-fn encode_positions(positions: &[Position]) -> Vec<u8> {
-    let kept = &positions[positions.len().saturating_sub(DAY_POSITIONS_MAX)..];
-    kept.iter().flat_map(|position| position.0.to_be_bytes()).collect()
-}
-
-fn decode_positions(value: &[u8]) -> Vec<Position> {
-    value.as_chunks::<8>().0.iter().map(|position| Position(u64::from_be_bytes(*position))).collect()
+fn decode(first: Position, value: &[u8]) -> impl Iterator<Item = Place> {
+    value.as_chunks::<PLACE_LENGTH>().0.iter().map(move |bytes| {
+        let [t0, t1, t2, t3, t4, t5, t6, t7, s0, s1, s2, s3, p0, p1, d0, d1] = *bytes;
+        Place {
+            tag: u64::from_be_bytes([t0, t1, t2, t3, t4, t5, t6, t7]),
+            sequence: u32::from_be_bytes([s0, s1, s2, s3]),
+            position: first.plus(u64::from(u16::from_be_bytes([p0, p1]))),
+            day: u16::from_be_bytes([d0, d1]),
+        }
+    })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::rows::damage::{files, places, restore};
-
-    fn machine() -> MachineId {
-        "mch_a".parse().unwrap()
-    }
-
-    fn spool() -> SpoolId {
-        "spl_a".parse().unwrap()
-    }
-
-    fn row(position: u64, sequence: u64, day: i64) -> LookupRow {
-        LookupRow {
-            machine: machine(),
-            spool: spool(),
-            sequence,
-            hash: [sequence as u8; 32],
-            observed_at: Timestamp::from_second(day * SECONDS_PER_DAY + 5).unwrap(),
-            position: Position(position),
-            forked: false,
-        }
-    }
-
-    /// A closed lookup that reflects position 20, and a folder around it.
-    fn closed() -> (tempfile::TempDir, PathBuf) {
-        let around = tempfile::tempdir().unwrap();
-        let folder = around.path().join("lookup");
-        let (lookup, from) = Lookup::open(&folder, Position(20)).unwrap();
-        assert_eq!(from, Position(0));
-        let rows: Vec<_> = (0..20).map(|at| row(at, at + 1, at as i64 / 4)).collect();
-        lookup.apply(Position(20), &rows).unwrap();
-        lookup.with(|rows| Ok(rows.sync()?)).unwrap();
-        (around, folder)
-    }
-
-    /// Opened, it is either whole or empty and to be made from the start; which of the two.
-    fn check_all_or_nothing(folder: &Path, journal_size: u64, why: &str) -> bool {
-        let (lookup, from) = Lookup::open(folder, Position(journal_size)).unwrap();
-        let whole = from == Position(20);
-        assert!(whole || from == Position(0), "{why}: {from}");
-        for sequence in 1..=20u64 {
-            let expected = whole.then(|| (Position(sequence - 1), [sequence as u8; 32]));
-            assert_eq!(lookup.evidence(&machine(), &spool(), sequence).unwrap(), expected, "{why}");
-        }
-        assert_eq!(lookup.recent(&machine(), 99).unwrap().len(), if whole { 20 } else { 0 }, "{why}");
-        whole
-    }
-
-    #[test]
-    fn evidence_is_found_by_the_days_around_some_instants() {
-        let (_around, folder) = closed();
-        let (lookup, _) = Lookup::open(&folder, Position(20)).unwrap();
-        let at = |day: i64| Timestamp::from_second(day * SECONDS_PER_DAY + 7).unwrap();
-        let found = |first, end| -> Vec<u64> {
-            lookup.around(&machine(), at(first), at(end)).unwrap().iter().map(|one| one.0).collect()
-        };
-        assert_eq!(found(1, 2), [4, 5, 6, 7, 8, 9, 10, 11]);
-        assert_eq!(found(4, 9), [16, 17, 18, 19]);
-        assert_eq!(found(7, 9), [0; 0]);
-    }
-
-    #[test]
-    fn rows_are_found_after_a_restart_which_goes_on_where_they_end() {
-        let (_around, folder) = closed();
-        assert!(check_all_or_nothing(&folder, 20, "as large as the journal"));
-        assert!(check_all_or_nothing(&folder, 31, "behind the journal"));
-    }
-
-    #[test]
-    fn rows_that_are_not_checked_reflect_nothing_and_none_is_found() {
-        let (_around, folder) = closed();
-        let lookup = Lookup { folder, rows: RwLock::new(None) };
-        assert_eq!((lookup.reflected(), lookup.recent(&machine(), 9).unwrap()), (Position(0), vec![]));
-        assert!(matches!(lookup.evidence(&machine(), &spool(), 1), Err(LookupError::Unchecked)));
-        assert!(lookup.apply(Position(21), &[row(20, 21, 9)]).is_err());
-        assert_eq!(lookup.check(Position(20)).unwrap(), Position(20));
-        assert_eq!((lookup.reflected(), lookup.recent(&machine(), 99).unwrap().len()), (Position(20), 20));
-    }
-
-    #[test]
-    fn rows_ahead_of_the_journal_are_thrown_away() {
-        let (_around, folder) = closed();
-        assert!(!check_all_or_nothing(&folder, 19, "ahead"));
-        assert!(!check_all_or_nothing(&folder, 20, "gone since"));
-    }
-
-    #[test]
-    fn deleted_or_emptied_files_are_all_or_nothing() {
-        let (_around, folder) = closed();
-        let whole = files(&folder);
-        for (path, _) in &whole {
-            for emptied in [false, true] {
-                restore(&folder, &whole);
-                fs::remove_file(path).unwrap();
-                if emptied {
-                    fs::write(path, b"").unwrap();
-                }
-                check_all_or_nothing(&folder, 20, &format!("{} gone (emptied: {emptied})", path.display()));
-            }
-        }
-        fs::remove_dir_all(&folder).unwrap();
-        assert!(!check_all_or_nothing(&folder, 20, "all gone"));
-    }
-
-    #[test]
-    fn a_flipped_byte_is_all_or_nothing() {
-        let (_around, folder) = closed();
-        let whole = files(&folder);
-        let mut thrown_away = 0;
-        for (path, bytes) in &whole {
-            for at in places(bytes, 50) {
-                restore(&folder, &whole);
-                let mut damaged = bytes.clone();
-                damaged[at] ^= 0x40;
-                fs::write(path, damaged).unwrap();
-                let why = format!("byte {at} of {}", path.display());
-                thrown_away += usize::from(!check_all_or_nothing(&folder, 20, &why));
-            }
-        }
-        assert!(thrown_away > 0);
-    }
-
-    #[test]
-    fn another_layout_is_thrown_away() {
-        let (_around, folder) = closed();
-        let (lookup, _) = Lookup::open(&folder, Position(20)).unwrap();
-        lookup.with(|rows| Ok(rows.write(&[], b"seatbeat lookup 0........")?)).unwrap();
-        drop(lookup);
-        assert!(!check_all_or_nothing(&folder, 20, "another layout"));
-    }
-
-    #[test]
-    fn recent_evidence_comes_newest_day_first() {
-        let around = tempfile::tempdir().unwrap();
-        let (lookup, _) = Lookup::open(around.path(), Position(0)).unwrap();
-        let rows = [row(0, 1, 10), row(1, 2, 10), row(2, 3, -1), row(3, 4, 11), row(4, 5, 9)];
-        lookup.apply(Position(5), &rows).unwrap();
-        let other = LookupRow { machine: "mch_ab".parse().unwrap(), ..row(5, 1, 12) };
-        lookup.apply(Position(6), &[other]).unwrap();
-        let recent = |limit| lookup.recent(&machine(), limit).unwrap();
-        assert_eq!(recent(9), [3, 1, 0, 4, 2].map(Position));
-        assert_eq!(recent(2), [3, 1].map(Position));
-        assert_eq!(recent(0), []);
-    }
-
-    #[test]
-    fn the_same_rows_again_change_nothing_and_the_position_never_goes_back() {
-        let around = tempfile::tempdir().unwrap();
-        let (lookup, _) = Lookup::open(around.path(), Position(0)).unwrap();
-        let rows: Vec<_> = (0..1500).map(|at| row(at, at + 1, at as i64 / 100)).collect();
-        for _ in 0..2 {
-            lookup.apply(Position(1500), &rows).unwrap();
-            assert_eq!(lookup.recent(&machine(), usize::MAX).unwrap().len(), 1500);
-            assert_eq!(lookup.evidence(&machine(), &spool(), 1500).unwrap().unwrap().0, Position(1499));
-        }
-        assert!(matches!(lookup.apply(Position(1499), &[]), Err(LookupError::Backwards { .. })));
-        assert_eq!(lookup.reflected(), Position(1500));
-    }
-
-    #[test]
-    fn after_a_fork_what_came_first_is_found_and_both_are_recent() {
-        let around = tempfile::tempdir().unwrap();
-        let (lookup, _) = Lookup::open(around.path(), Position(0)).unwrap();
-        lookup.apply(Position(1), &[row(0, 1, 3)]).unwrap();
-        let fork = LookupRow { hash: [99; 32], forked: true, ..row(1, 1, 3) };
-        let unnoticed = LookupRow { hash: [98; 32], ..row(2, 1, 3) };
-        lookup.apply(Position(3), &[fork, unnoticed]).unwrap();
-        assert_eq!(lookup.evidence(&machine(), &spool(), 1).unwrap(), Some((Position(0), [1; 32])));
-        assert_eq!(lookup.recent(&machine(), 9).unwrap(), [2, 1, 0].map(Position));
-    }
-
-    #[test]
-    fn the_oldest_positions_of_a_flooded_day_give_way() {
-        let around = tempfile::tempdir().unwrap();
-        let (lookup, _) = Lookup::open(around.path(), Position(0)).unwrap();
-        let count = DAY_POSITIONS_MAX as u64 + 100;
-        let rows: Vec<_> = (0..count).map(|at| row(at, at + 1, 3)).collect();
-        lookup.apply(Position(count), &rows).unwrap();
-        let recent = lookup.recent(&machine(), usize::MAX).unwrap();
-        assert_eq!((recent.len(), recent[0]), (DAY_POSITIONS_MAX, Position(count - 1)));
-    }
-
-    #[test]
-    fn a_second_open_is_refused_and_throws_nothing_away() {
-        let (_around, folder) = closed();
-        let (first, _) = Lookup::open(&folder, Position(20)).unwrap();
-        assert!(matches!(
-            Lookup::open(&folder, Position(20)),
-            Err(LookupError::Rows(RowsError::InUse { .. }))
-        ));
-        drop(first);
-        assert!(check_all_or_nothing(&folder, 20, "afterwards"));
-    }
-}
+mod tests;

@@ -193,6 +193,11 @@ impl Attendance {
 
     /// Whether the last report of that day had the product active.
     pub fn ended_active(&self, product: &ProductId, day: Day) -> bool {
+        if !self.untold.contains_key(&day)
+            && self.active.get(product).is_some_and(|days| days.whole.contains(day))
+        {
+            return true;
+        }
         match (self.active(product, day), self.settled(product, day)) {
             (Some(active), Some(settled)) => active.last == settled,
             _ => false,

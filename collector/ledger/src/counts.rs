@@ -128,14 +128,7 @@ impl Counts {
     }
 
     fn counter(&mut self, customer: &CustomerId, sku: &Sku) -> &mut Counter {
-        if !self.lines.contains_key(customer) {
-            self.lines.insert(customer.clone(), BTreeMap::new());
-        }
-        let skus = self.lines.get_mut(customer).expect("the customer was just put there");
-        if !skus.contains_key(sku) {
-            skus.insert(sku.clone(), Box::default());
-        }
-        skus.get_mut(sku).expect("the SKU was just put there")
+        self.lines.entry(customer.clone()).or_default().entry(sku.clone()).or_default()
     }
 
     /// The seats of each customer and SKU, in order.

@@ -6,10 +6,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use prost::Message as _;
 use seatbeat_proto::ids::{CustomerId, MachineId, OrderId, ProductId, ResellerId};
+use seatbeat_proto::wire;
 use seatbeat_proto::wire::journal_record::Fact;
-use seatbeat_proto::wire::{self, JournalRecord};
 use serde::{Deserialize, Serialize};
 
 use crate::calendar::Period;
@@ -27,11 +26,13 @@ mod entitled;
 mod entry;
 pub mod evidence;
 mod priced;
+mod reading;
 mod statements;
 
 pub use back_dated::BackDated;
 use entry::{Entry, Stop, refuse_unless};
 use evidence::{Body, Evidence};
+pub use reading::Reading;
 use statements::Statements;
 pub use statements::{Approval, Earlier, Sealed};
 
@@ -235,10 +236,18 @@ impl Fold {
     /// # Errors
     /// As [`Fold::apply`].
     pub fn replay(&mut self, bytes: &[u8]) -> Result<(Verdict, Option<Record>), FoldError> {
+        self.take_in(Reading::of(bytes))
+    }
+
+    /// As [`Fold::replay`], of a record that was read already.
+    ///
+    /// # Errors
+    /// As [`Fold::apply`].
+    pub fn take_in(&mut self, reading: Reading) -> Result<(Verdict, Option<Record>), FoldError> {
         let position = self.position();
-        let record =
-            JournalRecord::decode(bytes).map_err(|source| FoldError::Undecodable { position, source })?;
-        let (verdict, counted) = match self.take(&Entry { position, record }) {
+        let Reading { record, evidence, leaf } = reading;
+        let record = record.map_err(|source| FoldError::Undecodable { position, source })?;
+        let (verdict, counted) = match self.take(&Entry { position, record }, evidence) {
             Ok(counted) => (Verdict::Taken, counted),
             Err(Stop::Refused(refusal)) => (Verdict::Refused(refusal), None),
             Err(Stop::Error(error)) => return Err(error),
@@ -246,12 +255,12 @@ impl Fold {
         if let Some(record) = &counted {
             self.usage.apply(record);
         }
-        self.log.append(bytes);
+        self.log.append_leaf(leaf);
         Ok((verdict, counted))
     }
 
     /// What the record adds to the count.
-    fn take(&mut self, entry: &Entry) -> Result<Option<Record>, Stop> {
+    fn take(&mut self, entry: &Entry, evidence: Option<Evidence>) -> Result<Option<Record>, Stop> {
         let at = entry.recorded_at()?;
         let fact = entry.record.fact.as_ref().ok_or(FoldError::UnknownFact(entry.position))?;
         match fact {
@@ -271,7 +280,9 @@ impl Fold {
                 token.ok_or(Refusal::UnknownToken)?.revoked = true;
             }
             Fact::EnrolmentRequested(fact) => return self.enrol(entry, fact, at).map(Some),
-            Fact::EvidenceReceived(fact) => return self.receive(entry, fact, at),
+            Fact::EvidenceReceived(fact) => {
+                return self.receive(entry, fact, evidence.ok_or(Refusal::Malformed)?, at);
+            }
             Fact::OperatorAdded(fact) => {
                 let token_hash = entry.bytes32("token_hash", &fact.token_hash)?;
                 let id = entry.id("operator", &fact.operator)?;
@@ -393,10 +404,9 @@ impl Fold {
         &mut self,
         entry: &Entry,
         fact: &wire::EvidenceReceived,
+        mut evidence: Evidence,
         at: Timestamp,
     ) -> Result<Option<Record>, Stop> {
-        let signed = fact.evidence.as_ref().ok_or(Refusal::Malformed)?;
-        let mut evidence = Evidence::parse(&signed.payload, at).map_err(|_| Refusal::Malformed)?;
         if let Body::Report(report) = &mut evidence.body {
             self.registry.share(&mut report.seen);
         }

@@ -9,6 +9,9 @@ use crate::usage::MachineFacts;
 
 /// The owner of a machine-day; `None` for a machine that was never assigned.
 pub fn owner_of_day<'a>(facts: &'a MachineFacts, day: &UsageDay) -> Option<&'a CustomerId> {
+    if facts.assigned.len() == 1 {
+        return facts.assigned.first().map(|(_, customer)| customer);
+    }
     match facts.attendance.reported(day.day) {
         Some(reports) => owner_until(facts, |at| at <= reports.last),
         None => owner_until(facts, |at| at < day.end),

@@ -174,12 +174,11 @@ impl<'a> Counting<'a> {
     }
 
     fn customer(&mut self, owner: &CustomerId) -> &mut Customer {
-        if !self.customers.contains_key(owner) {
-            let (first, end) = self.month.bounds();
-            let changes = self.usage.told_at(owner).any(|at| first <= at && at < end);
-            self.customers.insert(owner.clone(), Customer { changes, billed: Vec::new() });
-        }
-        self.customers.get_mut(owner).expect("the customer was just put there")
+        let (usage, (first, end)) = (self.usage, self.month.bounds());
+        self.customers.entry(owner.clone()).or_insert_with(|| {
+            let changes = usage.told_at(owner).any(|at| first <= at && at < end);
+            Customer { changes, billed: Vec::new() }
+        })
     }
 
     /// As what products are billed, looked up once for all days and machines that are alike.

@@ -289,23 +289,21 @@ impl Console {
         let agents = if told.agents.is_empty() { std::slice::from_ref(&told.machine) } else { &told.agents };
         let mut found: BTreeMap<(Timestamp, u64), Report> = BTreeMap::new();
         for agent in agents {
-            for at in self.books.lookup().around(agent, first.first, last.end)? {
-                for (position, record) in self.books.records(at, 1)? {
-                    let Some(row) = evidence_row(position, &record) else { continue };
-                    let on = days.iter().find(|day| (day.first..day.end).contains(&row.observed_at));
-                    let Some(day) = on else { continue };
-                    let active = row.products.into_iter().filter(|one| one.state == State::Active);
-                    let report = Report {
-                        day: day.day.date(),
-                        position: row.position,
-                        agent: agent.clone(),
-                        spool: row.spool,
-                        sequence: row.sequence,
-                        observed_at: row.observed_at,
-                        active: active.map(|one| one.product).collect(),
-                    };
-                    found.insert((report.observed_at, report.position), report);
-                }
+            for (position, evidence) in self.books.evidence_around(agent, first.first, last.end)? {
+                let row = evidence_row(position, evidence);
+                let on = days.iter().find(|day| (day.first..day.end).contains(&row.observed_at));
+                let Some(day) = on else { continue };
+                let active = row.products.into_iter().filter(|one| one.state == State::Active);
+                let report = Report {
+                    day: day.day.date(),
+                    position: row.position,
+                    agent: agent.clone(),
+                    spool: row.spool,
+                    sequence: row.sequence,
+                    observed_at: row.observed_at,
+                    active: active.map(|one| one.product).collect(),
+                };
+                found.insert((report.observed_at, report.position), report);
             }
         }
         let skipped = found.len().saturating_sub(limit);

@@ -16,7 +16,7 @@ use crate::jobs::close::CloseError;
 use crate::jobs::close::effect::EffectError;
 use crate::jobs::proofs::ProofError;
 use crate::journal::JournalError;
-use crate::lookup::LookupError;
+use crate::search::SearchError;
 use crate::vault::VaultError;
 
 /// Name of the gRPC metadata that carries a fault's [`Reason`].
@@ -184,7 +184,7 @@ pub enum Fault {
     Vault(#[from] VaultError),
     /// Search rows cannot be read.
     #[error(transparent)]
-    Lookup(#[from] LookupError),
+    Search(#[from] SearchError),
     /// The collector's certificate cannot be read.
     #[error("failed to read the collector's certificate")]
     Certificate(#[from] TlsError),
@@ -225,7 +225,7 @@ impl Fault {
             | Self::Journal(_)
             | Self::Fold(_)
             | Self::Vault(_)
-            | Self::Lookup(_)
+            | Self::Search(_)
             | Self::Certificate(_)
             | Self::Panicked(_) => Reason::Failed,
         }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use prost::Message as _;
 use seatbeat_ledger::body::SealedBody;
 use seatbeat_ledger::calendar::Period;
 use seatbeat_ledger::fold::Fold;
@@ -17,9 +16,6 @@ use seatbeat_ledger::registry;
 use seatbeat_ledger::statement::{EarningsRow, Line, MeterOutput, Statement};
 use seatbeat_ledger::terms::Terms;
 use seatbeat_proto::ids::{CustomerId, MachineId};
-use seatbeat_proto::instant;
-use seatbeat_proto::wire::JournalRecord;
-use seatbeat_proto::wire::journal_record::Fact;
 
 use super::Console;
 use super::fault::Fault;
@@ -326,14 +322,10 @@ impl Console {
         })
     }
 
-    /// The newest evidence of a machine that the search rows know; a row of something else is passed over.
+    /// The newest evidence of a machine that the search rows know.
     fn recent(&self, machine: &MachineId) -> Result<Vec<Evidence>, Fault> {
-        let mut recent = Vec::new();
-        for at in self.books.lookup().recent(machine, RECENT_MAX)? {
-            let read = self.books.records(at, 1)?;
-            recent.extend(read.iter().filter_map(|(at, record)| evidence_row(*at, record)));
-        }
-        Ok(recent)
+        let recent = self.books.recent(machine, RECENT_MAX)?;
+        Ok(recent.into_iter().map(|(at, evidence)| evidence_row(at, evidence)).collect())
     }
 }
 
@@ -363,23 +355,19 @@ fn usage_row(line: &Line, customer_name: String, earned: Option<&EarningsRow>) -
     }
 }
 
-pub(super) fn evidence_row(position: Position, record: &[u8]) -> Option<Evidence> {
-    let record = JournalRecord::decode(record).ok()?;
-    let received_at = instant::from_ms(record.recorded_at_ms).ok()?;
-    let Some(Fact::EvidenceReceived(received)) = record.fact else { return None };
-    let evidence = evidence::Evidence::parse(&received.evidence?.payload, received_at).ok()?;
+pub(super) fn evidence_row(position: Position, evidence: evidence::Evidence) -> Evidence {
     let products = match &evidence.body {
         Body::Report(report) => report.seen.last.products.iter().map(product).collect(),
         Body::OrderResult { .. } => Vec::new(),
     };
-    Some(Evidence {
+    Evidence {
         position: position.0,
         spool: evidence.spool,
         sequence: evidence.sequence,
         observed_at: evidence.observed_at,
-        received_at,
+        received_at: evidence.received_at,
         products,
-    })
+    }
 }
 
 fn product(found: &registry::Product) -> Product {

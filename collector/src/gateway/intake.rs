@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ed25519_dalek::VerifyingKey;
-use seatbeat_ledger::fold::Fold;
 use seatbeat_ledger::fold::evidence::Evidence;
 use seatbeat_proto::ids::MachineId;
 use seatbeat_proto::wire::collector_message::Body;
@@ -120,9 +119,8 @@ impl Intake {
 
     /// The evidence that stands at this one's sequence in the journal: where, and its hash.
     async fn known(&self, evidence: &Evidence) -> Result<Option<(Position, [u8; 32])>, Status> {
-        let folded = self.door.books.read(Fold::position);
         let since = Instant::now();
-        while self.door.books.lookup().reflected().0 < folded {
+        while !self.door.books.search_is_current() {
             if since.elapsed() > LOOKUP_TIMEOUT {
                 return Err(Status::unavailable(
                     "the collector's search rows are behind: connect again later",
@@ -130,8 +128,8 @@ impl Intake {
             }
             sleep(LOOKUP_PAUSE).await;
         }
-        let found = self.door.books.lookup().evidence(&self.machine, &evidence.spool, evidence.sequence);
-        found.map_err(|error| {
+        let found = self.door.books.evidence(&self.machine, &evidence.spool, evidence.sequence);
+        found.map(|found| found.map(|(at, evidence)| (at, evidence.hash))).map_err(|error| {
             tracing::warn!(%error, "search rows cannot be read: a repeat cannot be told from a fork");
             Status::unavailable("the collector's search rows cannot be read: connect again later")
         })

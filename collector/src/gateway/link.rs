@@ -1,7 +1,9 @@
 //! The conversation with one agent. Invariant: the machine is whoever holds the key of the connection, and it is
 //! asked for at the start and with each message whether it is still let in.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use ed25519_dalek::VerifyingKey;
@@ -13,6 +15,7 @@ use seatbeat_proto::wire::collector_message::Body as Down;
 use seatbeat_proto::wire::{AgentMessage, CollectorMessage, Hello, MESSAGE_LENGTH_MAX, Settings, Signed};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
+use tokio_stream::Stream;
 use tonic::{Code, Status, Streaming};
 
 use super::catalogue::Offer;
@@ -28,8 +31,26 @@ use super::streams::{Ending, Place};
 /// How often an open stream is given a new checkpoint: so that each report, made every 6 h, carries a recent one.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(3600);
 
-/// What a stream sends down.
-pub type Sender = mpsc::Sender<Result<CollectorMessage, Status>>;
+/// What a stream sends down: boxed, since a queue has room for 32 of them at once, used or not.
+pub type Sender = mpsc::Sender<Box<Result<CollectorMessage, Status>>>;
+
+/// The other end of it.
+pub struct Sent(mpsc::Receiver<Box<Result<CollectorMessage, Status>>>);
+
+impl Sent {
+    /// What comes out of a stream's queue.
+    pub fn new(queue: mpsc::Receiver<Box<Result<CollectorMessage, Status>>>) -> Self {
+        Self(queue)
+    }
+}
+
+impl Stream for Sent {
+    type Item = Result<CollectorMessage, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_recv(context).map(|message| message.map(|message| *message))
+    }
+}
 
 /// The machine on the other side of a connection.
 ///
@@ -67,7 +88,7 @@ pub async fn talk(
     if let Err(status) = ended {
         tracing::debug!(code = ?status.code(), why = status.message(), "stream ended");
         // An agent that does not read is gone.
-        let _ = timeout(SEND_TIMEOUT, down.send(Err(status))).await;
+        let _ = timeout(SEND_TIMEOUT, down.send(Box::new(Err(status)))).await;
     }
 }
 
@@ -229,7 +250,8 @@ impl<'a> Conversation<'a> {
     }
 
     async fn send(&self, body: Down) -> Result<(), Status> {
-        let sent = timeout(SEND_TIMEOUT, self.down.send(Ok(CollectorMessage { body: Some(body) }))).await;
+        let message = Box::new(Ok(CollectorMessage { body: Some(body) }));
+        let sent = timeout(SEND_TIMEOUT, self.down.send(message)).await;
         match sent {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(Status::cancelled("the agent is gone")),

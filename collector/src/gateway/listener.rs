@@ -146,6 +146,12 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Porter<S> {
             let accepted = tokio::select! {
                 () = self.accepted.closed() => return,
                 accepted = self.accept(&listener) => accepted,
+                // Accepting waits and does not fail: there is room, and whoever came in vain has gone.
+                () = sleep(PAUSE_MAX), if pause > PAUSE_MIN => {
+                    pause = PAUSE_MIN;
+                    self.books.alarms().clear(FULL);
+                    continue;
+                }
             };
             visitors.forget_greeted();
             match accepted {

@@ -27,12 +27,9 @@ use std::future::Future;
 use std::sync::Arc;
 
 use seatbeat_proto::wire::agent_link_server::{AgentLink, AgentLinkServer};
-use seatbeat_proto::wire::{
-    AgentMessage, CollectorMessage, EnrolRequest, EnrolResponse, MESSAGE_LENGTH_MAX, Signed,
-};
+use seatbeat_proto::wire::{AgentMessage, EnrolRequest, EnrolResponse, MESSAGE_LENGTH_MAX, Signed};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument as _;
@@ -139,7 +136,7 @@ struct Service {
 
 #[tonic::async_trait]
 impl AgentLink for Service {
-    type LinkStream = ReceiverStream<Result<CollectorMessage, Status>>;
+    type LinkStream = link::Sent;
 
     async fn enrol(&self, request: Request<EnrolRequest>) -> Result<Response<EnrolResponse>, Status> {
         let address = request.extensions().get::<Peer>().map(|peer| peer.address);
@@ -155,6 +152,6 @@ impl AgentLink for Service {
         let span = tracing::info_span!("stream", %machine);
         let talk = link::talk(Arc::clone(&self.door), machine, key, request.into_inner(), down);
         tokio::spawn(talk.instrument(span));
-        Ok(Response::new(ReceiverStream::new(stream)))
+        Ok(Response::new(link::Sent::new(stream)))
     }
 }

@@ -66,6 +66,11 @@ impl Streams {
         Place { streams: Arc::clone(self), machine: machine.clone(), number, ending }
     }
 
+    /// The machines that have an open stream.
+    pub fn machines(&self) -> Vec<MachineId> {
+        self.places().open.keys().cloned().collect()
+    }
+
     /// Ends the stream of a machine, when it has one.
     pub fn end(&self, machine: &MachineId, why: Ending) {
         if let Some((_, end)) = self.places().open.remove(machine) {

@@ -15,6 +15,7 @@ mod journal;
 mod measure;
 mod month;
 mod own;
+mod proof;
 mod report;
 mod results;
 mod scan;
@@ -76,6 +77,12 @@ enum Bench {
     Usage(Fleets),
     /// Pages of machines and customers, against the number of machines
     Lists(Fleets),
+    /// A sealed month's bundle made and verified, against the number of machines
+    Proof {
+        /// Machines of each fleet
+        #[arg(long, value_delimiter = ',', default_values_t = [10_000, 100_000, 1_000_000])]
+        machines: Vec<usize>,
+    },
     /// Durable rows a second and bytes a row, beside sled alone
     Journal {
         /// Rows of each run
@@ -91,7 +98,7 @@ enum Bench {
         #[arg(long, value_delimiter = ',', default_values_t = [1000, 10_000, 100_000, 1_000_000])]
         machines: Vec<usize>,
         /// Reports that are measured
-        #[arg(long, default_value_t = 51_200)]
+        #[arg(long, default_value_t = 131_072)]
         reports: usize,
     },
     /// Opening a collector's books, against the length of its history
@@ -127,6 +134,24 @@ enum Bench {
         machines: usize,
         #[arg(long)]
         months: usize,
+    },
+    /// The bundle of the bench of proofs, made in a process of its own
+    #[command(name = "__bundle", hide = true)]
+    Bundle {
+        #[arg(long)]
+        machines: usize,
+        #[arg(long)]
+        bundle: PathBuf,
+    },
+    /// That bundle verified, in a process of its own
+    #[command(name = "__verify", hide = true)]
+    Verify {
+        #[arg(long)]
+        bundle: PathBuf,
+        #[arg(long)]
+        level: String,
+        #[arg(long)]
+        key: String,
     },
     /// Runs a command and prints what it and its children used
     #[command(name = "__measure", hide = true)]
@@ -173,6 +198,7 @@ const ALL: &[&str] = &[
     "journal",
     "lists",
     "messages",
+    "proof",
     "report",
     "scan",
     "start",
@@ -194,6 +220,9 @@ fn main() -> ExitCode {
         Bench::Close(of) => month::bench("close", &of.machines, of.months.clamp(3, 12)),
         Bench::Usage(of) => month::bench("usage", &of.machines, of.months.clamp(3, 12)),
         Bench::Lists(of) => month::bench("lists", &of.machines, of.months.clamp(3, 12)),
+        Bench::Proof { machines } => proof::bench(&machines),
+        Bench::Bundle { machines, bundle } => proof::make(machines.max(1), &bundle),
+        Bench::Verify { bundle, level, key } => proof::check(&bundle, &level, &key),
         Bench::Journal { rows, times } => journal::bench(rows.max(1), times.max(1)),
         Bench::Report { machines, reports } => report::bench(&machines, reports.max(512)),
         Bench::Start { fleets } => start::bench(&fleets.iter().map(|fleet| fleet.0).collect::<Vec<_>>()),

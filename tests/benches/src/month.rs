@@ -19,19 +19,19 @@ use seatbeat_proto::ids::{MachineId, ProductId, SpoolId};
 use serde::{Deserialize, Serialize};
 
 use crate::results::Section;
-use crate::stopwatch::timed;
+use crate::stopwatch::{busy, timed};
 use crate::{fleet, own, table};
 
 const CLOSE: &str = "A month of a whole fleet closed: three products a machine, reports on seven of eight days. \
-RECOUNT: with the two months before it sealed and recomputed for corrections. STATE is what the process holds with \
+RECOUNT: with the two months before it sealed and recomputed for corrections, both in CPU time. STATE is what the process holds with \
 the registry and the history; PEAK is the most it held until the close was done.";
 
 const USAGE: &str = "The running month to date. FIRST counts every machine; AGAIN asks with nothing new, NEWS after \
 1,000 reports of as many machines, each with the whole statement made; COUNTER is one customer's SKU alone. COPY is \
-what a writer waits for while the state is copied.";
+what a writer waits for while the state is copied. CPU time, but COUNTER and COPY.";
 
 const LISTS: &str =
-    "A page of 500 machines, the machines of one customer, and all customers with their counts.";
+    "A page of 500 machines, the machines of one customer, and all customers with their counts. CPU time.";
 
 /// Machines that report between two questions.
 const NEWS: usize = 1000;
@@ -172,7 +172,7 @@ pub fn child(machines: usize, months: usize) -> anyhow::Result<ExitCode> {
         as_of: None,
         sealed,
     };
-    let (output, closed) = timed(|| close(input(&[], period)));
+    let (output, closed) = busy(|| close(input(&[], period)));
     let (_, peak_kib) = own::memory_kib()?;
     let lines = output?.statement.lines.len() as u64;
     let mut sealed: Vec<SealedBody> = Vec::new();
@@ -180,17 +180,17 @@ pub fn child(machines: usize, months: usize) -> anyhow::Result<ExitCode> {
         let statement = close(input(&[], earlier))?.statement;
         sealed.push(serde_json::from_slice(&serde_json::to_vec(&statement)?)?);
     }
-    let (again, recounted) = timed(|| close(input(&sealed, period)));
+    let (again, recounted) = busy(|| close(input(&sealed, period)));
     again?;
     let asked = ask(&ids, usage, &policy, period)?;
-    let ((), page) = timed(|| {
+    let ((), page) = busy(|| {
         let page: Vec<_> = registry.machines_after(Some(&ids[machines / 2].1)).take(500).collect();
         std::hint::black_box(page);
     });
     let one = fleet::customer_of(machines / 2).parse()?;
-    let (count, customer) = timed(|| registry.machines_of(&one, None).count());
+    let (count, customer) = busy(|| registry.machines_of(&one, None).count());
     anyhow::ensure!(count > 0, "the customer has machines");
-    let ((), customers) = timed(|| {
+    let ((), customers) = busy(|| {
         let all: BTreeMap<_, _> = registry.machines_of_customers().collect();
         std::hint::black_box(all);
     });
@@ -236,12 +236,12 @@ fn ask(
     period: Period,
 ) -> anyhow::Result<[u64; 5]> {
     let now: Timestamp = "2026-12-31T23:59:59Z".parse()?;
-    let (month, first) = timed(|| {
+    let (month, first) = busy(|| {
         let month = MonthToDate::new(usage.clone(), policy.clone(), period, now);
         month.output().map(|_| month)
     });
     let mut month = month?;
-    let (output, again) = timed(|| {
+    let (output, again) = busy(|| {
         month.refresh(usage.clone(), policy.clone(), now);
         month.output()
     });
@@ -253,7 +253,7 @@ fn ask(
         usage.apply_report(&report);
     }
     let (copied, copy) = timed(|| usage.clone());
-    let (output, news) = timed(|| {
+    let (output, news) = busy(|| {
         month.refresh(copied, policy.clone(), now);
         month.output()
     });

@@ -5,12 +5,9 @@ use std::process::ExitCode;
 
 use jiff::SignedDuration;
 use seatbeat_collector::journal::{FileJournal, Journal as _, Position};
-use seatbeat_collector::lookup::{Lookup, LookupRow};
+use seatbeat_collector::lookup::{Brought, Lookup, Place};
 use seatbeat_fleet::seed::Seed;
-use seatbeat_ledger::fold::evidence::Evidence;
-use seatbeat_ledger::fold::{Fold, Verdict};
-use seatbeat_proto::wire::JournalRecord;
-use seatbeat_proto::wire::journal_record::Fact;
+use seatbeat_ledger::fold::{Fold, Reading, Verdict};
 use serde::{Deserialize, Serialize};
 
 use crate::results::Section;
@@ -74,24 +71,17 @@ pub fn bench(sizes: &[usize], reports: usize) -> anyhow::Result<ExitCode> {
 pub fn child(machines: usize, reports: usize) -> anyhow::Result<ExitCode> {
     let folder = tempfile::tempdir()?;
     let mut journal = FileJournal::open(&folder.path().join("journal"))?;
-    let (lookup, _) = Lookup::open(&folder.path().join("lookup"), Position(0))?;
+    let lookup = Lookup::open(&folder.path().join("lookup"), Position(0))?;
     let mut fold = Fold::default();
     let mut fleet: Vec<fleet::Machine> = (0..machines).map(fleet::Machine::new).collect();
     for record in fleet::foundation(machines) {
         fold.apply(&record)?;
     }
-    let mut rows = Vec::new();
     for (number, machine) in fleet.iter_mut().enumerate() {
         fold.apply(&machine.enrolment(number))?;
-        let record = machine.report(fleet::start());
-        rows.extend(row(fold.position(), &record)?);
-        fold.apply(&record)?;
-        if rows.len() == BATCH {
-            lookup.apply(Position(fold.position()), &rows)?;
-            rows.clear();
-        }
+        fold.apply(&machine.report(fleet::start()))?;
     }
-    lookup.apply(Position(fold.position()), &rows)?;
+    bring(&lookup, Position(0), Position(fold.position()), [])?;
     let (state_kib, _) = own::memory_kib()?;
     let mut seed = Seed::new(1);
     let mut batches = |hours: i64| -> Vec<Vec<Vec<u8>>> {
@@ -106,16 +96,21 @@ pub fn child(machines: usize, reports: usize) -> anyhow::Result<ExitCode> {
         let (appended, time) = timed(|| journal.append(batch));
         appended?;
         in_journal += u64::try_from(time.as_nanos())?;
-        let first = fold.position();
+        let first = Position(fold.position());
+        let readings: Vec<Reading> = batch.iter().map(|record| Reading::of(record)).collect();
+        let (brought, time) = timed(|| {
+            let places = readings.iter().zip(first.0..).filter_map(|(reading, at)| {
+                let evidence = reading.evidence()?;
+                Some(Place::new(&evidence.machine, evidence.sequence, evidence.observed_at, Position(at)))
+            });
+            bring(&lookup, first, first.plus(batch.len() as u64), places)
+        });
+        brought?;
+        in_rows += u64::try_from(time.as_nanos())?;
+        drop(readings);
         let (applied, time) = timed(|| apply(&mut fold, batch));
         applied?;
         in_fold += u64::try_from(time.as_nanos())?;
-        let found = batch.iter().enumerate().map(|(at, record)| row(first + at as u64, record));
-        let found: Vec<LookupRow> =
-            found.collect::<anyhow::Result<Vec<_>>>()?.into_iter().flatten().collect();
-        let (written, time) = timed(|| lookup.apply(Position(fold.position()), &found));
-        written?;
-        in_rows += u64::try_from(time.as_nanos())?;
     }
     let held = fold.clone();
     let (applied, while_copied) = timed(|| copied.iter().try_for_each(|batch| apply(&mut fold, batch)));
@@ -138,20 +133,16 @@ fn apply(fold: &mut Fold, batch: &[Vec<u8>]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The search row of a report, as the collector makes it.
-fn row(position: u64, record: &[u8]) -> anyhow::Result<Option<LookupRow>> {
-    let record = <JournalRecord as prost::Message>::decode(record)?;
-    let received_at = seatbeat_proto::instant::from_ms(record.recorded_at_ms)?;
-    let Some(Fact::EvidenceReceived(received)) = record.fact else { return Ok(None) };
-    let signed = received.evidence.unwrap_or_default();
-    let evidence = Evidence::parse(&signed.payload, received_at)?;
-    Ok(Some(LookupRow {
-        machine: evidence.machine,
-        spool: evidence.spool,
-        sequence: evidence.sequence,
-        hash: evidence.hash,
-        observed_at: evidence.observed_at,
-        position: Position(position),
-        forked: false,
-    }))
+/// Brings places, and writes what is full at once: a collector does that beside its commits.
+fn bring(
+    lookup: &Lookup,
+    first: Position,
+    next: Position,
+    places: impl IntoIterator<Item = Place>,
+) -> anyhow::Result<()> {
+    match lookup.bring(first, next, places) {
+        Brought::Kept => Ok(()),
+        Brought::RunFull => Ok(lookup.write_full_runs()?),
+        Brought::TooEarly => anyhow::bail!("places have to come in order"),
+    }
 }

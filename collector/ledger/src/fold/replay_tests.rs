@@ -1,7 +1,9 @@
 //! What a replay gives out against what the fold counted: every kind of fact, and the same usage from both.
 
 use ed25519_dalek::SigningKey;
+use prost::Message as _;
 use seatbeat_proto::signed::{Domain, hash, new_key, sign};
+use seatbeat_proto::wire::JournalRecord;
 use seatbeat_proto::wire::{Action, evidence};
 
 use super::*;

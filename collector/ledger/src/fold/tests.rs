@@ -1,9 +1,11 @@
 //! What the fold grants and refuses.
 
 use super::*;
+use prost::Message as _;
 use seatbeat_proto::ids::{SpoolId, TokenId};
 use seatbeat_proto::instant;
 use seatbeat_proto::signed::{Domain, hash, new_key, sign};
+use seatbeat_proto::wire::JournalRecord;
 use seatbeat_proto::wire::{
     CustomerAdded, EnrolmentRequested, EvidenceReceived, MachineBanned, MachineRetired, PolicySet,
     StatementSealed, TokenCreated, TokenRevoked,

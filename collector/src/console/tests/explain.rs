@@ -24,11 +24,8 @@ async fn two() -> (House, [Machine; 2], u64) {
     let token = house.token("cus_acme").await;
     let mut machines = [house.machine(&token).await, house.machine(&token).await];
     let position = machines[0].reports(&house, "dsa").await - 1;
-    let last = machines[1].reports(&house, "spnt").await;
-    // Search rows follow the journal.
-    while house.console.books.lookup().reflected().0 < last {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    machines[1].reports(&house, "spnt").await;
+    assert!(house.console.books.search_is_current(), "what is acknowledged is found");
     (house, machines, position)
 }
 
