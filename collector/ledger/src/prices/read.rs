@@ -173,16 +173,22 @@ pub fn table(file: &File, reading: Reading, problems: &mut Problems) -> Option<T
     rows(file, text, delimiter, reading, problems)
 }
 
-/// Counts lines as an editor does: the reader's own count is one short behind a `\r\n`.
-struct Lines<'a> {
+/// Counts lines as an editor does: the CSV reader's own count is one short behind a `\r\n`.
+#[derive(Debug)]
+pub struct Lines<'a> {
     text: &'a [u8],
     at: usize,
     line: u64,
 }
 
-impl Lines<'_> {
+impl<'a> Lines<'a> {
+    /// At the beginning of a text.
+    pub fn of_text(text: &'a [u8]) -> Self {
+        Self { text, at: 0, line: 1 }
+    }
+
     /// The line of the first byte from an offset on that is no line break; offsets rise.
-    fn of(&mut self, offset: u64) -> u64 {
+    pub fn of(&mut self, offset: u64) -> u64 {
         let offset = usize::try_from(offset).unwrap_or(usize::MAX).min(self.text.len());
         let breaks = self.text[offset..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
         let end = offset + breaks;
@@ -199,7 +205,7 @@ fn rows(file: &File, text: &str, delimiter: u8, reading: Reading, problems: &mut
         .flexible(true)
         .trim(Trim::All)
         .from_reader(text.as_bytes());
-    let mut lines = Lines { text: text.as_bytes(), at: 0, line: 1 };
+    let mut lines = Lines::of_text(text.as_bytes());
     let mut table: Option<(Table, usize)> = None;
     for record in reader.into_records() {
         let row = match record {

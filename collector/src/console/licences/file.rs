@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use csv::{ReaderBuilder, StringRecord, Trim};
 use hmac::{Hmac, Mac as _};
-use seatbeat_ledger::prices::read::Problems;
+use seatbeat_ledger::prices::read::{Lines, Problems};
 use seatbeat_ledger::record::Sku;
 use seatbeat_proto::ids::ProductId;
 use sha2::Sha256;
@@ -70,17 +70,18 @@ pub fn read_rows(csv: &[u8]) -> (Vec<(u64, Row)>, Problems) {
     let delimiter = if head.contains(&b';') { b';' } else { b',' };
     let mut reader = ReaderBuilder::new().delimiter(delimiter).trim(Trim::All).from_reader(csv);
     let Some(columns) = columns(&mut reader, &mut problems) else { return (rows, problems) };
+    let mut lines = Lines::of_text(csv);
     for record in reader.records() {
         match record {
             Ok(record) => {
-                let line = record.position().map_or(0, csv::Position::line);
+                let line = lines.of(record.position().map_or(0, csv::Position::byte));
                 match row(&record, &columns) {
                     Ok(row) => rows.push((line, row)),
                     Err(what) => problems.note(FILE, line, what),
                 }
             }
             Err(error) => {
-                let line = error.position().map_or(0, csv::Position::line);
+                let line = lines.of(error.position().map_or(0, csv::Position::byte));
                 problems.note(FILE, line, "it has not as many cells as the first line");
             }
         }
