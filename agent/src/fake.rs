@@ -95,6 +95,7 @@ impl FakeCollector {
             service_key: self.service.verifying_key().to_bytes().to_vec(),
             order_keys: vec![],
             expires_at_ms: 0,
+            ..wire::TokenText::default()
         }
     }
 
@@ -107,9 +108,10 @@ impl FakeCollector {
             sequence: number,
             issued_at_ms: now_ms,
             expires_at_ms: now_ms + 3_600_000,
-            ..Default::default()
+            ..wire::Order::default()
         };
-        Body::Order(sign(&self.service, Domain::Order, order.encode_to_vec()))
+        let order = Some(sign(&self.service, Domain::Order, order.encode_to_vec()));
+        Body::Order(wire::OrderDelivery { order, sealed: Vec::new() })
     }
 
     fn answer(&self, message: wire::AgentMessage) -> Vec<Body> {

@@ -200,6 +200,7 @@ mod tests {
             service_key: new_key().verifying_key().to_bytes().to_vec(),
             order_keys: vec![new_key().verifying_key().to_bytes().to_vec()],
             expires_at_ms: 0,
+            ..wire::TokenText::default()
         };
         let (machine, customer) = ("mch_a".parse().unwrap(), "cus_a".parse().unwrap());
         Identity::new(&token, machine, customer, new_key().verifying_key()).unwrap()

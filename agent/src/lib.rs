@@ -2,6 +2,7 @@
 //! Pure rooms (`meter`, `session`, `orders`, `settings`, `chain`) take time as a parameter and touch nothing
 //! outside; `reporter` is what they amount to, `daemon` feeds it.
 
+pub mod act;
 pub mod catalogue;
 pub mod chain;
 pub mod check;

@@ -158,6 +158,7 @@ impl Memory {
             facts: (self.facts.as_ref() != Some(facts)).then(|| facts.clone()),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             catalogue_version,
+            seal_key: None,
         };
         limit(&mut report);
         report

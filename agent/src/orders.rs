@@ -122,6 +122,7 @@ impl Book {
             | (wire::Action::SwitchOff | wire::Action::SwitchOn | wire::Action::Unenrol, Signer::Service) => {
                 "the key that signed the order may not give it"
             }
+            (wire::Action::Cancel, _) => "this agent version does not call orders back",
             (wire::Action::RenewKeys, Signer::Service) => "this agent version does not renew keys",
             (wire::Action::SwitchOff, Signer::Operator) => "this agent version does not switch products off",
             (wire::Action::SwitchOn, Signer::Operator) => "this agent version does not switch products on",
@@ -196,6 +197,7 @@ mod tests {
             epoch: 0,
             issued_at_ms: 900_000,
             expires_at_ms: 2_000_000,
+            ..wire::Order::default()
         }
     }
 

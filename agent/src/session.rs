@@ -159,6 +159,7 @@ impl Session {
             settings_revision: self.settings.revision,
             host_name: self.profile.host_name.clone(),
             catalogue_version: self.catalogue_version,
+            order_keys_revision: 0,
         };
         effects.push(send(wire::agent_message::Body::Hello(hello)));
     }
@@ -205,7 +206,9 @@ impl Session {
             Some(Body::Welcome(welcome)) => self.welcomed(welcome, chain, now, effects),
             Some(Body::Refusal(refusal)) => self.refused(&refusal, chain, now, effects),
             Some(Body::Ack(ack)) if open => self.acked(&ack, chain, now, effects),
-            Some(Body::Order(order)) if open => self.ordered(&order, now, effects),
+            Some(Body::Order(delivery)) if open => {
+                self.ordered(&delivery.order.unwrap_or_default(), now, effects);
+            }
             Some(Body::Settings(signed)) if open => self.set(signed, effects),
             Some(Body::Checkpoint(text)) if open => keep_checkpoint(text, effects),
             Some(Body::Catalogue(signed)) if open => self.offered(signed, effects),

@@ -133,6 +133,10 @@ id!(
     OrderId, "ord_", "an order id"
 );
 id!(
+    /// Orders that an operator gave together.
+    BatchId, "bat_", "a batch id"
+);
+id!(
     /// A block of seats of a product that the reseller holds.
     LicenceId, "lic_", "a licence id"
 );

@@ -7,6 +7,8 @@ pub mod codec;
 pub mod frame;
 pub mod ids;
 pub mod instant;
+pub mod procedures;
+pub mod sealing;
 pub mod signed;
 #[cfg(feature = "tls")]
 pub mod tls;

@@ -17,6 +17,8 @@ pub enum Domain {
     EnrolmentClaim,
     /// [`crate::wire::Order`], by the order key or the service key.
     Order,
+    /// [`crate::wire::OrderKeys`], by an order key or the recovery key of the revision before.
+    OrderKeys,
     /// [`crate::wire::Settings`], by the service key.
     Settings,
     /// A statement body (RFC 8785), by the statement key.
@@ -31,6 +33,7 @@ impl Domain {
             Self::Evidence => b"seatbeat/v1/evidence\0",
             Self::EnrolmentClaim => b"seatbeat/v1/enrolment-claim\0",
             Self::Order => b"seatbeat/v1/order\0",
+            Self::OrderKeys => b"seatbeat/v1/order-keys\0",
             Self::Settings => b"seatbeat/v1/settings\0",
             Self::Statement => b"seatbeat/v1/statement\0",
             Self::Catalogue => b"seatbeat/v1/catalogue\0",

@@ -87,6 +87,7 @@ mod tests {
             service_key: vec![4; 32],
             order_keys: vec![],
             expires_at_ms: 5,
+            ..TokenText::default()
         }
     }
 

@@ -237,9 +237,10 @@ fn decisions(scribe: &mut Scribe) {
         epoch: 0,
         issued_at_ms: at_ms,
         expires_at_ms: at_ms + DAY_MS,
+        ..wire::Order::default()
     };
     let order = Some(sign(&key(203), Domain::Order, order.encode_to_vec()));
-    scribe.write("opr_golden", "left", Fact::OrderPlaced(wire::OrderPlaced { order }));
+    scribe.write("opr_golden", "left", Fact::OrderPlaced(wire::OrderPlaced { order, ..Default::default() }));
     let statement = Some(sign(&key(202), Domain::Statement, b"{\"period\":\"2026-09\"}".to_vec()));
     let sealed = wire::StatementSealed {
         distributor: "ingram".into(),

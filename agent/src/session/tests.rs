@@ -530,9 +530,9 @@ fn an_order_for_a_report_is_carried_out_and_answered_once_and_a_forged_one_never
         sequence: 7,
         issued_at_ms: now_ms,
         expires_at_ms: now_ms + 60_000,
-        ..Default::default()
+        ..wire::Order::default()
     };
-    let by = |key: &SigningKey| Body::Order(sign(key, Domain::Order, order.encode_to_vec()));
+    let by = |key: &SigningKey| Body::Order(delivery(sign(key, Domain::Order, order.encode_to_vec())));
     assert_eq!(notes(&talk.hear(by(&new_key()))), ["an order is not signed by a key of this reseller"]);
     let service = talk.service.clone();
     let effects = talk.hear(by(&service));
@@ -684,4 +684,9 @@ fn a_catalogue_that_is_forged_older_too_long_or_not_understood_is_not_taken() {
     }
     let said = notes(&offered(None, good));
     assert!(said[0].ends_with("this agent trusts no release key"), "{said:?}");
+}
+
+/// An order that no secrets come with.
+fn delivery(order: wire::Signed) -> wire::OrderDelivery {
+    wire::OrderDelivery { order: Some(order), sealed: Vec::new() }
 }

@@ -109,6 +109,8 @@ impl Console {
             service_key: keys.service().verifying_key().to_bytes().to_vec(),
             order_keys: Vec::new(),
             expires_at_ms: fact.expires_at_ms,
+            recovery_key: Vec::new(),
+            order_keys_revision: 0,
         });
         if text.len() > TEXT_LENGTH_MAX {
             return Err(Fault::value("`agent_addresses`", "are too many or too long for a token"));

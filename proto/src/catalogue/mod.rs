@@ -49,20 +49,6 @@ use crate::ids::ProductId;
 /// The `schema` of a catalogue file that this code understands.
 pub const SCHEMA: &str = "seatbeat-catalogue/1";
 
-/// Actions that are compiled into the agent: a catalogue names them, it cannot add one.
-pub const ACTIONS: [&str; 10] = [
-    "dsa-reset",
-    "dsa-activate",
-    "systemd-disable",
-    "systemd-enable",
-    "sysv-disable",
-    "sysv-enable",
-    "pccntmon-unload",
-    "pccntmon-start",
-    "windows-service-disable",
-    "windows-service-enable",
-];
-
 /// All that is known of the vendor's products.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Catalogue {
@@ -104,7 +90,7 @@ pub struct Product {
     pub plain: bool,
     /// What is said beside a finding, without changing it.
     pub notes: Vec<Note>,
-    /// Compiled-in actions that switch it off and on.
+    /// Procedures that switch it off and on, by name ([`crate::procedures`]).
     pub actions: Vec<String>,
 }
 

@@ -10,8 +10,9 @@ use super::read::{CatalogueError, Table, read_file};
 use super::rule::Rule;
 use super::signal::{Role, Signal};
 use super::value::ValueSource;
-use super::{ACTIONS, Catalogue, Count, Family, Note, Os, Product, SCHEMA, Variant, VersionRange};
+use super::{Catalogue, Count, Family, Note, Os, Product, SCHEMA, Variant, VersionRange};
 use crate::ids::ProductId;
+use crate::procedures::Procedure;
 
 type Result<T> = std::result::Result<T, CatalogueError>;
 
@@ -137,8 +138,9 @@ fn check_product(table: &Table<'_>, product: &Product, families: &[Family]) -> R
     if product.by_version.is_some() && product.family.is_none() {
         return Err(table.error("`by_version` needs a `family`"));
     }
-    if let Some(action) = product.actions.iter().find(|action| !ACTIONS.contains(&action.as_str())) {
-        return Err(table.error(format!("there is no action `{action}`")));
+    let is_known = |name: &str| Procedure::from_name(name).is_some_and(|one| one.is_for(product.id.as_str()));
+    if let Some(action) = product.actions.iter().find(|name| !is_known(name)) {
+        return Err(table.error(format!("there is no action `{action}` for this product")));
     }
     if !product.variants.is_empty() && product.family.is_none() {
         return Err(table.error("a product with variants needs a `family`, for when none of them holds"));

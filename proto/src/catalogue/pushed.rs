@@ -134,10 +134,11 @@ mod tests {
     #[test]
     fn it_names_actions_and_commands_and_cannot_bring_its_own() {
         let product =
-            |line: &str| format!("{FILE}[[product]]\nid = \"p\"\nname = \"P\"\ncount = \"none\"\n{line}\n");
+            |line: &str| format!("{FILE}[[product]]\nid = \"dsa\"\nname = \"P\"\ncount = \"none\"\n{line}\n");
         assert_eq!(taken(Domain::Catalogue, product("actions = \"dsa-reset\"").as_bytes(), 0), Ok(7));
         for line in [
             "actions = \"rm-rf\"",
+            "actions = \"splx-stop\"",
             "command = \"rm -rf /\"",
             "version = [{ output = \"sh -c id\" }]",
             "active.linux = { run = \"id\" }",

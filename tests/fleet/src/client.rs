@@ -236,6 +236,7 @@ impl Connection {
             hash: machine.tip().map(|tip| tip.hash.to_vec()).unwrap_or_default(),
             sent_at_ms: instant::to_ms(now),
             settings_revision: 0,
+            order_keys_revision: 0,
             host_name: machine.name().to_owned(),
             // It has no release key, and detects nothing by one.
             catalogue_version: 0,

@@ -202,6 +202,7 @@ impl Machine {
             facts: self.tip.is_none().then(|| self.facts.clone()),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             catalogue_version: crate::snapshot::catalogue().version,
+            seal_key: None,
         };
         Some(self.link(at.saturating_add(noise).unwrap_or(at), wire::evidence::Body::Report(report)))
     }

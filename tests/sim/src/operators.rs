@@ -143,6 +143,7 @@ impl World {
             epoch: 0,
             issued_at_ms: self.now,
             expires_at_ms: self.now + 14 * DAY,
+            ..wire::Order::default()
         };
         let signed = sign(&self.office.service, Domain::Order, order.encode_to_vec());
         self.office.orders.push((id, host, signed));
@@ -162,6 +163,11 @@ impl World {
             .filter(|(id, to, _)| *to == host && !answers.contains(id))
             .map(|(_, _, signed)| signed.clone())
             .collect();
-        self.send_down(open.into_iter().map(|signed| Down::Say(connection, Body::Order(signed))).collect());
+        self.send_down(open.into_iter().map(|signed| Down::Say(connection, unsealed(signed))).collect());
     }
+}
+
+/// An order that no secrets come with.
+fn unsealed(order: Signed) -> Body {
+    Body::Order(wire::OrderDelivery { order: Some(order), sealed: Vec::new() })
 }

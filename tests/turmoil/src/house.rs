@@ -162,6 +162,7 @@ async fn token_for(books: &Books, machines: u32) -> String {
         service_key: keys.service().verifying_key().to_bytes().to_vec(),
         order_keys: Vec::new(),
         expires_at_ms,
+        ..TokenText::default()
     })
 }
 

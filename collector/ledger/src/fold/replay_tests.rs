@@ -75,7 +75,7 @@ impl Journal {
             ..Default::default()
         };
         let signed = sign(key, Domain::Order, placed.encode_to_vec());
-        self.add(Fact::OrderPlaced(wire::OrderPlaced { order: Some(signed) }));
+        self.add(Fact::OrderPlaced(wire::OrderPlaced { order: Some(signed), ..Default::default() }));
         let result = wire::OrderResult {
             order: order.to_owned(),
             outcome: wire::Outcome::Done.into(),

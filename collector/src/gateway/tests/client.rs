@@ -125,6 +125,7 @@ impl Agent {
             settings_revision: 99,
             host_name: String::new(),
             catalogue_version: 1,
+            order_keys_revision: 0,
         }
     }
 

@@ -46,7 +46,10 @@ fn a_mistake_is_named_with_its_line_and_place() {
     refused(&product("colour = \"red\""), "catalogue line 11, product `p`: unknown key `colour`");
     refused(&product("count = \"seat\""), "catalogue line 11, file: duplicate key");
     refused(&product("family = \"g\""), "catalogue line 7, product `p`: there is no family `g`");
-    refused(&product("actions = \"rm\""), "catalogue line 7, product `p`: there is no action `rm`");
+    refused(
+        &product("actions = \"rm\""),
+        "catalogue line 7, product `p`: there is no action `rm` for this product",
+    );
     let signal = |text: &str| {
         product(&format!("signals = [\n  {{ {text} }},\n]\nactive.linux = {{ unit_active = \"x\" }}"))
     };

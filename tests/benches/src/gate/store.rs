@@ -94,6 +94,7 @@ async fn filled(store: &Path, machines: usize) -> anyhow::Result<String> {
         service_key: keys.service().verifying_key().to_bytes().to_vec(),
         order_keys: Vec::new(),
         expires_at_ms,
+        ..TokenText::default()
     });
     drop(books);
     end.close().await?;
