@@ -5,6 +5,8 @@ use seatbeat_proto::ids::ProductId;
 use seatbeat_proto::procedures::Switch;
 use seatbeat_proto::wire::OrderSecrets;
 
+pub mod arm;
+
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Task {

@@ -13,4 +13,5 @@ pub mod signed;
 #[cfg(feature = "tls")]
 pub mod tls;
 pub mod token;
+pub mod trust;
 pub mod wire;
