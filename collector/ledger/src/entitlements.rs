@@ -88,15 +88,23 @@ impl Licence {
         of_customer.map(|(_, held)| held.seats).sum()
     }
 
-    fn allot(&mut self, seats: &Move, at: Timestamp) -> Result<(), Refusal> {
+    /// Seats that somebody holds, or nobody.
+    pub fn seats_of(&self, holder: Option<&Holder>) -> u32 {
+        match holder {
+            Some(holder) => self.holders.get(holder).map_or(0, |held| held.seats),
+            None => self.free(),
+        }
+    }
+
+    /// Lets seats change hands. A machine holds one at most.
+    ///
+    /// # Errors
+    /// When there are not so many, or nothing would change.
+    pub fn allot(&mut self, seats: &Move, at: Timestamp) -> Result<(), Refusal> {
         if seats.seats == 0 || seats.from == seats.to {
             return Err(Refusal::Malformed);
         }
-        let there = match &seats.from {
-            Some(from) => self.holders.get(from).map_or(0, |held| held.seats),
-            None => self.free(),
-        };
-        if there < seats.seats {
+        if self.seats_of(seats.from.as_ref()) < seats.seats {
             return Err(Refusal::SeatsTaken);
         }
         let to_machine = seats.to.as_ref().filter(|to| to.machine.is_some());
@@ -153,7 +161,7 @@ impl Licences {
         Ok(())
     }
 
-    /// Lets seats of one change hands. A machine holds one seat of a licence at most.
+    /// [`Licence::allot`] of one.
     ///
     /// # Errors
     /// When the licence is not there, or there are not so many seats.

@@ -194,7 +194,7 @@ impl Fold {
     }
 
     /// Licences of the reseller's, and who holds seats of them.
-    pub fn licences(&self) -> &Licences {
+    pub fn licences(&self) -> &Arc<Licences> {
         &self.licences
     }
 

@@ -14,6 +14,7 @@ use crate::policy::Policy;
 use crate::record::Record;
 use crate::record_set::RecordSet;
 use crate::statement::{Line, MeterOutput};
+use crate::usage::Usage;
 
 #[derive(Clone)]
 pub(crate) struct Scenario {
@@ -219,6 +220,11 @@ impl Scenario {
 
     pub(crate) fn records(&self) -> &str {
         &self.records
+    }
+
+    /// What was used, by all that is on record.
+    pub(crate) fn usage(&self) -> Usage {
+        RecordSet::new(Record::parse_jsonl(&self.records).unwrap(), None).usage(&self.parsed_policy().zone)
     }
 
     pub(crate) fn parsed_policy(&self) -> Policy {

@@ -5,8 +5,7 @@
 use jiff::Timestamp;
 use seatbeat_ledger::calendar::Period;
 use seatbeat_ledger::fold::Fold;
-use seatbeat_ledger::policy::Policy;
-use seatbeat_ledger::record::{COMPUTED_FLAGS, NAME_LENGTH_MAX, QUANTITY_MAX, Sku};
+use seatbeat_ledger::record::{COMPUTED_FLAGS, NAME_LENGTH_MAX, QUANTITY_MAX};
 use seatbeat_ledger::usage::Bond;
 use seatbeat_proto::ids::{CustomerId, MachineId, ProductId};
 use seatbeat_proto::instant;
@@ -18,6 +17,7 @@ use super::Console;
 use super::auth::Caller;
 use super::command::checked_reason;
 use super::fault::{Fault, period};
+use super::named::Around;
 use super::rows::Amended;
 
 /// A change that has been checked: what is written, and the month that it speaks of.
@@ -144,20 +144,8 @@ fn known_customer(fold: &Fold, text: &str) -> Result<(), Fault> {
     if fold.registry().has_customer(&customer) { Ok(()) } else { Err(Fault::UnknownCustomer(customer)) }
 }
 
-/// A SKU that nothing names is a typing error, and would be a line without a price.
-pub(super) fn known_sku(fold: &Fold, text: &str, now: Timestamp) -> Result<(), Fault> {
-    let sku: Sku = text.parse().map_err(|error| Fault::value("`sku`", format!("is not valid: {error}")))?;
-    let running = Period::of_day(fold.usage().zone().usage_day(now));
-    for period in [running.previous(), running, running.next()] {
-        let Policy { sku: rules, default_sku, price, .. } = fold.terms().policy(period)?;
-        if rules.contains_key(&sku)
-            || price.contains_key(&sku)
-            || default_sku.values().any(|known| *known == sku)
-        {
-            return Ok(());
-        }
-    }
-    Err(Fault::value("`sku`", format!("`{sku}` is not named in the policy")))
+fn known_sku(fold: &Fold, text: &str, now: Timestamp) -> Result<(), Fault> {
+    Around::of(fold, now).named()?.sku(text).map(|_| ())
 }
 
 /// Machines of two customers are never one.

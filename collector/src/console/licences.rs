@@ -3,16 +3,17 @@
 //! answer, record or log.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use seatbeat_ledger::calendar::Period;
-use seatbeat_ledger::entitlements::{Held, Holder, Licence, holdings};
+use seatbeat_ledger::entitlements::{Held, Holder, Licence, Move, holdings};
 use seatbeat_ledger::fold::Fold;
 use seatbeat_ledger::prices::read::Problems;
 use seatbeat_ledger::record::Sku;
+use seatbeat_ledger::registry::Refusal;
 use seatbeat_ledger::review::{self, LicenceState};
 use seatbeat_ledger::statement::Line;
-use seatbeat_proto::catalogue::Catalogue;
 use seatbeat_proto::ids::{CustomerId, LicenceId, MachineId, ProductId};
 use seatbeat_proto::wire;
 use seatbeat_proto::wire::journal_record::Fact;
@@ -21,10 +22,10 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::Console;
-use super::amend::known_sku;
 use super::auth::Caller;
 use super::command::checked_reason;
 use super::fault::Fault;
+use super::named::Around;
 use crate::books::Books;
 use crate::jobs::close;
 use crate::journal::Position;
@@ -158,38 +159,28 @@ impl Console {
     fn checked_rows(&self, csv: &[u8]) -> Result<(Vec<Row>, Problems), Fault> {
         let (now, salt) = (self.books.clock().now(), *self.books.keys().salt());
         let (read, mut problems) = read_rows(csv);
+        let (around, licences) = self.books.read(|fold| (Around::of(fold, now), Arc::clone(fold.licences())));
+        let named = around.named()?;
         let mut seen = BTreeSet::new();
         let mut rows = Vec::new();
         for (line, row) in read {
-            if let Err(fault) = self.books.read(|fold| known_sku(fold, row.sku.as_str(), now)) {
+            if let Err(fault) = named.sku(row.sku.as_str()) {
                 problems.note(FILE, line, fault.words());
             }
-            if !self.is_product(&row.product, now)? {
+            if !named.has_product(&row.product) {
                 problems.note_with(FILE, line, format!("`{}` is no product", row.product), Some(PRODUCTS));
             }
             if let Some(mac) = row.code.as_ref().map(|code| code_mac(&salt, code)) {
                 if !seen.insert(mac) {
                     problems.note(FILE, line, "the code stands in the file twice");
                 }
-                if let Some(known) = self.books.read(|fold| fold.licences().with_code(&mac).cloned()) {
+                if let Some(known) = licences.with_code(&mac) {
                     problems.note(FILE, line, format!("the code is there already, as {known}"));
                 }
             }
             rows.push(row);
         }
         Ok((rows, problems))
-    }
-
-    /// Whether the catalogue knows it, or the policy has a SKU for it.
-    fn is_product(&self, product: &ProductId, now: Timestamp) -> Result<bool, Fault> {
-        if Catalogue::embedded().products.iter().any(|known| known.id == *product) {
-            return Ok(true);
-        }
-        let (period, terms) = self
-            .books
-            .read(|fold| (Period::of_day(fold.usage().zone().usage_day(now)), fold.terms().clone()));
-        let policy = terms.policy(period)?;
-        Ok(policy.default_sku.contains_key(product))
     }
 
     /// Licences and who holds seats of them, and what customers hold and use in the running month.
@@ -212,7 +203,7 @@ impl Console {
         }
         let is_asked = |one: &CustomerId| customer.as_ref().is_none_or(|asked| asked == one);
         let is_sku = |one: &Sku| sku.is_empty() || one.as_str() == sku;
-        let licences = self.books.read(|fold| fold.licences().clone());
+        let licences = self.books.read(|fold| Arc::clone(fold.licences()));
         let rows = licences.in_force().filter(|(_, licence)| is_sku(&licence.sku)).filter(|(_, licence)| {
             customer.is_none() || licence.holders().any(|(holder, _)| is_asked(&holder.customer))
         });
@@ -319,14 +310,13 @@ impl Console {
         if reason.trim().is_empty() {
             return Err(Fault::value("the reason", "is missing: who is shown a code says why"));
         }
-        let no_code = || Fault::value("the licence", format!("{licence} has no activation code"));
-        let code = self.code_of(&licence)?.filter(|code| !code.is_empty());
         let fact = Fact::LicenceRevealed(LicenceRevealed { licence: licence.to_string() });
-        if self.books.read(|fold| fold.licences().get(&licence).is_some()) && code.is_none() {
-            return Err(no_code());
-        }
+        let Some(code) = self.code_of(&licence)? else {
+            self.books.read(|fold| refused(fold, &licence, &fact))?;
+            return Err(Fault::value("the licence", format!("{licence} has no activation code")));
+        };
         let position = self.act(caller, &licence, fact, reason).await?;
-        Ok(Revealed { code: code.ok_or_else(no_code)?, position })
+        Ok(Revealed { code, position })
     }
 
     /// Writes what somebody does with a licence. What the fold would refuse is refused before; who comes between the
@@ -351,13 +341,8 @@ fn refused(fold: &Fold, licence: &LicenceId, fact: &Fact) -> Result<(), Fault> {
     };
     let Fact::LicenceAllotted(change) = fact else { return Ok(()) };
     let (from, to) = (holder(fold, change.from.as_ref())?, holder(fold, change.to.as_ref())?);
-    if change.seats == 0 {
-        return Err(Fault::value("`seats`", "has to be at least 1"));
-    }
-    if from == to {
-        return Err(Fault::value("`to`", "is who holds them already"));
-    }
-    if let Some(Holder { customer, machine: Some(machine) }) = &to {
+    let seats = Move { from, to, seats: change.seats };
+    if let Some(Holder { customer, machine: Some(machine) }) = &seats.to {
         let owner = fold.registry().machine(machine).map(|machine| machine.customer.clone());
         match owner {
             None => return Err(Fault::UnknownMachine(machine.clone())),
@@ -367,25 +352,31 @@ fn refused(fold: &Fold, licence: &LicenceId, fact: &Fact) -> Result<(), Fault> {
             }
             Some(_) => {}
         }
-        if change.seats > 1 || known.holders().any(|(holder, _)| Some(holder) == to.as_ref()) {
-            return Err(Fault::SeatsTaken(format!("{machine} can hold one seat of {licence} and no more")));
-        }
     }
-    let (there, whose) = match &from {
-        Some(from) => {
-            let held = known.holders().find(|(holder, _)| *holder == from).map_or(0, |(_, held)| held.seats);
-            (held, format!("{} holds", from.customer))
-        }
-        None => (known.free(), "nobody holds".to_owned()),
-    };
-    if there < change.seats {
-        let asked = change.seats;
-        return Err(Fault::SeatsTaken(format!(
-            "{whose} {there} of the {} seats of {licence}: {asked} were asked for",
-            known.seats
-        )));
+    let mut tried = known.clone();
+    tried.allot(&seats, known.added_at).map_err(|refusal| why_not(licence, known, &seats, refusal))
+}
+
+/// Why seats do not change hands, for whoever asked.
+fn why_not(id: &LicenceId, licence: &Licence, seats: &Move, refusal: Refusal) -> Fault {
+    let Move { from, to, seats: asked } = seats;
+    if refusal == Refusal::Malformed {
+        return match asked {
+            0 => Fault::value("`seats`", "has to be at least 1"),
+            _ => Fault::value("`to`", "is who holds them already"),
+        };
     }
-    Ok(())
+    let there = licence.seats_of(from.as_ref());
+    if let Some(Holder { machine: Some(machine), .. }) = to
+        && there >= *asked
+    {
+        return Fault::SeatsTaken(format!("{machine} can hold one seat of {id} and no more"));
+    }
+    let whose = from.as_ref().map_or("nobody holds".to_owned(), |from| format!("{} holds", from.customer));
+    Fault::SeatsTaken(format!(
+        "{whose} {there} of the {} seats of {id}: {asked} were asked for",
+        licence.seats
+    ))
 }
 
 fn holder(fold: &Fold, holder: Option<&wire::LicenceHolder>) -> Result<Option<Holder>, Fault> {

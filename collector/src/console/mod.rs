@@ -29,6 +29,7 @@ pub mod explain;
 pub mod export;
 pub mod fault;
 pub mod licences;
+mod named;
 pub mod prices;
 pub mod proofs;
 pub mod query;

@@ -150,6 +150,16 @@ impl House {
 }
 
 /// A change with a reason, to be written.
+/// From an instant on nothing is billed for a product.
+fn not_billed(product: &str, at: &str) -> Change {
+    Change::SkuAssigned(wire::SkuAssigned {
+        customer: "cus_acme".to_owned(),
+        product: product.to_owned(),
+        sku: None,
+        at_ms: instant::to_ms(at.parse().unwrap()),
+    })
+}
+
 fn by_hand(change: Change) -> wire::AmendRequest {
     wire::AmendRequest { change: Some(change), reason: "as agreed".to_owned(), preview: false }
 }

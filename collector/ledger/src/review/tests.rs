@@ -1,23 +1,15 @@
 //! What a draft is reviewed with.
 
 use super::*;
-use crate::close::{CloseInput, close};
 use crate::entitlements::{Holder, Licence, Move};
-use crate::record::Record;
-use crate::record_set::RecordSet;
 use crate::scenario::Scenario;
 use seatbeat_proto::ids::LicenceId;
 
 const EIGHTY: coverage::Rule = coverage::Rule { percent: 80, days: 14 };
 
 fn review(scenario: &Scenario, back_dated: &[BackDated]) -> Review {
-    let policy = scenario.parsed_policy();
-    let records = RecordSet::new(Record::parse_jsonl(scenario.records()).unwrap(), None);
-    let usage = records.usage(&policy.zone);
-    let period = "2026-10".parse().unwrap();
-    let input =
-        CloseInput { usage: &usage, usage_elsewhere: &[], policy: &policy, period, as_of: None, sealed: &[] };
-    let statement = close(input).unwrap().statement;
+    let (policy, usage, statement) =
+        (scenario.parsed_policy(), scenario.usage(), scenario.output().statement);
     let input = ReviewInput {
         usage: &usage,
         registry: None,
@@ -86,14 +78,8 @@ fn a_line_shows_what_its_customer_holds_of_which_licence() {
         licences_of_all.allot(&id, &Move { from: None, to, seats }, given).unwrap();
     }
     let scenario = Scenario::new().report("m", "10-05 08:00", "a b");
-    let records = RecordSet::new(Record::parse_jsonl(scenario.records()).unwrap(), None);
-    let policy = scenario.parsed_policy();
-    let usage = records.usage(&policy.zone);
-    let period = "2026-10".parse().unwrap();
-    let input =
-        CloseInput { usage: &usage, usage_elsewhere: &[], policy: &policy, period, as_of: None, sealed: &[] };
-    let lines = close(input).unwrap().statement.lines;
-    let found = licences(&usage, &licences_of_all, &lines, period);
+    let lines = scenario.output().statement.lines;
+    let found = licences(&scenario.usage(), &licences_of_all, &lines, "2026-10".parse().unwrap());
     assert_eq!(found.len(), 1, "only the line of that SKU: {found:?}");
     assert_eq!((found[0].sku.as_str(), found[0].licence, found[0].since), ("A", Switch::On, given));
     assert_eq!(found[0].held, [HeldSeats { licence: id, code: String::new(), seats: 4 }]);

@@ -1,20 +1,12 @@
 //! Each reason, in the words of the contract.
 
 use super::*;
-use crate::close::{CloseInput, close};
-use crate::record::Record;
-use crate::record_set::RecordSet;
 use crate::scenario::Scenario;
 
 /// All that is told of all machines: `reason machine customer sku product > who bears it: days`.
 fn told(scenario: &Scenario, is_lost_only: bool) -> Vec<String> {
-    let policy = scenario.parsed_policy();
-    let records = RecordSet::new(Record::parse_jsonl(scenario.records()).unwrap(), None);
-    let usage = records.usage(&policy.zone);
-    let period = "2026-10".parse().unwrap();
-    let input =
-        CloseInput { usage: &usage, usage_elsewhere: &[], policy: &policy, period, as_of: None, sealed: &[] };
-    let lines = close(input).unwrap().statement.lines;
+    let (policy, usage, period) = (scenario.parsed_policy(), scenario.usage(), "2026-10".parse().unwrap());
+    let lines = scenario.output().statement.lines;
     let (days, names) = (usage.zone().days(period), Names::new(&usage));
     let mut telling = Telling::new(&usage, &policy, period, &days, &lines, &names).unwrap();
     let mut rows: Vec<Unbilled> = Vec::new();

@@ -58,13 +58,7 @@ async fn a_line_is_explained_by_its_machines_days_and_reports_and_by_who_is_not_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sealed_line_says_what_came_after_its_seal_and_what_carries_it() {
     let (house, mut machines, _) = two().await;
-    let mapped = wire::SkuAssigned {
-        customer: "cus_acme".to_owned(),
-        product: "spnt".to_owned(),
-        sku: None,
-        at_ms: instant::to_ms("2026-10-01T00:00:00Z".parse().unwrap()),
-    };
-    house.client().amend(by_hand(Change::SkuAssigned(mapped))).await.unwrap();
+    house.client().amend(by_hand(not_billed("spnt", "2026-10-01T00:00:00Z"))).await.unwrap();
     let house = house.again("2026-11-05T12:00:00Z").await;
     house.console.closing.run().await;
     let sealed = |found: Explained| {

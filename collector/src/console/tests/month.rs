@@ -220,13 +220,7 @@ async fn a_month_that_is_blocked_on_its_day_waits_for_a_person_and_says_so() {
         assert!(alarm.contains(words), "{words:?} in {alarm:?}");
     }
     assert_eq!(states(&house).await, ["2026-10 draft", "2026-11 open"]);
-    let mapped = wire::SkuAssigned {
-        customer: "cus_acme".to_owned(),
-        product: "spnt".to_owned(),
-        sku: None,
-        at_ms: instant::to_ms("2026-10-01T00:00:00Z".parse().unwrap()),
-    };
-    house.client().amend(by_hand(Change::SkuAssigned(mapped))).await.unwrap();
+    house.client().amend(by_hand(not_billed("spnt", "2026-10-01T00:00:00Z"))).await.unwrap();
     house.console.closing.run().await;
     let status = house.client().status(wire::StatusRequest::default()).await.unwrap().into_inner();
     assert_eq!((states(&house).await[0].as_str(), status.alarms.len()), ("2026-10 sealed", 0));
@@ -259,14 +253,7 @@ async fn what_was_dated_back_and_what_is_not_billed_is_shown_beside_a_draft() {
     let house = house.again("2026-10-26T12:00:00Z").await;
     machine.reports(&house, "spnt").await;
     let house = house.again("2026-11-04T12:00:00Z").await;
-    let mapped = |day: &str| {
-        Change::SkuAssigned(wire::SkuAssigned {
-            customer: "cus_acme".to_owned(),
-            product: "spnt".to_owned(),
-            sku: None,
-            at_ms: instant::to_ms(format!("2026-{day}T12:00:00Z").parse().unwrap()),
-        })
-    };
+    let mapped = |day: &str| not_billed("spnt", &format!("2026-{day}T12:00:00Z"));
     // A day is not told, more than a day is.
     house.client().amend(by_hand(mapped("11-03"))).await.unwrap();
     let record = house.client().amend(by_hand(mapped("10-01"))).await.unwrap().into_inner().position - 1;
