@@ -1,11 +1,20 @@
 //! Switching products on this machine. Invariant: nothing is done that an operator's key did not sign for this machine;
 //! what is about to be done is durable before it is begun, what came of it before anybody hears of it.
 
+pub mod arm;
+mod deep_security;
+mod hands;
+mod installers;
+mod pccntmon;
+mod secrets;
+mod services;
+mod tool;
+
 use seatbeat_proto::ids::ProductId;
 use seatbeat_proto::procedures::Switch;
 use seatbeat_proto::wire::OrderSecrets;
 
-pub mod arm;
+pub use hands::VendorHands;
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]

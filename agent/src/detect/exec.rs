@@ -102,7 +102,7 @@ fn wait(child: &mut Child) -> Option<ExitStatus> {
 }
 
 /// Kills the program and what it has started.
-fn stop(child: &mut Child) {
+pub(crate) fn stop(child: &mut Child) {
     if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
         // Gone already is as good.
         let _ = kill_process_group(group, Signal::KILL);
@@ -111,7 +111,7 @@ fn stop(child: &mut Child) {
 }
 
 /// Whether nobody but root can have had a hand in the program.
-fn check(program: &str) -> Result<(), ExecError> {
+pub(crate) fn check(program: &str) -> Result<(), ExecError> {
     let refuse = |reason: String| Err(ExecError::Unsafe { program: program.to_owned(), reason });
     let path = Path::new(program);
     if !path.is_absolute() || path.components().any(|part| part == std::path::Component::ParentDir) {

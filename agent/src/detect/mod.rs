@@ -11,7 +11,7 @@ mod dpkg;
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;
 #[cfg(target_os = "linux")]
-mod exec;
+pub(crate) mod exec;
 pub mod facts;
 #[cfg(target_os = "linux")]
 mod files;
