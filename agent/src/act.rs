@@ -1,7 +1,9 @@
 //! Switching products on this machine. Invariant: nothing is done that an operator's key did not sign for this machine;
 //! what is about to be done is durable before it is begun, what came of it before anybody hears of it.
 
+pub mod actor;
 pub mod arm;
+pub mod book;
 mod deep_security;
 mod hands;
 mod installers;
@@ -9,6 +11,8 @@ mod pccntmon;
 mod secrets;
 mod services;
 mod tool;
+pub mod trust;
+pub mod worker;
 
 use seatbeat_proto::ids::ProductId;
 use seatbeat_proto::procedures::Switch;

@@ -8,6 +8,8 @@ use std::task::{Context, Poll};
 
 use ed25519_dalek::SigningKey;
 use prost::Message as _;
+use seatbeat_proto::ids::ProductId;
+use seatbeat_proto::procedures::Switch;
 use seatbeat_proto::signed::{Domain, hash, new_key, sign};
 use seatbeat_proto::tls::{ALPN, machine_certificate, pin, provider};
 use seatbeat_proto::wire::agent_link_server::{AgentLink, AgentLinkServer};
@@ -19,6 +21,68 @@ use tokio::sync::mpsc;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
+
+use crate::act::{Hands, Stand, Task};
+
+/// Hands that note what they did; clones are the same ones.
+#[derive(Debug, Clone, Default)]
+pub struct FakeHands(Arc<Mutex<Done>>);
+
+/// What hands did, and how it goes.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// What was begun, with the password that came along.
+    pub begun: Vec<(Task, Option<String>)>,
+    /// How products stand.
+    pub stands: BTreeMap<String, Stand>,
+    /// Why nothing can be done.
+    pub not_ready: Option<String>,
+    /// Why it goes wrong.
+    pub fails: Option<String>,
+    /// It is not over before somebody says so.
+    pub holds: bool,
+}
+
+impl FakeHands {
+    pub fn done(&self) -> MutexGuard<'_, Done> {
+        self.0.lock().unwrap()
+    }
+
+    /// What was begun.
+    pub fn begun(&self) -> Vec<(String, Switch)> {
+        self.done().begun.iter().map(|(task, _)| (task.product.to_string(), task.switch)).collect()
+    }
+}
+
+impl Hands for FakeHands {
+    fn ready(&mut self, _: &Task, _: Option<&wire::OrderSecrets>) -> Result<(), String> {
+        self.done().not_ready.clone().map_or(Ok(()), Err)
+    }
+
+    fn carry_out(&mut self, task: &Task, secrets: Option<&wire::OrderSecrets>) -> Result<String, String> {
+        let password = secrets.map(|secrets| secrets.password.clone());
+        self.done().begun.push((task.clone(), password));
+        while self.done().holds {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        let mut done = self.done();
+        if let Some(why) = done.fails.clone() {
+            return Err(why);
+        }
+        let stand = match task.switch {
+            Switch::Off => Stand::Inactive,
+            Switch::On => Stand::Active,
+            Switch::Uninstall => Stand::Absent,
+        };
+        done.stands.insert(task.product.to_string(), stand);
+        Ok("it was done".to_owned())
+    }
+
+    fn look(&mut self, product: &ProductId) -> Result<Stand, String> {
+        let stand = self.done().stands.get(product.as_str()).copied();
+        stand.ok_or_else(|| "nobody looked".to_owned())
+    }
+}
 
 /// What the collector knows, and how it behaves.
 #[derive(Default)]
@@ -37,6 +101,8 @@ pub struct Memory {
     pub links: u32,
     /// Version of the catalogue that each conversation began with.
     pub hello_versions: Vec<u32>,
+    /// Revision of the order keys that each conversation began with.
+    pub hello_order_keys: Vec<u64>,
     /// Enrolments asked for.
     pub claims: Vec<wire::EnrolmentClaim>,
 }
@@ -56,6 +122,8 @@ pub struct FakeCollector {
     pub address: String,
     pub pin: [u8; 32],
     pub service: SigningKey,
+    /// Signs what switches anything.
+    pub operator: SigningKey,
 }
 
 impl FakeCollector {
@@ -71,7 +139,7 @@ impl FakeCollector {
         tls.alpn_protocols = vec![ALPN.to_vec()];
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let fake = Self { memory: Arc::default(), address, pin, service: new_key() };
+        let fake = Self { memory: Arc::default(), address, pin, service: new_key(), operator: new_key() };
         let (accepted, incoming) = mpsc::channel(8);
         tokio::spawn(accept(listener, tokio_rustls::TlsAcceptor::from(Arc::new(tls)), accepted));
         let service = AgentLinkServer::new(fake.clone());
@@ -93,7 +161,8 @@ impl FakeCollector {
             pin: self.pin.to_vec(),
             salt: vec![3; 32],
             service_key: self.service.verifying_key().to_bytes().to_vec(),
-            order_keys: vec![],
+            order_keys: vec![self.operator.verifying_key().to_bytes().to_vec()],
+            order_keys_revision: 1,
             expires_at_ms: 0,
             ..wire::TokenText::default()
         }
@@ -114,6 +183,22 @@ impl FakeCollector {
         Body::Order(wire::OrderDelivery { order, sealed: Vec::new() })
     }
 
+    /// An order that an operator signed.
+    pub fn switch_order(&self, number: u64, machine: &str, action: wire::Action, now_ms: i64) -> Body {
+        let order = wire::Order {
+            order: format!("ord_{number}"),
+            machine: machine.to_owned(),
+            action: action.into(),
+            product: if action == wire::Action::Unenrol { String::new() } else { "dsa".to_owned() },
+            sequence: number,
+            issued_at_ms: now_ms,
+            expires_at_ms: now_ms + 3_600_000,
+            ..wire::Order::default()
+        };
+        let order = Some(sign(&self.operator, Domain::Order, order.encode_to_vec()));
+        Body::Order(wire::OrderDelivery { order, sealed: Vec::new() })
+    }
+
     fn answer(&self, message: wire::AgentMessage) -> Vec<Body> {
         use wire::agent_message::Body as Said;
         let mut memory = self.memory();
@@ -121,6 +206,7 @@ impl FakeCollector {
             Some(Said::Hello(hello)) => {
                 memory.links += 1;
                 memory.hello_versions.push(hello.catalogue_version);
+                memory.hello_order_keys.push(hello.order_keys_revision);
                 let held = memory.spools.get(&hello.spool).map_or(&[][..], Vec::as_slice);
                 let sequence = held
                     .last()

@@ -61,6 +61,9 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
 const PURE: &[&str] = &[
     "proto/src",
     "collector/ledger/src",
+    "agent/src/act/book.rs",
+    "agent/src/act/book",
+    "agent/src/act/trust.rs",
     "agent/src/detect/places.rs",
     "agent/src/detect/watch.rs",
     "agent/src/meter.rs",

@@ -1,0 +1,263 @@
+//! The one file of whoever carries orders out. Invariant: it is there whole or not at all, for its owner alone, and one
+//! that is damaged is nobody's: no order is taken by it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ed25519_dalek::VerifyingKey;
+use seatbeat_proto::ids::MachineId;
+use seatbeat_proto::sealing::SealKey;
+use seatbeat_proto::wire;
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize as _, Zeroizing};
+
+use super::super::book::{Book, Forged, Ordered};
+use super::super::trust::Trust;
+use crate::hex;
+use crate::spool::disk::Disk;
+
+/// Its name.
+const FILE: &str = "book.json";
+
+/// How long a seal key that was used opens what was sealed to it before: the other orders of its batch are on their way.
+const SEAL_KEPT_MS: i64 = 24 * 3_600_000;
+
+/// Most seal keys that open anything.
+const SEALS_MAX: usize = 8;
+
+/// Why orders are not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ActorError {
+    /// A file or folder.
+    #[error("failed to {act} `{}`", path.display())]
+    File {
+        /// What was tried.
+        act: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// Somebody changed it.
+    #[error("the book of orders `{}` is damaged", .0.display())]
+    Damaged(PathBuf),
+    /// Keys that cannot be used.
+    #[error("the order keys are not usable")]
+    Keys,
+}
+
+impl ActorError {
+    /// What a person can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::File { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Some("run it as root, or as the user who owns the folder".into())
+            }
+            Self::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                Some("make room on the disk".into())
+            }
+            Self::File { .. } => None,
+            Self::Damaged(_) => Some(
+                "`seatbeat-agent trust-orders so1.…` begins a new one; see to it that no old order is under way".into(),
+            ),
+            Self::Keys => Some("copy them again from `seatbeat orders key show`".into()),
+        }
+    }
+}
+
+/// All that is kept.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Kept {
+    machine: String,
+    service_key: String,
+    pub(super) trust: Trust,
+    pub(super) book: Book,
+    #[serde(default)]
+    pub(super) forged: Forged,
+    /// The last one is the one that others seal to.
+    seals: Vec<Seal>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Seal {
+    secret: Secret,
+    /// When the one behind it came, Unix milliseconds.
+    renewed_ms: Option<i64>,
+}
+
+/// Hexadecimal; shown nowhere.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Secret(String);
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+impl Kept {
+    pub(super) fn new(machine: &MachineId, service: &VerifyingKey) -> Self {
+        Self {
+            machine: machine.to_string(),
+            service_key: hex::format(service.as_bytes()),
+            trust: Trust::default(),
+            book: Book::default(),
+            forged: Forged::default(),
+            seals: vec![Seal::random()],
+        }
+    }
+
+    /// What secrets are to be sealed to.
+    pub(super) fn seal_public(&self) -> Vec<u8> {
+        let newest = self.seals.last().and_then(Seal::key);
+        newest.map(|key| key.public().to_vec()).unwrap_or_default()
+    }
+
+    /// The secrets of an order.
+    pub(super) fn open_secrets(&self, ordered: &Ordered, machine: &MachineId) -> Option<wire::OrderSecrets> {
+        let sealed = hex::parse_all(&ordered.sealed)?;
+        let order = wire::Order {
+            order: ordered.id.to_string(),
+            machine: machine.to_string(),
+            product: ordered.product.clone(),
+            expires_at_ms: ordered.expires_at_ms,
+            ..wire::Order::default()
+        };
+        self.seals.iter().rev().find_map(|seal| seal.key()?.open(&order, &sealed).ok())
+    }
+
+    /// A seal key that was used gives way to a new one.
+    pub(super) fn renew_seal(&mut self, now_ms: i64) {
+        let waits = self.book.orders().iter().any(|entry| !entry.ordered.sealed.is_empty());
+        let old =
+            |seal: &Seal| seal.renewed_ms.is_some_and(|at_ms| now_ms.abs_diff(at_ms) > SEAL_KEPT_MS as u64);
+        self.seals.retain(|seal| waits || !old(seal));
+        if let Some(newest) = self.seals.last_mut() {
+            newest.renewed_ms = Some(now_ms);
+        }
+        self.seals.push(Seal::random());
+        let surplus = self.seals.len().saturating_sub(SEALS_MAX);
+        self.seals.drain(..surplus);
+    }
+
+    fn is_of(&self, machine: &MachineId, service: &VerifyingKey) -> bool {
+        self.machine == machine.as_str() && self.service_key == hex::format(service.as_bytes())
+    }
+}
+
+impl Seal {
+    fn random() -> Self {
+        let secret = Secret(hex::format(SealKey::random().to_bytes().as_slice()));
+        Self { secret, renewed_ms: None }
+    }
+
+    fn key(&self) -> Option<SealKey> {
+        SealKey::from_bytes(Zeroizing::new(hex::parse::<32>(&self.secret.0)?).as_slice()).ok()
+    }
+}
+
+/// The folder.
+#[derive(Debug)]
+pub(super) struct Shelf {
+    folder: PathBuf,
+    disk: Box<dyn Disk>,
+}
+
+impl Shelf {
+    pub(super) fn new(folder: &Path, disk: Box<dyn Disk>) -> Result<Self, ActorError> {
+        let fault = |source| ActorError::File { act: "create the folder", path: folder.to_owned(), source };
+        disk.create_folder(folder).map_err(fault)?;
+        Ok(Self { folder: folder.to_owned(), disk })
+    }
+
+    /// What is kept for this machine and collector; `None`: nothing is.
+    pub(super) fn read(
+        &self,
+        machine: &MachineId,
+        service: &VerifyingKey,
+    ) -> Result<Option<Kept>, ActorError> {
+        let path = self.path();
+        let bytes = match self.disk.read(&path) {
+            Ok(bytes) => Zeroizing::new(bytes),
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(ActorError::File { act: "read", path, source }),
+        };
+        let kept: Kept = serde_json::from_slice(&bytes).map_err(|_| ActorError::Damaged(path.clone()))?;
+        if kept.seals.last().and_then(Seal::key).is_none() {
+            return Err(ActorError::Damaged(path));
+        }
+        Ok(Some(kept).filter(|kept| kept.is_of(machine, service)))
+    }
+
+    pub(super) fn write(&self, kept: &Kept) -> Result<(), ActorError> {
+        let (path, aside) = (self.path(), self.folder.join(format!("{FILE}.tmp")));
+        let write = || {
+            let bytes = Zeroizing::new(serde_json::to_vec(kept)?);
+            let mut tape = self.disk.create(&aside)?;
+            tape.write(&bytes)?;
+            tape.sync()?;
+            self.disk.rename(&aside, &path)?;
+            self.disk.sync_folder(&self.folder)
+        };
+        write().map_err(|source| ActorError::File { act: "write", path: path.clone(), source })
+    }
+
+    pub(super) fn remove(&self) -> Result<(), ActorError> {
+        let path = self.path();
+        let removed = match self.disk.remove(&path) {
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other.and_then(|()| self.disk.sync_folder(&self.folder)),
+        };
+        removed.map_err(|source| ActorError::File { act: "remove", path, source })
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.join(FILE)
+    }
+}
+
+/// Whether keys that were brought are in force now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pinned {
+    /// They are.
+    Taken,
+    /// A later revision is.
+    Newer(u64),
+}
+
+/// Makes order keys that an administrator brought those of a machine, whatever it trusted before; `only_newer` leaves
+/// what is as new or newer. What was ordered before stays in the book when it is of the same collector; a damaged book
+/// is begun anew.
+///
+/// # Errors
+/// When the keys are not usable, or it cannot be written.
+pub fn pin(
+    folder: &Path,
+    disk: Box<dyn Disk>,
+    machine: &MachineId,
+    service: &VerifyingKey,
+    keys: &wire::OrderKeys,
+    only_newer: bool,
+) -> Result<Pinned, ActorError> {
+    let trust = Trust::brought(keys).ok_or(ActorError::Keys)?;
+    let shelf = Shelf::new(folder, disk)?;
+    let found = match shelf.read(machine, service) {
+        Err(ActorError::Damaged(_)) => None,
+        found => found?,
+    };
+    let mut kept = found.unwrap_or_else(|| Kept::new(machine, service));
+    if only_newer && kept.trust.revision >= trust.revision {
+        return Ok(Pinned::Newer(kept.trust.revision));
+    }
+    kept.trust = trust;
+    shelf.write(&kept)?;
+    Ok(Pinned::Taken)
+}
