@@ -196,7 +196,7 @@ async fn collector(
                 machine: identity.machine.clone(),
                 host_name: host_name.to_owned(),
                 agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-                keys: identity.keys.clone(),
+                service: identity.service,
             };
             greet(profile, dialler, attempt, spool, clock).await
         }

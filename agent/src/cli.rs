@@ -8,7 +8,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use jiff::Timestamp;
+use seatbeat_proto::trust::TrustError;
 
+use crate::act::actor::ActorError;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::daemon::DaemonError;
@@ -71,7 +73,15 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Print what the agent reported last, and how the connection stands
+    /// Take the orders of whoever holds these keys (`so1.…`, from `seatbeat orders key show`), whatever was trusted before
+    TrustOrders {
+        /// The order keys
+        keys: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print what the agent reported last, what was ordered, and how the connection stands
     Status {
         /// As JSON
         #[arg(long)]
@@ -149,6 +159,10 @@ enum CliError {
     Enrol(#[from] EnrolError),
     #[error(transparent)]
     Daemon(#[from] DaemonError),
+    #[error("failed to read the order keys")]
+    Trust(#[from] TrustError),
+    #[error(transparent)]
+    Orders(#[from] ActorError),
     #[error("no token was given")]
     NoToken,
     #[error("failed to read the token file `{}`", path.display())]
@@ -171,6 +185,8 @@ impl CliError {
                 Some("`--token sb1.…`, `--token-file FILE`, or the variable SEATBEAT_TOKEN".into())
             }
             Self::Config(error) => Some(error.hint()),
+            Self::Trust(_) => Some("copy all of it, from `so1.` on, from `seatbeat orders key show`".into()),
+            Self::Orders(error) => error.hint(),
             Self::Scan(error) => error.hint(),
             Self::TokenFile { .. } | Self::Runtime(_) | Self::Output(_) => None,
         }
@@ -219,6 +235,7 @@ fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Run { scope } => commands::run(state, config()?, scope.into(), clock),
         Command::Check { json } => commands::check(&state, &config()?, &clock, json),
         Command::Status { json } => commands::status(&state, json),
+        Command::TrustOrders { keys, json } => commands::trust_orders(&state, &keys, json),
         Command::Scan { .. } => Ok(ExitCode::SUCCESS),
     }
 }
@@ -226,6 +243,9 @@ fn run(cli: Cli) -> Result<ExitCode, CliError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Order keys of revision 1 without a recovery key.
+    const TRUSTED: &str = "so1.CAESINdamAGCsQq31Uv-08lkBzoO4XLz2qYjJa8CGmj3B1EaovyDsA";
 
     fn ran(args: &[&str]) -> Result<ExitCode, (String, Option<String>)> {
         let args = ["seatbeat-agent"].iter().chain(args);
@@ -271,6 +291,12 @@ mod tests {
                 "copy",
             ),
             (&["enrol", "--token", "sb1.abc"], "failed to read the token: the token is damaged", "copy"),
+            (
+                &["trust-orders", "so1.abc"],
+                "failed to read the order keys: the order keys are damaged",
+                "copy",
+            ),
+            (&["trust-orders", TRUSTED], "this machine is not enrolled", "enrol --token"),
         ] {
             let (said, advice) = ran(&[args, &["--state", &state]].concat()).unwrap_err();
             assert!(said.starts_with(error), "{said}");

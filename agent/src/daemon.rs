@@ -2,12 +2,14 @@
 //! is due or somebody spoke; nothing that comes from outside ends it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use seatbeat_proto::catalogue::Catalogue;
 use seatbeat_proto::wire;
 use tokio::task::{JoinError, JoinHandle};
 
+use crate::act::arm::{Arm, Ask, Told};
 use crate::catalogue::Shelf;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -29,6 +31,9 @@ pub use crate::reporter::Seen;
 
 #[cfg(test)]
 mod tests;
+
+/// Longest wait for whoever switches products to say how orders stand: longer than reading a file takes.
+const STANDING_MAX: Duration = Duration::from_secs(2);
 
 /// Looks at the machine for what a catalogue names, at an instant, as closely as is asked or closer; the error says in
 /// words why it could not.
@@ -103,6 +108,7 @@ pub struct Daemon {
 /// What the reporter has no hands for.
 struct Shell {
     state: StateFolder,
+    arm: Option<Arm>,
     dialler: Dialler,
     connection: Option<Connection>,
 }
@@ -127,6 +133,10 @@ impl Outside for Shell {
     fn keep_unsynced(&mut self, name: &'static str, bytes: &[u8]) -> Result<(), StateError> {
         self.state.write_unsynced(name, bytes)
     }
+
+    fn ask(&mut self, ask: Ask) -> bool {
+        self.arm.as_ref().is_some_and(|arm| arm.ask(ask))
+    }
 }
 
 enum Woken {
@@ -135,6 +145,7 @@ enum Woken {
     Nudge,
     Link(LinkEvent),
     Scan(Result<Result<Seen, String>, JoinError>),
+    Arm(Option<Told>),
 }
 
 impl Daemon {
@@ -153,7 +164,7 @@ impl Daemon {
                 machine: identity.machine.clone(),
                 host_name,
                 agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-                keys: identity.keys.clone(),
+                service: identity.service,
             },
             key: Box::new(key.clone()),
             folder: state.spool(),
@@ -168,7 +179,7 @@ impl Daemon {
         let now = clock.now();
         Ok(Self {
             reporter: Reporter::start(start, now)?.with_catalogue(catalogue, now),
-            shell: Shell { dialler: Dialler::new(&identity, &key)?, state, connection: None },
+            shell: Shell { dialler: Dialler::new(&identity, &key)?, state, arm: None, connection: None },
             clock,
             sight,
             scan: None,
@@ -185,6 +196,17 @@ impl Daemon {
         self
     }
 
+    /// With somebody who switches products, or why there is nobody, in words, and what can be done; without, orders are
+    /// not taken.
+    #[must_use]
+    pub fn with_arm(mut self, arm: Result<Arm, (String, Option<String>)>) -> Self {
+        match arm {
+            Ok(arm) => self.shell.arm = Some(arm),
+            Err((what, hint)) => self.reporter.without_orders(what, hint, self.clock.now()),
+        }
+        self
+    }
+
     /// On another road than straight over TCP.
     #[must_use]
     pub fn over(mut self, road: Arc<dyn Road>) -> Self {
@@ -198,7 +220,12 @@ impl Daemon {
     /// When a file of the spool was changed behind its back.
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), DaemonError> {
         let mut stop = std::pin::pin!(stop);
+        self.ask_how_orders_stand().await?;
         loop {
+            if self.reporter.has_left() {
+                self.forget_everything().await?;
+                break;
+            }
             if let Some((at, look)) = self.reporter.work_due(self.clock.now(), &mut self.shell)? {
                 let (sight, catalogue) = (Arc::clone(&self.sight), self.reporter.catalogue().clone());
                 self.scan = Some(tokio::task::spawn_blocking(move || sight(at, look, &catalogue)));
@@ -210,6 +237,7 @@ impl Daemon {
                 () = &mut stop => Woken::Stop,
                 seen = scanned(&mut self.scan) => Woken::Scan(seen),
                 event = spoken(&mut self.shell.connection) => Woken::Link(event),
+                told = told(&mut self.shell.arm) => Woken::Arm(told),
                 () = nudged(&mut self.nudges) => Woken::Nudge,
                 () = tokio::time::sleep(wake) => Woken::Timer,
             };
@@ -220,6 +248,7 @@ impl Daemon {
                 Woken::Timer => {}
                 Woken::Nudge => self.reporter.nudged(now),
                 Woken::Link(event) => self.link_event(event)?,
+                Woken::Arm(told) => self.arm_told(told)?,
                 Woken::Scan(seen) => {
                     self.scan = None;
                     let seen = seen.unwrap_or_else(|error| Err(error.to_string()));
@@ -231,6 +260,53 @@ impl Daemon {
         self.reporter.stop(self.clock.now(), &mut self.shell)?;
         self.tell_status();
         tracing::info!("the agent stops");
+        Ok(())
+    }
+
+    /// The first report and the first hello rest on it.
+    async fn ask_how_orders_stand(&mut self) -> Result<(), DaemonError> {
+        let Some(arm) = &mut self.shell.arm else { return Ok(()) };
+        arm.ask(Ask::Recap);
+        match tokio::time::timeout(STANDING_MAX, arm.next()).await {
+            Ok(told) => self.arm_told(told),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn arm_told(&mut self, told: Option<Told>) -> Result<(), DaemonError> {
+        let now = self.clock.now();
+        match told {
+            Some(told) => self.reporter.told(told, now, &mut self.shell)?,
+            None => {
+                self.shell.arm = None;
+                let hint = Some("start the agent again".to_owned());
+                self.reporter.without_orders("whoever carries orders out has ended".to_owned(), hint, now);
+            }
+        }
+        Ok(())
+    }
+
+    /// The collector knows that this machine is unenrolled. Who it was goes first: an agent that starts after a crash in
+    /// between is nobody's.
+    async fn forget_everything(&mut self) -> Result<(), DaemonError> {
+        Identity::forget(&self.shell.state)?;
+        self.shell.state.forget_key()?;
+        for name in [SETTINGS, FLOOR, CHECKPOINT] {
+            self.shell.state.remove(name)?;
+        }
+        if let Some(arm) = &mut self.shell.arm {
+            arm.ask(Ask::Forget);
+            let forgotten = async {
+                while let Some(told) = arm.next().await {
+                    if matches!(told, Told::Standing(standing) if standing.unenrolled.is_none()) {
+                        break;
+                    }
+                }
+            };
+            // What stays then is of a machine that is nobody's.
+            let _ = tokio::time::timeout(STANDING_MAX, forgotten).await;
+        }
+        tracing::info!("this machine is unenrolled: it forgot who it was, and reports no more");
         Ok(())
     }
 
@@ -260,6 +336,13 @@ impl Daemon {
 async fn scanned(scan: &mut Option<Scan>) -> Result<Result<Seen, String>, JoinError> {
     match scan {
         Some(scan) => scan.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn told(arm: &mut Option<Arm>) -> Option<Told> {
+    match arm {
+        Some(arm) => arm.next().await,
         None => std::future::pending().await,
     }
 }

@@ -10,11 +10,13 @@ use seatbeat_proto::token::{self, TokenError};
 use seatbeat_proto::{instant, wire};
 use tonic::{Code, Status};
 
+use crate::act::actor::{self, ActorError};
 use crate::identity::{Identity, IdentityError};
 use crate::link::{self, Dialler, LinkError};
 use crate::moment::Moment;
 use crate::plain::plain;
 use crate::road::{Road, Tcp};
+use crate::spool::disk::RealDisk;
 use crate::state::{StateError, StateFolder};
 
 /// What is asked, and by whom.
@@ -78,6 +80,9 @@ pub enum EnrolError {
     /// The state folder.
     #[error(transparent)]
     State(#[from] StateError),
+    /// Whose orders are taken.
+    #[error(transparent)]
+    Orders(#[from] ActorError),
 }
 
 impl EnrolError {
@@ -103,6 +108,10 @@ impl EnrolError {
             Self::Link(error) => return error.hint().map(str::to_owned),
             Self::Identity(error) => return error.hint(),
             Self::State(error) => return error.hint(),
+            Self::Orders(ActorError::Keys) => {
+                "the order keys in the token are damaged: ask the operator for a new one (`seatbeat tokens create`)".into()
+            }
+            Self::Orders(error) => return error.hint(),
         })
     }
 }
@@ -169,8 +178,28 @@ pub async fn enrol_over(
     let (machine, customer) = (answer.machine.parse()?, answer.customer.parse()?);
     let identity =
         Identity::new(&token, machine, customer, key.verifying_key()).ok_or(EnrolError::TokenKeys)?;
+    trust_orders_of(&token, &identity, state)?;
     identity.store(state)?;
     Ok(Enrolment { identity, already: false })
+}
+
+/// Whose orders this machine takes is brought by its token; later revisions that it knows already stay.
+fn trust_orders_of(
+    token: &wire::TokenText,
+    identity: &Identity,
+    state: &StateFolder,
+) -> Result<(), EnrolError> {
+    if token.order_keys_revision == 0 {
+        return Ok(());
+    }
+    let keys = wire::OrderKeys {
+        revision: token.order_keys_revision,
+        keys: token.order_keys.clone(),
+        recovery_key: token.recovery_key.clone(),
+    };
+    let folder = actor::folder_in(state.path());
+    actor::pin(&folder, Box::new(RealDisk), &identity.machine, &identity.service, &keys, true)?;
+    Ok(())
 }
 
 fn enrolled(state: &StateFolder) -> Result<Option<Identity>, EnrolError> {

@@ -8,7 +8,6 @@ use seatbeat_proto::wire;
 use serde::{Deserialize, Serialize};
 
 use crate::hex;
-use crate::orders::Keys;
 use crate::state::{StateError, StateFolder};
 
 const FILE: &str = "identity.toml";
@@ -28,8 +27,8 @@ pub struct Identity {
     pub pin: [u8; 32],
     /// Key of the facts' HMAC.
     pub salt: [u8; 32],
-    /// Who may order and set.
-    pub keys: Keys,
+    /// The collector's own key: settings, checkpoints, orders for reports.
+    pub service: VerifyingKey,
     /// The machine's own.
     pub public_key: VerifyingKey,
 }
@@ -82,7 +81,6 @@ struct Text {
     pin: String,
     salt: String,
     service_key: String,
-    order_keys: Vec<String>,
     public_key: String,
 }
 
@@ -101,10 +99,7 @@ impl Identity {
             addresses: token.addresses.clone(),
             pin: token.pin.as_slice().try_into().ok()?,
             salt: token.salt.as_slice().try_into().ok()?,
-            keys: Keys {
-                service: public_key(&token.service_key).ok()?,
-                orders: token.order_keys.iter().map(|key| public_key(key)).collect::<Result<_, _>>().ok()?,
-            },
+            service: public_key(&token.service_key).ok()?,
             public_key: public,
         })
     }
@@ -132,6 +127,14 @@ impl Identity {
         if self.public_key == *key { Ok(()) } else { Err(IdentityError::OtherKey) }
     }
 
+    /// Removes it: this machine is nobody's any more.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn forget(state: &StateFolder) -> Result<(), StateError> {
+        state.remove(FILE)
+    }
+
     /// Stores it.
     ///
     /// # Errors
@@ -144,8 +147,7 @@ impl Identity {
             addresses: self.addresses.clone(),
             pin: hex::format(&self.pin),
             salt: hex::format(&self.salt),
-            service_key: hex::format(self.keys.service.as_bytes()),
-            order_keys: self.keys.orders.iter().map(|key| hex::format(key.as_bytes())).collect(),
+            service_key: hex::format(self.service.as_bytes()),
             public_key: hex::format(self.public_key.as_bytes()),
         };
         let text = toml::to_string(&text)
@@ -172,14 +174,7 @@ impl Text {
             addresses: self.addresses,
             pin: bytes("pin", &self.pin)?,
             salt: bytes("salt", &self.salt)?,
-            keys: Keys {
-                service: key("service_key", &self.service_key)?,
-                orders: self
-                    .order_keys
-                    .iter()
-                    .map(|text| key("order_keys", text))
-                    .collect::<Result<_, _>>()?,
-            },
+            service: key("service_key", &self.service_key)?,
             public_key: key("public_key", &self.public_key)?,
         })
     }
@@ -198,7 +193,6 @@ mod tests {
             pin: vec![2; 32],
             salt: vec![3; 32],
             service_key: new_key().verifying_key().to_bytes().to_vec(),
-            order_keys: vec![new_key().verifying_key().to_bytes().to_vec()],
             expires_at_ms: 0,
             ..wire::TokenText::default()
         };

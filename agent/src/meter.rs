@@ -34,6 +34,8 @@ pub struct Memory {
     pub last: Option<LastReport>,
     /// The facts that the spool's reports carry already.
     pub facts: Option<wire::Facts>,
+    /// The seal key that the spool's reports carry already.
+    pub seal_key: Option<wire::SealKey>,
     /// Reports of a UTC day (days since 1970) that were not periodic, and how many.
     pub unscheduled: (i64, u32),
 }
@@ -60,12 +62,14 @@ pub struct Wishes {
     pub clock: bool,
     /// Another catalogue tells products apart.
     pub catalogue: bool,
+    /// Secrets are to be sealed to another key, or somebody else's orders are taken.
+    pub seal_key: bool,
 }
 
 impl Wishes {
     /// Whether there is any.
     pub fn any(self) -> bool {
-        self.start || self.requested || self.clock || self.catalogue
+        self.start || self.requested || self.clock || self.catalogue || self.seal_key
     }
 }
 
@@ -104,7 +108,7 @@ impl Memory {
             wire::ReportReason::Start
         } else if wishes.clock || set_back {
             wire::ReportReason::Clock
-        } else if wishes.catalogue || usage(&last.products).ne(usage(products)) {
+        } else if wishes.catalogue || wishes.seal_key || usage(&last.products).ne(usage(products)) {
             wire::ReportReason::Change
         } else {
             return None;
@@ -135,13 +139,21 @@ impl Memory {
         if report.facts.is_some() {
             self.facts.clone_from(&report.facts);
         }
+        if report.seal_key.is_some() {
+            self.seal_key.clone_from(&report.seal_key);
+        }
         self.last =
             Some(LastReport { observed_at, reason: report.reason(), products: report.products.clone() });
     }
 
     /// What is remembered at the start of a new spool: the day's count.
     pub fn in_new_spool(&self) -> Self {
-        Self { last: None, facts: None, unscheduled: self.unscheduled }
+        Self { unscheduled: self.unscheduled, ..Self::default() }
+    }
+
+    /// A seal key that the spool's reports do not carry yet.
+    pub fn new_seal_key(&self, key: &wire::SealKey) -> Option<wire::SealKey> {
+        (self.seal_key.as_ref() != Some(key)).then(|| key.clone())
     }
 
     /// The report of `products`; facts are left out when the spool has them already.

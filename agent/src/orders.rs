@@ -1,5 +1,6 @@
-//! Which orders count. Invariant: nothing is done for an order that is not signed by a key that may give it, not
-//! meant for this machine, expired, or seen before; each order that counts is answered once.
+//! What the collector itself may order: reports. Invariant: nothing is done for an order that is not signed by its key,
+//! not meant for this machine, expired, or seen before; each order that counts is answered once. What switches anything
+//! is the affair of `act`.
 
 use std::collections::BTreeSet;
 
@@ -23,15 +24,6 @@ pub struct Floor {
     pub issued_at_ms: i64,
 }
 
-/// Who may order what.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Keys {
-    /// May ask for a report.
-    pub service: VerifyingKey,
-    /// May switch protection off and on.
-    pub orders: Vec<VerifyingKey>,
-}
-
 /// What was ordered before.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Book {
@@ -50,14 +42,13 @@ pub enum Verdict {
     Report(wire::OrderResult),
     /// The order is answered and nothing is done.
     Answer(wire::OrderResult),
+    /// It is not the collector's own, or switches something: whoever does that judges it.
+    PassOn,
 }
 
 /// Why an order is passed over in silence.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Ignored {
-    /// Somebody else signed it, or it was changed.
-    #[error("an order is not signed by a key of this reseller")]
-    Forged,
     /// Signed bytes that are no order.
     #[error("an order cannot be read")]
     Unreadable,
@@ -69,25 +60,28 @@ pub enum Ignored {
     Answered(OrderId),
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Signer {
-    Service,
-    Operator,
-}
-
 impl Book {
     /// Judges an order at a corrected instant, and enters it when it is answered.
     pub fn judge(
         &mut self,
         signed: &wire::Signed,
-        keys: &Keys,
+        service: &VerifyingKey,
         machine: &MachineId,
         now: Timestamp,
     ) -> Verdict {
-        let Some(signer) = signer(signed, keys) else { return Verdict::Ignore(Ignored::Forged) };
+        if verify(service, Domain::Order, signed).is_err() {
+            return Verdict::PassOn;
+        }
         let Ok(order) = wire::Order::decode(signed.payload.as_slice()) else {
             return Verdict::Ignore(Ignored::Unreadable);
         };
+        match order.action() {
+            wire::Action::ReportNow | wire::Action::RenewKeys | wire::Action::Unspecified => {}
+            wire::Action::SwitchOff
+            | wire::Action::SwitchOn
+            | wire::Action::Unenrol
+            | wire::Action::Cancel => return Verdict::PassOn,
+        }
         let Ok(id) = order.order.parse::<OrderId>() else { return Verdict::Ignore(Ignored::Unreadable) };
         if order.machine != machine.as_str() {
             return Verdict::Ignore(Ignored::OtherMachine(id));
@@ -95,49 +89,33 @@ impl Book {
         if self.answered.contains(&id) {
             return Verdict::Ignore(Ignored::Answered(id));
         }
-        let verdict = self.weigh(&order, signer, now);
+        let verdict = self.weigh(&order, now);
         self.answered.insert(id);
         verdict
     }
 
-    fn weigh(&mut self, order: &wire::Order, signer: Signer, now: Timestamp) -> Verdict {
+    fn weigh(&mut self, order: &wire::Order, now: Timestamp) -> Verdict {
         let now_ms = instant::to_ms(now).max(self.floor.issued_at_ms);
         if now_ms >= order.expires_at_ms {
             return answer(order, wire::Outcome::Expired, "the order came after its time was over");
         }
-        if (order.epoch, order.sequence) < (self.floor.epoch, self.floor.sequence) {
-            return answer(order, wire::Outcome::Refused, "a newer order was taken before this one");
+        if (order.epoch, order.sequence) <= (self.floor.epoch, self.floor.sequence) {
+            return answer(order, wire::Outcome::Refused, "this order or a newer one was taken before");
         }
-        let refused = match (order.action(), signer) {
-            (wire::Action::ReportNow, Signer::Service) => {
+        match order.action() {
+            wire::Action::ReportNow => {
                 self.floor = Floor {
                     epoch: order.epoch,
                     sequence: order.sequence,
                     issued_at_ms: order.issued_at_ms.max(self.floor.issued_at_ms),
                 };
-                return Verdict::Report(result(order, wire::Outcome::Done, "a report was made"));
+                Verdict::Report(result(order, wire::Outcome::Done, "a report was made"))
             }
-            (wire::Action::Unspecified, _) => "this agent does not know the action",
-            (wire::Action::ReportNow | wire::Action::RenewKeys, Signer::Operator)
-            | (wire::Action::SwitchOff | wire::Action::SwitchOn | wire::Action::Unenrol, Signer::Service) => {
-                "the key that signed the order may not give it"
+            wire::Action::RenewKeys => {
+                answer(order, wire::Outcome::Refused, "this agent version does not renew keys")
             }
-            (wire::Action::Cancel, _) => "this agent version does not call orders back",
-            (wire::Action::RenewKeys, Signer::Service) => "this agent version does not renew keys",
-            (wire::Action::SwitchOff, Signer::Operator) => "this agent version does not switch products off",
-            (wire::Action::SwitchOn, Signer::Operator) => "this agent version does not switch products on",
-            (wire::Action::Unenrol, Signer::Operator) => "this agent version does not unenrol itself",
-        };
-        answer(order, wire::Outcome::Refused, refused)
-    }
-}
-
-fn signer(signed: &wire::Signed, keys: &Keys) -> Option<Signer> {
-    let by = |key: &VerifyingKey| verify(key, Domain::Order, signed).is_ok();
-    if by(&keys.service) {
-        Some(Signer::Service)
-    } else {
-        keys.orders.iter().any(by).then_some(Signer::Operator)
+            _ => answer(order, wire::Outcome::Refused, "this agent does not know the action"),
+        }
     }
 }
 
@@ -163,26 +141,25 @@ mod tests {
 
     struct Fixture {
         service: SigningKey,
-        operator: SigningKey,
         book: Book,
     }
 
     impl Fixture {
         fn new() -> Self {
-            Self { service: new_key(), operator: new_key(), book: Book::default() }
+            Self { service: new_key(), book: Book::default() }
         }
 
         fn judge(&mut self, key: &SigningKey, order: &wire::Order) -> Verdict {
-            let keys =
-                Keys { service: self.service.verifying_key(), orders: vec![self.operator.verifying_key()] };
             let signed = sign(key, Domain::Order, order.encode_to_vec());
-            self.book.judge(&signed, &keys, &"mch_a".parse().unwrap(), Timestamp::from_second(1_000).unwrap())
+            let (service, machine) = (self.service.verifying_key(), "mch_a".parse().unwrap());
+            self.book.judge(&signed, &service, &machine, Timestamp::from_second(1_000).unwrap())
         }
 
         fn outcome(&mut self, key: &SigningKey, order: &wire::Order) -> (wire::Outcome, String) {
             match self.judge(key, order) {
                 Verdict::Report(result) | Verdict::Answer(result) => (result.outcome(), result.detail),
                 Verdict::Ignore(why) => panic!("ignored: {why}"),
+                Verdict::PassOn => panic!("passed on"),
             }
         }
     }
@@ -213,11 +190,20 @@ mod tests {
     }
 
     #[test]
-    fn forged_changed_and_misdirected_orders_get_no_answer() {
+    fn an_order_at_the_floor_does_not_run_again_when_its_answer_is_forgotten() {
         let mut fixture = Fixture::new();
-        let (service, other) = (fixture.service.clone(), new_key());
+        let key = fixture.service.clone();
+        let asked = order(5, wire::Action::ReportNow);
+        assert_eq!(fixture.outcome(&key, &asked).0, wire::Outcome::Done);
+        fixture.book.answered.clear();
+        assert_eq!(fixture.outcome(&key, &asked).0, wire::Outcome::Refused);
+    }
+
+    #[test]
+    fn misdirected_and_unreadable_orders_get_no_answer() {
+        let mut fixture = Fixture::new();
+        let service = fixture.service.clone();
         let asked = order(1, wire::Action::ReportNow);
-        assert_eq!(fixture.judge(&other, &asked), Verdict::Ignore(Ignored::Forged));
         let misdirected = wire::Order { machine: "mch_b".into(), ..asked.clone() };
         let expected = Verdict::Ignore(Ignored::OtherMachine("ord_1".parse().unwrap()));
         assert_eq!(fixture.judge(&service, &misdirected), expected);
@@ -250,15 +236,21 @@ mod tests {
     }
 
     #[test]
-    fn the_service_key_cannot_switch_protection_off_and_the_order_key_is_told_what_is_missing() {
+    fn what_switches_anything_or_has_another_signature_is_passed_on() {
         let mut fixture = Fixture::new();
-        let (service, operator) = (fixture.service.clone(), fixture.operator.clone());
-        let (outcome, detail) = fixture.outcome(&service, &order(1, wire::Action::SwitchOff));
-        assert_eq!(outcome, wire::Outcome::Refused);
-        assert_eq!(detail, "the key that signed the order may not give it");
-        let (outcome, detail) = fixture.outcome(&operator, &order(2, wire::Action::SwitchOff));
-        assert_eq!(outcome, wire::Outcome::Refused);
-        assert_eq!(detail, "this agent version does not switch products off");
+        let (service, other) = (fixture.service.clone(), new_key());
+        for action in
+            [wire::Action::SwitchOff, wire::Action::SwitchOn, wire::Action::Unenrol, wire::Action::Cancel]
+        {
+            assert_eq!(fixture.judge(&service, &order(1, action)), Verdict::PassOn, "{action:?}");
+        }
+        assert_eq!(fixture.judge(&other, &order(1, wire::Action::ReportNow)), Verdict::PassOn);
+        assert_eq!(fixture.book, Book::default());
+        let (outcome, detail) = fixture.outcome(&service, &order(2, wire::Action::RenewKeys));
+        assert_eq!(
+            (outcome, detail.as_str()),
+            (wire::Outcome::Refused, "this agent version does not renew keys")
+        );
         assert_eq!(fixture.book.floor, Floor::default());
     }
 }

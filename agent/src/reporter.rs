@@ -2,7 +2,7 @@
 //! nothing but the spool's disk and what [`Outside`] does for it, and waits for nobody; evidence is in the spool
 //! before anybody hears of it.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use seatbeat_proto::ids::OrderId;
 use seatbeat_proto::signed::Signing;
 use seatbeat_proto::wire;
 
+use crate::act::arm::Ask;
 use crate::catalogue::{InUse, PASSED_OVER_HINT, Shelf};
 use crate::detect::watch::{Look, Watch};
 use crate::jitter::Jitter;
@@ -27,7 +28,10 @@ use crate::state::StateError;
 use crate::status::{CatalogueStatus, LinkStatus, Report, Status, Trouble};
 
 mod effects;
+mod orders;
 mod report;
+
+use orders::Orders;
 
 /// File of the settings that are followed, as they came.
 pub const SETTINGS: &str = "settings.signed";
@@ -78,6 +82,9 @@ pub trait Outside {
     /// # Errors
     /// When it cannot be written.
     fn keep_unsynced(&mut self, name: &'static str, bytes: &[u8]) -> Result<(), StateError>;
+
+    /// Asks whoever switches products; false: nobody does, or too much waits already.
+    fn ask(&mut self, ask: Ask) -> bool;
 }
 
 /// What an agent starts with.
@@ -118,8 +125,7 @@ pub struct Reporter {
     jitter: Jitter,
     /// Longest time until the next report: a tenth shorter at most than the settings say.
     report_interval: Duration,
-    /// Results that are not in the spool yet, and the floor that goes before them.
-    unanswered: VecDeque<(wire::OrderResult, Floor)>,
+    orders: Orders,
     /// When the scan that runs was begun, or was last said to hang.
     scan_since: Option<Duration>,
     watch: Watch,
@@ -165,7 +171,7 @@ impl Reporter {
             spool,
             memory,
             seen: None,
-            unanswered: VecDeque::new(),
+            orders: Orders::new(&kept),
             scan_since: None,
             watch: Watch::default(),
             next_scan: now.uptime,
@@ -194,7 +200,8 @@ impl Reporter {
             Some(since) => since + SCAN_MAX,
             None => self.scan_due(),
         };
-        self.session.timer().min(scan).min(self.next_prune)
+        let orders = self.orders.next_wake().unwrap_or(Duration::MAX);
+        self.session.timer().min(scan).min(self.next_prune).min(orders)
     }
 
     /// Does what is due. Somebody has to look at the machine, at the instant and as closely as is answered, and say
@@ -210,6 +217,7 @@ impl Reporter {
         if self.session.timer() <= now.uptime {
             self.tell(Event::Timer, now, outside)?;
         }
+        self.orders_due(now, outside);
         let scan_due = self.scan_due();
         let mut look = None;
         match self.scan_since {
@@ -245,6 +253,10 @@ impl Reporter {
     ) -> Result<(), SpoolError> {
         self.scan_since = None;
         self.next_scan = now.uptime + self.session.settings().scan_interval;
+        if std::mem::take(&mut self.orders.look_again) {
+            self.next_scan = now.uptime;
+            return Ok(());
+        }
         match seen {
             Ok(seen) => {
                 self.seen = Some(seen);
@@ -369,7 +381,7 @@ impl Reporter {
 
     /// Answers to orders that are not in the spool yet.
     pub fn unanswered(&self) -> usize {
-        self.unanswered.len()
+        self.orders.unanswered.len()
     }
 
     /// Uptime at which somebody has to look at the machine.
@@ -381,7 +393,7 @@ impl Reporter {
 fn settings(kept: Option<Vec<u8>>, initial: Settings, profile: &Profile) -> Settings {
     let Some(bytes) = kept else { return initial };
     let signed = wire::Signed::decode(bytes.as_slice()).unwrap_or_default();
-    initial.followed_by(&signed, &profile.keys.service).unwrap_or_else(|why| {
+    initial.followed_by(&signed, &profile.service).unwrap_or_else(|why| {
         tracing::warn!(error = why.to_string(), "kept settings are not followed");
         initial
     })

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use seatbeat_proto::catalogue::Catalogue;
 use seatbeat_proto::{instant, wire};
 
+use crate::act::arm::Ask;
 use crate::catalogue::Refused;
 use crate::chain::Chain;
 use crate::jitter::Jitter;
@@ -63,6 +64,7 @@ pub struct Session {
     spools_in_a_row: u32,
     release_key: Option<VerifyingKey>,
     catalogue_version: u32,
+    order_keys_revision: u64,
     phase: Phase,
 }
 
@@ -90,6 +92,7 @@ impl Session {
             spools_in_a_row: 0,
             release_key: None,
             catalogue_version: 0,
+            order_keys_revision: 0,
             phase: Phase::Waiting { until },
         }
     }
@@ -139,6 +142,7 @@ impl Session {
             Event::EvidenceAppended => self.fill_window(chain, now, &mut effects),
             Event::SpoolOpened => self.acknowledged = 0,
             Event::CatalogueTaken(version) => self.catalogue_version = version,
+            Event::OrderKeys(revision) => self.order_keys_revision = revision,
             Event::ClockJumped(by_ms) => self.clock_jumped(by_ms, now, &mut effects),
         }
         effects
@@ -159,7 +163,7 @@ impl Session {
             settings_revision: self.settings.revision,
             host_name: self.profile.host_name.clone(),
             catalogue_version: self.catalogue_version,
-            order_keys_revision: 0,
+            order_keys_revision: self.order_keys_revision,
         };
         effects.push(send(wire::agent_message::Body::Hello(hello)));
     }
@@ -206,9 +210,8 @@ impl Session {
             Some(Body::Welcome(welcome)) => self.welcomed(welcome, chain, now, effects),
             Some(Body::Refusal(refusal)) => self.refused(&refusal, chain, now, effects),
             Some(Body::Ack(ack)) if open => self.acked(&ack, chain, now, effects),
-            Some(Body::Order(delivery)) if open => {
-                self.ordered(&delivery.order.unwrap_or_default(), now, effects);
-            }
+            Some(Body::Order(delivery)) if open => self.ordered(delivery, now, effects),
+            Some(Body::OrderKeys(signed)) if open => effects.push(Effect::Ask(Ask::Keys(signed))),
             Some(Body::Settings(signed)) if open => self.set(signed, effects),
             Some(Body::Checkpoint(text)) if open => keep_checkpoint(text, effects),
             Some(Body::Catalogue(signed)) if open => self.offered(signed, effects),
@@ -321,11 +324,16 @@ impl Session {
         self.leave(Loss::Broken, now, effects);
     }
 
-    fn ordered(&mut self, signed: &wire::Signed, now: Moment, effects: &mut Vec<Effect>) {
+    fn ordered(&mut self, delivery: wire::OrderDelivery, now: Moment, effects: &mut Vec<Effect>) {
         let corrected = now.corrected(self.clock_offset_ms);
-        let result = match self.book.judge(signed, &self.profile.keys, &self.profile.machine, corrected) {
+        let signed = delivery.order.clone().unwrap_or_default();
+        let result = match self.book.judge(&signed, &self.profile.service, &self.profile.machine, corrected) {
             Verdict::Ignore(why) => {
                 effects.push(Effect::Note(Note::Order(why)));
+                return;
+            }
+            Verdict::PassOn => {
+                effects.push(Effect::Ask(Ask::Order(delivery)));
                 return;
             }
             Verdict::Report(result) => {
@@ -338,7 +346,7 @@ impl Session {
     }
 
     fn set(&mut self, signed: wire::Signed, effects: &mut Vec<Effect>) {
-        match self.settings.followed_by(&signed, self.profile.service_key()) {
+        match self.settings.followed_by(&signed, &self.profile.service) {
             Ok(settings) => {
                 self.settings = settings.clone();
                 effects.push(Effect::ApplySettings { settings, signed });

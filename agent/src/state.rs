@@ -208,6 +208,28 @@ impl StateFolder {
         }
     }
 
+    /// Removes a file; it need not be there.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn remove(&self, name: &str) -> Result<(), StateError> {
+        let path = self.path.join(name);
+        match std::fs::remove_file(&path) {
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed
+                .and_then(|()| RealDisk.sync_folder(&self.path))
+                .map_err(|source| self.fault("remove", &path, source)),
+        }
+    }
+
+    /// Removes the machine key: nothing can be signed as this machine any more.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn forget_key(&self) -> Result<(), StateError> {
+        self.remove(KEY)
+    }
+
     fn replace(&self, name: &str, bytes: &[u8], synced: bool) -> Result<(), StateError> {
         let (path, aside) = (self.path.join(name), self.path.join(format!("{name}.tmp")));
         let write = || {

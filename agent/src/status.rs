@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use seatbeat_proto::{instant, wire};
 use serde::{Deserialize, Serialize};
 
+use crate::act::arm::OrderLine;
 use crate::identity::Identity;
 use crate::meter::Memory;
 use crate::state::StateFolder;
@@ -42,6 +43,22 @@ pub struct Status {
     /// What tells products apart.
     #[serde(default)]
     pub catalogue: CatalogueStatus,
+    /// What was ordered here.
+    #[serde(default)]
+    pub orders: OrdersStatus,
+}
+
+/// What was ordered here.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct OrdersStatus {
+    /// Whose orders are taken; 0: nobody's.
+    pub keys_revision: u64,
+    /// The newest, newest first.
+    pub orders: Vec<OrderLine>,
+    /// What came to nothing: forged, unreadable, meant for another machine.
+    pub noticed: Vec<Trouble>,
+    /// Why none are taken.
+    pub stopped: Option<Trouble>,
 }
 
 /// The catalogue in use.
@@ -117,6 +134,7 @@ impl Status {
             last_report: None,
             clock_offset_ms: 0,
             catalogue: CatalogueStatus::default(),
+            orders: OrdersStatus::default(),
         }
     }
 

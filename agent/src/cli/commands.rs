@@ -8,11 +8,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use seatbeat_proto::catalogue::Catalogue;
-use seatbeat_proto::wire;
+use seatbeat_proto::trust;
+use seatbeat_proto::wire::{self, OrderKeys};
 use serde::Serialize;
 use tokio::runtime::Runtime;
 
 use super::{CliError, EnrolArgs};
+use crate::act::actor::{self, Actor};
+use crate::act::{VendorHands, worker};
 use crate::catalogue::Shelf;
 use crate::check;
 use crate::clock::Clock;
@@ -27,7 +30,7 @@ use crate::plain::chain;
 use crate::scan::{self, ScanArgs, ScanError};
 use crate::spool::disk::RealDisk;
 use crate::state::StateFolder;
-use crate::status::{LinkStatus, Status, Trouble};
+use crate::status::{LinkStatus, OrdersStatus, Status, Trouble};
 
 /// How long a scan that hangs may hold up the end of the process.
 const STOP_MAX: Duration = Duration::from_secs(2);
@@ -78,6 +81,8 @@ pub(super) fn run(
     // Before the connection and its buffers: what parsing needed is free for them, and the peak is lower.
     let catalogue = Shelf::open(&state, config.release_key()?).map_err(DaemonError::from)?;
     let _ = catalogue.in_use.version;
+    let hands = VendorHands::new(clock, catalogue.in_use.clone());
+    let actor = actor(&state, &identity, &scope);
     let setting = Setting {
         catalogue,
         state,
@@ -93,10 +98,46 @@ pub(super) fn run(
         // Inside of the event loop, which listens for nudges.
         let (lookout, nudges) = Lookout::new(scope.clone());
         let sight = sight(lookout, scope, identity.salt, pool);
-        Daemon::new(setting, sight)?.told_by(nudges).run(stop).await
+        let daemon = Daemon::new(setting, sight)?.told_by(nudges);
+        let work =
+            |actor| worker::start(actor, Box::new(hands), clock).map_err(|error| (chain(&error), None));
+        daemon.with_arm(actor.and_then(work)).run(stop).await
     });
     runtime.shutdown_timeout(STOP_MAX);
     done?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whoever carries orders out on this machine, and on no other system that is looked at in place of it.
+fn actor(state: &StateFolder, identity: &Identity, scope: &Scope) -> Result<Actor, (String, Option<String>)> {
+    if *scope != Scope::default() {
+        return Err(("another system is looked at, and nothing is switched there".to_owned(), None));
+    }
+    let folder = actor::folder_in(state.path());
+    Actor::open(&folder, Box::new(RealDisk), &identity.machine, &identity.service)
+        .map_err(|error| (chain(&error), error.hint()))
+}
+
+pub(super) fn trust_orders(state: &StateFolder, text: &str, json: bool) -> Result<ExitCode, CliError> {
+    let keys = trust::parse(text)?;
+    let identity = Identity::load(state).map_err(DaemonError::from)?;
+    // A running agent knows whom it trusts, and would write over it.
+    let _lock = state.lock()?;
+    let folder = actor::folder_in(state.path());
+    actor::pin(&folder, Box::new(RealDisk), &identity.machine, &identity.service, &keys, false)?;
+    let mut out = io::stdout().lock();
+    let OrderKeys { revision, keys, recovery_key } = &keys;
+    if json {
+        let answer = serde_json::json!({
+            "machine": identity.machine.as_str(),
+            "order_keys_revision": revision,
+            "keys": keys.len(),
+            "recovery_key": !recovery_key.is_empty(),
+        });
+        writeln!(out, "{answer}")?;
+    } else {
+        writeln!(out, "{} takes orders by the keys of revision {revision}", identity.machine)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -194,6 +235,7 @@ fn print_status(
     let source = if status.catalogue.pushed { "pushed" } else { "built in" };
     writeln!(out, "catalogue     {}, {source}", status.catalogue.version)?;
     print_trouble(out, "", status.catalogue.refused.as_ref())?;
+    print_orders(out, &status.orders)?;
     writeln!(out, "waiting       {} not acknowledged", status.waiting)?;
     writeln!(out, "clock         {} ms from the collector's", status.clock_offset_ms)?;
     match &status.last_report {
@@ -205,6 +247,24 @@ fn print_status(
                 writeln!(out, "  {:<20} {:<12} {}{why}", found.product, found.state, found.version)?;
             }
         }
+    }
+    Ok(())
+}
+
+fn print_orders(out: &mut impl Write, orders: &OrdersStatus) -> io::Result<()> {
+    match orders.keys_revision {
+        0 => writeln!(out, "orders        of nobody are taken")?,
+        revision => writeln!(out, "orders        by the keys of revision {revision}")?,
+    }
+    print_trouble(out, "", orders.stopped.as_ref())?;
+    for order in &orders.orders {
+        let what = format!("{} {}", order.action, order.product);
+        let (at, outcome, detail) = (to_seconds(order.at), &order.outcome, &order.detail);
+        let order = &order.order;
+        writeln!(out, "  {at}  {order:<24} {:<20} {outcome:<10} {detail}", what.trim_end())?;
+    }
+    for trouble in &orders.noticed {
+        print_trouble(out, "", Some(trouble))?;
     }
     Ok(())
 }

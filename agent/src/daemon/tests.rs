@@ -9,8 +9,10 @@ use seatbeat_proto::instant;
 use tokio::sync::oneshot;
 
 use super::*;
+use crate::act::actor::{self, Actor};
+use crate::act::{Stand, worker};
 use crate::enrol::{self, Request};
-use crate::fake::FakeCollector;
+use crate::fake::{FakeCollector, FakeHands};
 use crate::spool::Spool;
 use crate::spool::disk::RealDisk;
 use crate::status::LinkStatus;
@@ -24,6 +26,7 @@ struct Machine {
     dir: tempfile::TempDir,
     products: Arc<Mutex<Result<Vec<wire::FoundProduct>, String>>>,
     release_key: Option<ed25519_dalek::VerifyingKey>,
+    hands: FakeHands,
 }
 
 /// A running agent.
@@ -54,6 +57,7 @@ impl Machine {
             dir: tempfile::tempdir().unwrap(),
             products: Arc::new(Mutex::new(Ok(vec![product("1")]))),
             release_key: None,
+            hands: FakeHands::default(),
         };
         let request =
             Request { token: token::format(&fake.token("1")), again: false, host_name: "host".into() };
@@ -99,6 +103,31 @@ impl Machine {
 
     fn start(&self) -> Agent {
         self.start_with(Clock::start(None), Box::new(RealDisk))
+    }
+
+    /// With somebody who switches products; what a product's hands did, the next look shows.
+    fn start_switching(&self) -> Agent {
+        let (clock, identity) = (Clock::start(None), Identity::load(&self.state()).unwrap());
+        let folder = actor::folder_in(self.state().path());
+        let actor = Actor::open(&folder, Box::new(RealDisk), &identity.machine, &identity.service).unwrap();
+        let arm = worker::start(actor, Box::new(self.hands.clone()), clock).unwrap();
+        let hands = self.hands.clone();
+        let sight: Sight = Arc::new(move |_, _, catalogue: &Catalogue| {
+            let stand = hands.done().stands.get("dsa").copied();
+            let state = match stand {
+                Some(Stand::Inactive) => wire::ProductState::Inactive,
+                _ => wire::ProductState::Active,
+            };
+            let products = vec![wire::FoundProduct { state: state.into(), ..product("1") }];
+            let facts = wire::Facts { os: "linux".into(), ..Default::default() };
+            Ok(Seen { products, facts, catalogue_version: catalogue.version })
+        });
+        let daemon = self.daemon(clock, Box::new(RealDisk)).unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let running = Daemon { sight, ..daemon }.with_arm(Ok(arm)).run(async {
+            let _ = stopped.await;
+        });
+        Agent { stop, task: tokio::spawn(running) }
     }
 
     fn status(&self) -> Status {
@@ -330,7 +359,12 @@ async fn a_second_agent_on_the_same_folder_is_refused() {
 #[tokio::test]
 async fn a_machine_that_is_not_enrolled_does_not_run() {
     let products = Arc::new(Mutex::new(Ok(vec![])));
-    let machine = Machine { dir: tempfile::tempdir().unwrap(), products, release_key: None };
+    let machine = Machine {
+        dir: tempfile::tempdir().unwrap(),
+        products,
+        release_key: None,
+        hands: FakeHands::default(),
+    };
     let error = machine.daemon(Clock::start(None), Box::new(RealDisk)).err().unwrap();
     assert_eq!(error.to_string(), "this machine is not enrolled");
     assert!(error.hint().unwrap().contains("enrol --token"));
@@ -545,4 +579,192 @@ async fn without_a_release_key_a_pushed_catalogue_is_refused_and_status_says_why
     assert!(refused.what.ends_with("this agent trusts no release key"), "{refused:?}");
     assert!(refused.hint.unwrap().contains("release_key"));
     assert!(versions(&fake).iter().all(|version| *version == Catalogue::EMBEDDED_VERSION));
+}
+
+/// What the collector was told of orders, `1 done`, and of the product in between, `active`.
+fn story(fake: &FakeCollector) -> Vec<String> {
+    let told = |evidence: wire::Evidence| match evidence.body? {
+        wire::evidence::Body::OrderResult(result) => {
+            let outcome = result.outcome().as_str_name().trim_start_matches("OUTCOME_").to_lowercase();
+            Some(format!("{} {outcome}", result.order.trim_start_matches("ord_")))
+        }
+        wire::evidence::Body::Report(report) => {
+            let state = report.products[0].state().as_str_name().trim_start_matches("PRODUCT_STATE_");
+            Some(state.to_lowercase())
+        }
+    };
+    fake.memory().evidence().into_iter().filter_map(told).collect()
+}
+
+/// The seal keys and revisions that reports carried.
+fn seal_keys(fake: &FakeCollector) -> Vec<wire::SealKey> {
+    let key = |evidence: wire::Evidence| match evidence.body? {
+        wire::evidence::Body::Report(report) => report.seal_key,
+        wire::evidence::Body::OrderResult(_) => None,
+    };
+    fake.memory().evidence().into_iter().filter_map(key).collect()
+}
+
+struct Ordering {
+    fake: FakeCollector,
+    machine: Machine,
+    id: String,
+    now_ms: i64,
+}
+
+impl Ordering {
+    async fn new() -> Self {
+        let fake = FakeCollector::start().await;
+        let machine = Machine::enrolled(&fake).await;
+        let id = Identity::load(&machine.state()).unwrap().machine.to_string();
+        Self { fake, machine, id, now_ms: instant::to_ms(Clock::start(None).now().wall) }
+    }
+
+    fn order(&self, number: u64, action: wire::Action) -> wire::collector_message::Body {
+        self.fake.switch_order(number, &self.id, action, self.now_ms)
+    }
+
+    fn push(&self, what: Vec<wire::collector_message::Body>) {
+        self.fake.memory().push = what;
+    }
+
+    fn has(&self, word: &str) -> bool {
+        story(&self.fake).iter().any(|told| told == word)
+    }
+}
+
+#[tokio::test]
+async fn an_order_is_carried_out_and_the_report_behind_it_shows_it_and_nothing_is_done_twice() {
+    let ordering = Ordering::new().await;
+    ordering.push(vec![ordering.order(5, wire::Action::SwitchOff)]);
+    for start in 1..=2 {
+        let agent = ordering.machine.start_switching();
+        until("done", || ordering.has("5 done")).await;
+        until("another conversation", || ordering.fake.memory().links == start).await;
+        until("all of it", || ordering.machine.status().waiting == 0).await;
+        agent.stop().await;
+    }
+    let story = story(&ordering.fake);
+    let place = |word: &str| story.iter().position(|told| told == word).unwrap();
+    assert!(place("active") < place("5 doing"), "{story:?}");
+    assert!(place("switched_off") < place("5 done"), "{story:?}");
+    assert_eq!(story.iter().filter(|told| *told == "5 done").count(), 1, "{story:?}");
+    assert_eq!(ordering.machine.hands.begun().len(), 1);
+    assert_eq!(ordering.fake.memory().hello_order_keys, [1, 1]);
+    let keys = seal_keys(&ordering.fake);
+    assert_eq!((keys.len(), keys[0].order_keys_revision), (1, 1), "said once");
+    let status = ordering.machine.status().orders;
+    assert_eq!((status.keys_revision, status.orders[0].outcome.as_str()), (1, "done"));
+}
+
+#[tokio::test]
+async fn an_agent_that_ends_while_an_order_is_done_tells_how_the_product_stands_and_does_not_repeat_it() {
+    let ordering = Ordering::new().await;
+    ordering.push(vec![ordering.order(5, wire::Action::SwitchOff)]);
+    ordering.machine.hands.done().holds = true;
+    let agent = ordering.machine.start_switching();
+    until("begun", || ordering.has("5 doing")).await;
+    agent.stop().await;
+    let second = FakeHands::default();
+    second.done().stands.insert("dsa".to_owned(), Stand::Active);
+    let machine = Machine { hands: second, ..ordering.machine };
+    let agent = machine.start_switching();
+    until("failed", || story(&ordering.fake).contains(&"5 failed".to_owned())).await;
+    agent.stop().await;
+    assert_eq!(machine.hands.begun(), []);
+    assert_eq!(machine.status().orders.orders[0].outcome, "failed");
+}
+
+#[tokio::test]
+async fn what_is_called_back_while_it_waits_is_not_begun() {
+    let ordering = Ordering::new().await;
+    for (sequence, action, answer) in [
+        (1, wire::Action::SwitchOff, "1 done"),
+        (3, wire::Action::SwitchOff, "3 taken"),
+        (4, wire::Action::Cancel, "4 done"),
+    ] {
+        ordering.push(vec![ordering.order(sequence, action)]);
+        let agent = ordering.machine.start_switching();
+        until(answer, || ordering.has(answer)).await;
+        agent.stop().await;
+    }
+    assert!(ordering.has("3 cancelled"), "{:?}", story(&ordering.fake));
+    assert_eq!(ordering.machine.hands.begun().len(), 1, "the one that was begun");
+}
+
+#[tokio::test]
+async fn a_forged_order_shows_in_the_status_and_an_expired_one_is_answered() {
+    let ordering = Ordering::new().await;
+    let other = FakeCollector::start().await;
+    let long_ago = ordering.now_ms - 7_200_000;
+    ordering.push(vec![
+        other.switch_order(1, &ordering.id, wire::Action::SwitchOff, ordering.now_ms),
+        ordering.fake.switch_order(2, &ordering.id, wire::Action::SwitchOff, long_ago),
+        ordering.fake.switch_order(3, "mch_other", wire::Action::SwitchOff, ordering.now_ms),
+    ]);
+    let agent = ordering.machine.start_switching();
+    until("answers", || ordering.has("1 refused") && ordering.has("2 expired")).await;
+    until("status", || ordering.machine.status().orders.noticed.len() == 2).await;
+    agent.stop().await;
+    let status = ordering.machine.status().orders;
+    let noticed: Vec<_> = status.noticed.into_iter().map(|trouble| trouble.what).collect();
+    assert_eq!(
+        noticed,
+        [
+            "order ord_3 is meant for another machine",
+            "order ord_1 is not signed by a key that this machine takes orders from"
+        ]
+    );
+    assert_eq!(ordering.machine.hands.begun(), []);
+}
+
+#[tokio::test]
+async fn newer_order_keys_are_followed_and_the_next_report_and_hello_say_so() {
+    let ordering = Ordering::new().await;
+    let new = seatbeat_proto::signed::new_key();
+    let keys = wire::OrderKeys {
+        revision: 2,
+        keys: vec![new.verifying_key().to_bytes().to_vec()],
+        recovery_key: vec![],
+    };
+    let signed = seatbeat_proto::signed::sign(
+        &ordering.fake.operator,
+        seatbeat_proto::signed::Domain::OrderKeys,
+        prost::Message::encode_to_vec(&keys),
+    );
+    ordering.push(vec![wire::collector_message::Body::OrderKeys(signed)]);
+    let agent = ordering.machine.start_switching();
+    let revisions =
+        || seal_keys(&ordering.fake).into_iter().map(|key| key.order_keys_revision).collect::<Vec<_>>();
+    until("report", || revisions() == [1, 2]).await;
+    agent.stop().await;
+    ordering.push(vec![ordering.order(1, wire::Action::SwitchOff)]);
+    let agent = ordering.machine.start_switching();
+    until("refused", || ordering.has("1 refused")).await;
+    agent.stop().await;
+    assert_eq!(ordering.fake.memory().hello_order_keys, [1, 2]);
+}
+
+#[tokio::test]
+async fn an_unenrolled_machine_forgets_who_it_is_once_the_collector_knows() {
+    let ordering = Ordering::new().await;
+    ordering.push(vec![ordering.order(9, wire::Action::Unenrol)]);
+    let Agent { stop: _stop, task } = ordering.machine.start_switching();
+    tokio::time::timeout(SOON, task).await.expect("it ends").unwrap().unwrap();
+    assert!(ordering.has("9 done"));
+    let state = ordering.machine.state();
+    assert!(matches!(Identity::load(&state), Err(IdentityError::NotEnrolled)));
+    assert!(matches!(state.key(), Err(StateError::KeyMissing(_))));
+    assert!(!actor::folder_in(state.path()).join("book.json").exists());
+}
+
+#[tokio::test]
+async fn without_anybody_who_switches_an_order_shows_in_the_status() {
+    let ordering = Ordering::new().await;
+    ordering.push(vec![ordering.order(1, wire::Action::SwitchOff)]);
+    let agent = ordering.machine.start();
+    until("notice", || !ordering.machine.status().orders.noticed.is_empty()).await;
+    agent.stop().await;
+    assert_eq!(ordering.machine.status().orders.noticed[0].what, "orders came that nobody here takes");
+    assert_eq!(ordering.fake.memory().hello_order_keys, [0]);
 }

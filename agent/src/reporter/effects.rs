@@ -8,6 +8,7 @@ use seatbeat_proto::catalogue::Catalogue;
 use seatbeat_proto::wire;
 
 use super::{CHECKPOINT, CatalogueStatus, Event, Loss, Moment, Outside, Reporter, SETTINGS, Trouble, Wishes};
+use crate::act::arm::Ask;
 use crate::catalogue;
 use crate::plain::chain;
 use crate::session::{Effect, NewSpool, Note};
@@ -44,6 +45,7 @@ impl Reporter {
             Effect::SaveAck { sequence } => self.spool.acknowledge(sequence),
             Effect::OpenNewSpool { why, carry_after } => return self.open_new_spool(why, carry_after, now),
             Effect::CorrectClock { offset_ms, fresh_report } => {
+                outside.ask(Ask::Clock { offset_ms });
                 self.correct_clock(offset_ms, fresh_report, now)
             }
             Effect::ApplySettings { settings, signed } => {
@@ -59,10 +61,11 @@ impl Reporter {
             Effect::RequestReport => self.wish(Wishes { requested: true, ..self.wishes }, now),
             Effect::AnswerOrder { result, floor } => {
                 tracing::info!(order = result.order, detail = result.detail, "an order came");
-                self.unanswered.push_back((result, floor));
+                self.orders.unanswered.push_back((result, Some(floor)));
                 // Answered behind the next scan, and behind the report that may have been ordered.
                 self.wish(self.wishes, now);
             }
+            Effect::Ask(ask) => self.ask_for(ask, now, outside),
             Effect::KeepCheckpoint(text) => {
                 if let Err(error) = outside.keep_unsynced(CHECKPOINT, text.as_bytes()) {
                     tracing::debug!(error = chain(&error), "the checkpoint was not kept");
@@ -129,6 +132,7 @@ impl Reporter {
         };
         tracing::warn!(?why, carried = count, spool = %self.spool.chain().spool(), "a new spool was begun");
         self.memory = self.memory.in_new_spool();
+        self.orders.in_spool(&carried);
         carried.iter().for_each(|evidence| self.memory.enter(evidence));
         self.wish(Wishes { start: true, ..self.wishes }, now);
         Ok(Some(Event::SpoolOpened))
@@ -143,7 +147,7 @@ impl Reporter {
         }
     }
 
-    fn wish(&mut self, wishes: Wishes, now: Moment) {
+    pub(super) fn wish(&mut self, wishes: Wishes, now: Moment) {
         self.wishes = wishes;
         self.watch.want_everything();
         self.next_scan = now.uptime;

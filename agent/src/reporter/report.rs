@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use seatbeat_proto::wire;
 
 use super::{Event, FLOOR, Moment, Outside, Reporter, Seen, Trouble, Wishes, chain};
@@ -21,12 +22,14 @@ impl Reporter {
             |seen: &Seen| self.wishes.catalogue && seen.catalogue_version != self.catalogue.in_use.version;
         let overtaken = self.seen.as_ref().is_some_and(is_overtaken);
         let wishes = Wishes { catalogue: self.wishes.catalogue && !overtaken, ..self.wishes };
-        let due = |seen: &Seen| self.memory.due(&seen.products, wishes, interval, observed_at);
-        if let Some(seen) = &self.seen
-            && let Some(reason) = due(seen)
-        {
-            let products = seen.products.clone();
-            let report = self.memory.report(reason, products, &seen.facts, seen.catalogue_version);
+        if let Some(seen) = &self.seen {
+            let mut products = seen.products.clone();
+            self.orders.mark(&mut products, &self.catalogue.in_use);
+            let Some(reason) = self.memory.due(&products, wishes, interval, observed_at) else {
+                return self.reported(overtaken, observed_at, now, outside);
+            };
+            let mut report = self.memory.report(reason, products, &seen.facts, seen.catalogue_version);
+            report.seal_key = self.orders.seal_key().and_then(|key| self.memory.new_seal_key(key));
             if !self.append(wire::evidence::Body::Report(report), now, outside)? {
                 return Ok(());
             }
@@ -34,6 +37,17 @@ impl Reporter {
             self.report_interval = self.jitter.a_tenth_off(self.session.settings().report_interval);
             tracing::info!(reason = reason.as_str_name(), sequence = self.spool.chain().tip(), "report made");
         }
+        self.reported(overtaken, observed_at, now, outside)
+    }
+
+    /// What follows a report, or that none was due.
+    fn reported(
+        &mut self,
+        overtaken: bool,
+        observed_at: Timestamp,
+        now: Moment,
+        outside: &mut dyn Outside,
+    ) -> Result<(), SpoolError> {
         self.status.reporting_stopped = None;
         self.answer(now, outside)?;
         // The last scan before the interval is over comes in time for it.
@@ -43,20 +57,23 @@ impl Reporter {
         Ok(())
     }
 
-    fn answer(&mut self, now: Moment, outside: &mut dyn Outside) -> Result<(), SpoolError> {
+    pub(super) fn answer(&mut self, now: Moment, outside: &mut dyn Outside) -> Result<(), SpoolError> {
         while !self.wishes.requested
-            && let Some((result, floor)) = self.unanswered.front().cloned()
+            && let Some((result, floor)) = self.orders.unanswered.front().cloned()
         {
             // The floor first: an order is not taken twice, whatever happens to its answer.
-            let text = serde_json::to_vec(&floor).unwrap_or_default();
-            if let Err(error) = outside.keep(FLOOR, &text) {
+            let text = floor.map(|floor| serde_json::to_vec(&floor).unwrap_or_default());
+            if let Some(text) = text
+                && let Err(error) = outside.keep(FLOOR, &text)
+            {
                 self.stopped_reporting(now, &chain(&error), error.hint());
                 return Ok(());
             }
-            if !self.append(wire::evidence::Body::OrderResult(result), now, outside)? {
+            if !self.append(wire::evidence::Body::OrderResult(result.clone()), now, outside)? {
                 return Ok(());
             }
-            self.unanswered.pop_front();
+            self.orders.unanswered.pop_front();
+            self.said(&result, now, outside);
         }
         Ok(())
     }

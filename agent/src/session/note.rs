@@ -66,7 +66,6 @@ impl Note {
     pub fn is_grave(&self) -> bool {
         match self {
             Self::Settings(why) => *why == SettingsError::Forged,
-            Self::Order(why) => *why == Ignored::Forged,
             Self::Catalogue(why) => !matches!(why, Refused::Unfit(PushedError::NotNewer { .. })),
             Self::Refused { .. } | Self::SpoolsInVain | Self::AckOfUnsent { .. } => true,
             Self::Silent
@@ -75,7 +74,8 @@ impl Note {
             | Self::Unknown
             | Self::OtherSpool
             | Self::NoInstant
-            | Self::LongCheckpoint => false,
+            | Self::LongCheckpoint
+            | Self::Order(_) => false,
         }
     }
 }

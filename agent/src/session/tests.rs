@@ -8,7 +8,6 @@ use wire::RefusalReason as Reason;
 use wire::collector_message::Body;
 
 use super::*;
-use crate::orders;
 
 /// One agent, its clock, and the collector's side of the talk.
 struct Talk {
@@ -39,7 +38,7 @@ impl Talk {
             machine: "mch_a".parse().unwrap(),
             host_name: "host".into(),
             agent_version: "1".into(),
-            keys: orders::Keys { service: service.verifying_key(), orders: vec![] },
+            service: service.verifying_key(),
         };
         let past = Past { settings: Settings::initial(0), book: Book::default(), acknowledged };
         let now = Moment { wall: Timestamp::from_second(1_790_000_000).unwrap(), uptime: Duration::ZERO };
@@ -519,7 +518,7 @@ fn settings_are_applied_once_and_only_forward() {
 }
 
 #[test]
-fn an_order_for_a_report_is_carried_out_and_answered_once_and_a_forged_one_never() {
+fn an_order_for_a_report_is_carried_out_and_answered_once() {
     let mut talk = Talk::new(0, 0);
     talk.open(0);
     let now_ms = instant::to_ms(talk.now.wall);
@@ -533,7 +532,6 @@ fn an_order_for_a_report_is_carried_out_and_answered_once_and_a_forged_one_never
         ..wire::Order::default()
     };
     let by = |key: &SigningKey| Body::Order(delivery(sign(key, Domain::Order, order.encode_to_vec())));
-    assert_eq!(notes(&talk.hear(by(&new_key()))), ["an order is not signed by a key of this reseller"]);
     let service = talk.service.clone();
     let effects = talk.hear(by(&service));
     assert!(
@@ -542,6 +540,26 @@ fn an_order_for_a_report_is_carried_out_and_answered_once_and_a_forged_one_never
         "{effects:?}"
     );
     assert_eq!(notes(&talk.hear(by(&service))), ["order ord_1 was answered already"]);
+}
+
+#[test]
+fn what_switches_anything_and_whose_orders_are_taken_is_asked_of_whoever_switches() {
+    let mut talk = Talk::new(0, 0);
+    talk.tell(Event::OrderKeys(3));
+    talk.sleep();
+    let hello = talk.tell(Event::Connected);
+    assert!(
+        hello.iter().any(|effect| matches!(effect, Effect::Send(message)
+            if matches!(&message.body, Some(wire::agent_message::Body::Hello(hello)) if hello.order_keys_revision == 3))),
+        "{hello:?}"
+    );
+    let order = wire::Order { action: wire::Action::SwitchOff.into(), ..wire::Order::default() };
+    let signed = sign(&new_key(), Domain::Order, order.encode_to_vec());
+    let sealed = wire::OrderDelivery { order: Some(signed.clone()), sealed: vec![1] };
+    assert_eq!(talk.hear(Body::Order(sealed.clone())), [Effect::Note(Note::BeforeWelcome)]);
+    talk.welcome(0, vec![]);
+    assert_eq!(talk.hear(Body::Order(sealed.clone())), [Effect::Ask(Ask::Order(sealed))]);
+    assert_eq!(talk.hear(Body::OrderKeys(signed.clone())), [Effect::Ask(Ask::Keys(signed))]);
 }
 
 #[test]

@@ -8,7 +8,8 @@ use seatbeat_proto::ids::MachineId;
 use seatbeat_proto::wire;
 
 use super::Note;
-use crate::orders::{self, Book, Floor};
+use crate::act::arm::Ask;
+use crate::orders::{Book, Floor};
 use crate::settings::Settings;
 
 /// Who speaks, and whom it believes.
@@ -20,14 +21,8 @@ pub struct Profile {
     pub host_name: String,
     /// Version of this program.
     pub agent_version: String,
-    /// The keys that may order and set.
-    pub keys: orders::Keys,
-}
-
-impl Profile {
-    pub(super) fn service_key(&self) -> &VerifyingKey {
-        &self.keys.service
-    }
+    /// The collector's own key, which sets and orders reports.
+    pub service: VerifyingKey,
 }
 
 /// What the conversation remembers from the run before.
@@ -58,6 +53,8 @@ pub enum Event {
     SpoolOpened,
     /// A newer catalogue, of this version, is kept and in use.
     CatalogueTaken(u32),
+    /// Order keys of this revision say whose orders are taken.
+    OrderKeys(u64),
     /// The wall clock was set, or the machine slept, for this long (milliseconds).
     ClockJumped(i64),
 }
@@ -130,6 +127,8 @@ pub enum Effect {
         /// To be durable before the answer.
         floor: Floor,
     },
+    /// Ask whoever switches products.
+    Ask(Ask),
     /// The newest checkpoint, for the next evidence.
     KeepCheckpoint(String),
     /// Something a person may want to know.

@@ -58,8 +58,8 @@ impl World {
         if self.is_wrong(Wrong::SpoolWipedAtStart) {
             self.hosts[host].disk.wipe_spool();
         }
-        let (keys, now) = (self.keys.clone(), self.now);
-        match self.hosts[host].start(&keys, now) {
+        let (service, now) = (self.service, self.now);
+        match self.hosts[host].start(&service, now) {
             Ok(()) => {
                 self.tell(format!("agent {host} starts with {:?}", self.hosts[host].noted));
                 self.check_spoken(host);

@@ -4,12 +4,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ed25519_dalek::VerifyingKey;
 use jiff::Timestamp;
 use prost::Message as _;
+use seatbeat_agent::act::arm::Ask;
 use seatbeat_agent::detect::watch::Look;
 use seatbeat_agent::jitter::Jitter;
 use seatbeat_agent::moment::Moment;
-use seatbeat_agent::orders::Keys;
 use seatbeat_agent::reporter::{CHECKPOINT, FLOOR, Outside, Reporter, SETTINGS, Seen, Start};
 use seatbeat_agent::session::Profile;
 use seatbeat_agent::spool::SpoolError;
@@ -155,6 +156,10 @@ impl Outside for Hands<'_> {
     fn keep_unsynced(&mut self, name: &'static str, bytes: &[u8]) -> Result<(), StateError> {
         self.keep(name, bytes)
     }
+
+    fn ask(&mut self, _: Ask) -> bool {
+        false
+    }
 }
 
 impl Host {
@@ -203,7 +208,7 @@ impl Host {
     ///
     /// # Errors
     /// Why it does not start.
-    pub fn start(&mut self, service: &Keys, now_ms: i64) -> Result<(), SpoolError> {
+    pub fn start(&mut self, service: &VerifyingKey, now_ms: i64) -> Result<(), SpoolError> {
         self.process += 1;
         self.started_ms = now_ms;
         self.reporter = None;
@@ -212,7 +217,7 @@ impl Host {
                 machine: self.machine.clone(),
                 host_name: "host".to_owned(),
                 agent_version: "sim".to_owned(),
-                keys: service.clone(),
+                service: *service,
             },
             key: Box::new(self.key.clone()),
             folder: PathBuf::from("spool"),
@@ -291,5 +296,6 @@ fn status(machine: &MachineId) -> Status {
         last_report: None,
         clock_offset_ms: 0,
         catalogue: Default::default(),
+        orders: Default::default(),
     }
 }

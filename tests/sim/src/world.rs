@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use seatbeat_agent::orders::Keys;
+use ed25519_dalek::VerifyingKey;
 use seatbeat_fleet::seed::Seed;
 use seatbeat_proto::wire;
 use sha2::{Digest as _, Sha256};
@@ -110,7 +110,7 @@ pub struct World {
     /// What is known from outside.
     pub witness: Witness,
     /// What agents believe.
-    pub keys: Keys,
+    pub service: VerifyingKey,
     /// Faults have stopped.
     pub healing: bool,
     ended: bool,
@@ -136,7 +136,7 @@ impl World {
             collectors: Vec::new(),
             connections: BTreeMap::new(),
             taking: BTreeSet::new(),
-            keys: Keys { service: office.service.verifying_key(), orders: Vec::new() },
+            service: office.service.verifying_key(),
             office,
             witness: Witness::default(),
             healing: false,
