@@ -14,6 +14,8 @@ use seatbeat_proto::signed::{Domain, hash, sign};
 use seatbeat_proto::wire::journal_record::Fact;
 use seatbeat_proto::wire::{self, JournalRecord};
 
+mod orders;
+
 const DAY_MS: i64 = 86_400_000;
 /// 2026-09-28T12:00:00Z
 const START_MS: i64 = 1_790_596_800_000;
@@ -41,6 +43,7 @@ fn path(name: &str) -> PathBuf {
 struct Scribe {
     now_ms: i64,
     file: Vec<u8>,
+    records: u64,
 }
 
 impl Scribe {
@@ -48,6 +51,12 @@ impl Scribe {
         let (actor, reason) = (actor.to_owned(), reason.to_owned());
         let record = JournalRecord { recorded_at_ms: self.now_ms, actor, reason, fact: Some(fact) };
         frame::append(&mut self.file, &record.encode_to_vec()).expect("a record fits into a frame");
+        self.records += 1;
+    }
+
+    /// How many records it has written: the position of the next.
+    fn records(&self) -> u64 {
+        self.records
     }
 
     fn days(&mut self, days: i64) {
@@ -269,7 +278,7 @@ fn words_to_agents(scribe: &mut Scribe) {
 /// A golden journal: its name, and what writes it.
 type Golden = (&'static str, fn(&mut Scribe));
 
-const JOURNALS: [Golden; 4] = [
+const JOURNALS: [Golden; 5] = [
     ("journal-1", |scribe| {
         first_records(scribe);
         month(scribe);
@@ -289,6 +298,11 @@ const JOURNALS: [Golden; 4] = [
         first_records(scribe);
         month(scribe);
         approvals(scribe);
+    }),
+    ("journal-5", |scribe| {
+        first_records(scribe);
+        month(scribe);
+        orders::write(scribe);
     }),
 ];
 
@@ -359,7 +373,7 @@ fn terms(scribe: &mut Scribe) {
 }
 
 fn written(write: fn(&mut Scribe)) -> Vec<u8> {
-    let mut scribe = Scribe { now_ms: START_MS, file: Vec::new() };
+    let mut scribe = Scribe { now_ms: START_MS, file: Vec::new(), records: 0 };
     write(&mut scribe);
     scribe.file
 }
@@ -392,6 +406,7 @@ fn shown(file: &[u8]) -> String {
         let file = String::from_utf8_lossy(&pushed.file);
         writeln!(text, "catalogue {} by {}: {file:?}", pushed.version, pushed.operator).expect("text grows");
     }
+    orders::show(&mut text, &fold);
     for period in fold.approved_periods() {
         writeln!(text, "{period}: {:?}", fold.approved(period)).expect("text grows");
         for (distributor, sealed) in fold.sealed(period.previous()) {

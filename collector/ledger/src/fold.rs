@@ -2,11 +2,11 @@
 //! of the records in their order and of nothing else; what a record asks for is granted or refused here, at its
 //! position, so that everyone who folds the same journal agrees.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use seatbeat_proto::ids::{CustomerId, MachineId, OrderId, ProductId, ResellerId};
+use seatbeat_proto::ids::{CustomerId, MachineId, ResellerId};
 use seatbeat_proto::wire;
 use seatbeat_proto::wire::journal_record::Fact;
 use serde::{Deserialize, Serialize};
@@ -14,9 +14,11 @@ use serde::{Deserialize, Serialize};
 use crate::calendar::Period;
 use crate::entitlements::Licences;
 use crate::merkle::{Frontier, Hash};
+use crate::orders::{Answer, Orders};
 use crate::prices::staging::Staging;
 use crate::record::{Entry as LedgerEntry, Event, Record};
 use crate::registry::{Machine, NewMachine, Operator, Refusal, Registry, Standing, Tip, Token};
+use crate::standing::Departure;
 use crate::terms::Terms;
 use crate::usage::{Usage, judge};
 
@@ -25,6 +27,7 @@ mod convert;
 mod entitled;
 mod entry;
 pub mod evidence;
+mod ordered;
 mod priced;
 mod reading;
 mod statements;
@@ -56,9 +59,9 @@ pub struct Fold {
     catalogue: Option<PushedCatalogue>,
     registry: Registry,
     licences: Arc<Licences>,
-    /// As the orders: copies share what has not changed.
+    /// Copies share what has not changed.
     statements: Arc<Statements>,
-    orders: Arc<BTreeMap<OrderId, Order>>,
+    orders: Orders,
     back_dated: Arc<VecDeque<BackDated>>,
     usage: Usage,
 }
@@ -102,13 +105,6 @@ pub struct PushedCatalogue {
     pub operator: String,
     /// Why, in their words.
     pub reason: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Order {
-    machine: MachineId,
-    product: Option<ProductId>,
-    action: i32,
 }
 
 /// What became of a record.
@@ -305,7 +301,26 @@ impl Fold {
             Fact::LicenceAllotted(fact) => self.allot_licence(entry, fact, at)?,
             Fact::LicenceWithdrawn(fact) => self.withdraw_licence(entry, fact, at)?,
             Fact::LicenceRevealed(fact) => self.note_revealed(entry, fact)?,
-            Fact::OrderPlaced(fact) => self.place_order(entry, fact)?,
+            Fact::OrdersRequested(fact) => self.request_orders(entry, fact, at)?,
+            Fact::OrdersConfirmed(fact) => self.confirm_orders(entry, fact, at)?,
+            Fact::OrderPlaced(fact) => self.place_order(entry, fact, at)?,
+            Fact::OrderSigned(fact) => self.sign_order(fact, at)?,
+            Fact::OrderCancelled(fact) => self.cancel_orders(entry, fact, at)?,
+            Fact::OrderKeysSet(fact) => self.set_order_keys(entry, fact, at)?,
+            Fact::OrderLimitSet(fact) => self.set_order_limit(fact),
+            Fact::EpochBegan(fact) => self.begin_epoch(fact)?,
+            Fact::CustomerLeft(fact) => {
+                let departure = Departure {
+                    for_good: fact.for_good,
+                    at,
+                    by: entry.record.actor.clone(),
+                    reason: entry.record.reason.clone(),
+                };
+                self.registry.leave(entry.id("customer", &fact.customer)?, departure)?;
+            }
+            Fact::CustomerReturned(fact) => {
+                self.registry.come_back(&entry.id("customer", &fact.customer)?)?;
+            }
             metering => {
                 let record = convert::metering(entry, metering, at)?;
                 self.note(&record)?;
@@ -428,11 +443,15 @@ impl Fold {
         }
         Ok(match evidence.body {
             Body::Report(report) => {
+                self.orders.compare(&evidence.machine, &report.seen.last.products, evidence.observed_at);
                 machine.remember(*report.seen);
                 Some(Record::Report(report.record))
             }
-            Body::OrderResult { order, done } => {
-                let event = self.switched(&evidence.machine, &order, done);
+            Body::OrderResult { told: None, .. } => None,
+            Body::OrderResult { order, told: Some(told), detail } => {
+                let (machine, order, detail) = (&evidence.machine, &order, detail.as_str());
+                let (at, received_at) = (evidence.observed_at, evidence.received_at);
+                let event = self.switched(&Answer { machine, order, told, detail, at, received_at });
                 event.map(|event| Record::Entry(LedgerEntry::new(evidence.observed_at, event)))
             }
         })
@@ -447,30 +466,6 @@ impl Fold {
         let original = entry.instant("fork_of_ms", original_ms)?;
         self.usage.note_fork(&evidence.machine, evidence.observed_at);
         self.usage.note_fork(&evidence.machine, original);
-        Ok(())
-    }
-
-    /// A machine's signed word that it carried out an order switches the product for the count.
-    fn switched(&self, machine: &MachineId, order: &OrderId, done: bool) -> Option<Event> {
-        let order = self.orders.get(order).filter(|order| order.machine == *machine && done)?;
-        let (machine, product) = (machine.clone(), order.product.clone()?);
-        match wire::Action::try_from(order.action) {
-            Ok(wire::Action::SwitchOff) => Some(Event::SwitchedOff { machine, product }),
-            Ok(wire::Action::SwitchOn) => Some(Event::SwitchedOn { machine, product }),
-            _ => None,
-        }
-    }
-
-    fn place_order(&mut self, entry: &Entry, fact: &wire::OrderPlaced) -> Result<(), Stop> {
-        let signed = fact.order.as_ref().ok_or_else(|| entry.invalid("order", "it is missing"))?;
-        let order: wire::Order = entry.decode(&signed.payload)?;
-        let machine: MachineId = entry.id("machine", &order.machine)?;
-        refuse_unless(self.registry.machines.contains_key(&machine), Refusal::UnknownMachine)?;
-        let product =
-            if order.product.is_empty() { None } else { Some(entry.id("product", &order.product)?) };
-        let id: OrderId = entry.id("order", &order.order)?;
-        refuse_unless(!self.orders.contains_key(&id), Refusal::Repeated)?;
-        Arc::make_mut(&mut self.orders).insert(id, Order { machine, product, action: order.action });
         Ok(())
     }
 

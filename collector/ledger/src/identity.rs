@@ -218,6 +218,7 @@ mod tests {
             last: Some(LastReport { observed_at: at(heard), received_at: at(heard), products: [].into() }),
             flags: FewMap::new(),
             facts: Some(facts(values)),
+            seal_key: None,
         }
     }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::few::FewMap;
 use crate::names::SharedNames;
 use crate::shelf::{Share, Shelves};
+use crate::standing::Departure;
 use crate::usage::{AGE_MAX, AHEAD_MAX};
 
 /// Everybody the journal has named so far.
@@ -23,6 +24,8 @@ pub struct Registry {
     pub(crate) machines: Shelves<Machine>,
     /// The machines of each customer; copies share those that have not changed.
     owned: BTreeMap<CustomerId, Arc<BTreeSet<MachineId>>>,
+    /// Customers that are suspended or left.
+    pub(crate) departures: BTreeMap<CustomerId, Departure>,
     /// When the first machine was let in, by the collector's clock.
     first_enrolled_at: Option<Timestamp>,
     #[serde(skip)]
@@ -90,6 +93,17 @@ pub struct Machine {
     pub flags: FewMap<String, Timestamp>,
     /// Its hardware and system facts, as it told them last.
     pub facts: Option<Facts>,
+    /// What secrets of orders are sealed to, and whose orders it takes; none: it never said.
+    pub seal_key: Option<SealKey>,
+}
+
+/// What a machine says of the orders that it takes ([`seatbeat_proto::wire::SealKey`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealKey {
+    /// X25519; none: nothing can be sealed to it.
+    pub public_key: Option<[u8; 32]>,
+    /// Revision of the order keys that it takes orders of; 0: nobody's.
+    pub order_keys_revision: u64,
 }
 
 /// The end of a chain.
@@ -227,6 +241,45 @@ pub enum Refusal {
     /// A machine holds seats for its customer.
     #[error("the machine is another customer's")]
     ForeignMachine,
+    /// No such operator, or no longer let in.
+    #[error("the operator is not known here")]
+    UnknownOperator,
+    /// No such batch.
+    #[error("the batch of orders is not known here")]
+    UnknownBatch,
+    /// No such order.
+    #[error("the order is not known here")]
+    UnknownOrder,
+    /// Its orders are placed by who asked for it.
+    #[error("the batch of orders was asked for by somebody else")]
+    ForeignBatch,
+    /// Another machine, product, action or time, or more than were asked for.
+    #[error("the order is not one of those that its batch asked for")]
+    OutsideBatch,
+    /// Nothing of a batch is signed before all of it is on record.
+    #[error("the other orders of its batch are not placed yet")]
+    BatchNotWhole,
+    /// More machines than one operator may switch off alone.
+    #[error("the batch of orders waits for a second operator")]
+    Held,
+    /// There is nothing to confirm.
+    #[error("the batch of orders does not wait for a second operator")]
+    NotHeld,
+    /// The second operator is to be another one.
+    #[error("who asked for the orders cannot confirm them: another operator has to")]
+    SameOperator,
+    /// Not by who may give orders.
+    #[error("the signature is none by a key that may give it")]
+    BadSignature,
+    /// Signed bytes that differ from what was placed.
+    #[error("what was signed is not the order as it was placed")]
+    OtherOrder,
+    /// Expired, cancelled, superseded or ended.
+    #[error("the order is over")]
+    OrderOver,
+    /// The machine is at it.
+    #[error("the machine has begun the order: it cannot be cancelled any more")]
+    OrderBegun,
 }
 
 impl Registry {
@@ -418,6 +471,8 @@ pub struct Seen {
     pub catalogue_version: u32,
     /// Facts, when the report has them.
     pub facts: Option<Facts>,
+    /// Its seal key, when the report has it.
+    pub seal_key: Option<SealKey>,
     /// Products and instants.
     pub last: LastReport,
 }
@@ -454,6 +509,7 @@ impl Machine {
             last: None,
             flags: FewMap::new(),
             facts: new.facts,
+            seal_key: None,
         }
     }
 
@@ -463,6 +519,9 @@ impl Machine {
         self.catalogue_version = seen.catalogue_version;
         if seen.facts.is_some() {
             self.facts = seen.facts;
+        }
+        if seen.seal_key.is_some() {
+            self.seal_key = seen.seal_key;
         }
         // A report of a clock that was ahead would stand for years.
         let is_newer = |last: &LastReport| last.observed_at <= seen.last.observed_at || last.is_ahead();

@@ -8,8 +8,9 @@ use seatbeat_proto::instant::{self, InstantError};
 use seatbeat_proto::signed::hash;
 use seatbeat_proto::wire::{self, evidence};
 
+use crate::orders::Told;
 use crate::record::{self, SEQUENCE_MAX, Sighting, State};
-use crate::registry::{Facts, LastReport, Product, Seen};
+use crate::registry::{Facts, LastReport, Product, SealKey, Seen};
 
 /// Most products in one report: five times what one machine was ever seen to have of one vendor.
 pub const PRODUCTS_MAX: usize = 200;
@@ -55,8 +56,10 @@ pub enum Body {
     OrderResult {
         /// Which order.
         order: OrderId,
-        /// Whether it was carried out.
-        done: bool,
+        /// What it led to; none: nothing that this version knows.
+        told: Option<Told>,
+        /// What was seen, cut to [`TEXT_LENGTH_MAX`].
+        detail: String,
     },
 }
 
@@ -102,6 +105,9 @@ pub enum EvidenceError {
     /// Facts that no machine has.
     #[error("the machine's facts are longer or more than they can be")]
     Facts,
+    /// A seal key that is none.
+    #[error("the machine's seal key has not 32 bytes")]
+    SealKey,
     /// A text is too long.
     #[error("a text of the report has {0} bytes, more than {TEXT_LENGTH_MAX}")]
     TextTooLong(usize),
@@ -135,12 +141,14 @@ impl Evidence {
                 let facts = report.facts.map(bounded).transpose()?;
                 let (agent_version, catalogue_version) =
                     (short(report.agent_version)?.into(), report.catalogue_version);
-                let seen = Box::new(Seen { agent_version, catalogue_version, facts, last });
+                let seal_key = report.seal_key.map(seal_key).transpose()?;
+                let seen = Box::new(Seen { agent_version, catalogue_version, facts, seal_key, last });
                 Body::Report(Report { record, seen })
             }
             evidence::Body::OrderResult(result) => Body::OrderResult {
                 order: result.order.parse()?,
-                done: result.outcome() == wire::Outcome::Done,
+                told: Told::of(result.outcome()),
+                detail: cut(result.detail),
             },
         };
         Ok(Self {
@@ -209,6 +217,20 @@ pub fn bounded(facts: wire::Facts) -> Result<Facts, EvidenceError> {
 fn counted(product: &Product) -> (ProductId, Sighting) {
     let version = (!product.version.is_empty()).then(|| product.version.clone());
     (product.product.clone(), Sighting { state: product.state, version })
+}
+
+fn seal_key(key: wire::SealKey) -> Result<SealKey, EvidenceError> {
+    let public_key = match key.public_key.as_slice() {
+        [] => None,
+        bytes => Some(bytes.try_into().map_err(|_| EvidenceError::SealKey)?),
+    };
+    Ok(SealKey { public_key, order_keys_revision: key.order_keys_revision })
+}
+
+/// A result is never refused for the length of its words.
+fn cut(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(TEXT_LENGTH_MAX));
+    text
 }
 
 fn short(text: String) -> Result<String, EvidenceError> {
