@@ -10,6 +10,8 @@ mod installers;
 mod pccntmon;
 mod secrets;
 mod services;
+#[cfg(all(test, target_os = "linux"))]
+pub(crate) mod standin;
 mod tool;
 pub mod trust;
 pub mod worker;

@@ -16,11 +16,15 @@ use crate::config::{Config, ConfigError};
 use crate::daemon::DaemonError;
 use crate::detect::Scope;
 use crate::enrol::EnrolError;
+#[cfg(target_os = "linux")]
+use crate::helper::pinned::MACHINE_FOLDER;
 use crate::plain::chain;
 use crate::scan::{ScanArgs, ScanError};
 use crate::state::{StateError, StateFolder};
 
 mod commands;
+#[cfg(target_os = "linux")]
+mod helper;
 
 /// Finds the vendor's security products on this machine and reports them to the reseller's collector.
 #[derive(Debug, Parser)]
@@ -42,9 +46,28 @@ struct Place {
     /// root, else in the user's configuration folder]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Folder of the helper that runs as root [default: /var/lib/seatbeat-agent-helper for root, unless a state folder is
+    /// named]
+    #[cfg(target_os = "linux")]
+    #[arg(long, global = true, value_name = "DIR")]
+    helper_folder: Option<PathBuf>,
     /// Run as if started at this instant (RFC 3339)
     #[arg(long, global = true, value_name = "TIME", hide = true)]
     clock: Option<Timestamp>,
+}
+
+impl Place {
+    /// The folder of this machine's helper, if it may have one.
+    #[cfg(target_os = "linux")]
+    fn helper(&self) -> Option<PathBuf> {
+        let machine = || (self.state.is_none() && crate::state::is_root()).then(|| MACHINE_FOLDER.into());
+        self.helper_folder.clone().or_else(machine)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn helper(&self) -> Option<PathBuf> {
+        None
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -55,7 +78,14 @@ enum Command {
     Run {
         #[command(flatten)]
         scope: HiddenScope,
+        /// Have the helper at this socket look and carry orders out, so that this needs no rights of its own
+        #[cfg(target_os = "linux")]
+        #[arg(long, value_name = "SOCKET")]
+        helper: Option<PathBuf>,
     },
+    /// Look and carry orders out as root for an agent that is not (what its socket starts; listens on its input)
+    #[cfg(target_os = "linux")]
+    Helper(helper::HelperArgs),
     /// Print the products found on this machine, and what speaks for each
     Scan {
         #[command(flatten)]
@@ -159,6 +189,9 @@ enum CliError {
     Enrol(#[from] EnrolError),
     #[error(transparent)]
     Daemon(#[from] DaemonError),
+    #[cfg(target_os = "linux")]
+    #[error(transparent)]
+    Helper(#[from] helper::HelperError),
     #[error("failed to read the order keys")]
     Trust(#[from] TrustError),
     #[error(transparent)]
@@ -181,6 +214,8 @@ impl CliError {
             Self::State(error) => error.hint(),
             Self::Enrol(error) => error.hint(),
             Self::Daemon(error) => error.hint(),
+            #[cfg(target_os = "linux")]
+            Self::Helper(error) => error.hint(),
             Self::NoToken => {
                 Some("`--token sb1.…`, `--token-file FILE`, or the variable SEATBEAT_TOKEN".into())
             }
@@ -231,11 +266,21 @@ fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Ok(path.map_or_else(|| Ok(Config::default()), |path| Config::load(&path, named))?)
     };
     match cli.command {
-        Command::Enrol(args) => commands::enrol(&state, &config()?, args, &clock),
-        Command::Run { scope } => commands::run(state, config()?, scope.into(), clock),
+        Command::Enrol(args) => {
+            commands::enrol(&state, &config()?, args, &clock, cli.place.helper().as_deref())
+        }
+        #[cfg(target_os = "linux")]
+        Command::Run { scope, helper: Some(socket) } => {
+            helper::run_with(state, config()?, scope.into(), clock, socket)
+        }
+        Command::Run { scope, .. } => commands::run(state, config()?, scope.into(), clock),
+        #[cfg(target_os = "linux")]
+        Command::Helper(args) => helper::helper(args, &cli.place, clock),
         Command::Check { json } => commands::check(&state, &config()?, &clock, json),
         Command::Status { json } => commands::status(&state, json),
-        Command::TrustOrders { keys, json } => commands::trust_orders(&state, &keys, json),
+        Command::TrustOrders { keys, json } => {
+            commands::trust_orders(&state, &keys, json, cli.place.helper().as_deref())
+        }
         Command::Scan { .. } => Ok(ExitCode::SUCCESS),
     }
 }

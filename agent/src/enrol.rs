@@ -1,6 +1,7 @@
 //! How a machine is let in. Invariant: the machine key is on disk before anybody hears of it, so that asking again
 //! is asking as the same machine; who is let in once is not let in elsewhere by mistake.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use prost::Message as _;
@@ -178,16 +179,19 @@ pub async fn enrol_over(
     let (machine, customer) = (answer.machine.parse()?, answer.customer.parse()?);
     let identity =
         Identity::new(&token, machine, customer, key.verifying_key()).ok_or(EnrolError::TokenKeys)?;
-    trust_orders_of(&token, &identity, state)?;
+    trust_orders_of(&token, &identity, state.path())?;
     identity.store(state)?;
     Ok(Enrolment { identity, already: false })
 }
 
 /// Whose orders this machine takes is brought by its token; later revisions that it knows already stay.
-fn trust_orders_of(
+///
+/// # Errors
+/// When the keys are not usable, or cannot be kept in the folder.
+pub fn trust_orders_of(
     token: &wire::TokenText,
     identity: &Identity,
-    state: &StateFolder,
+    folder: &Path,
 ) -> Result<(), EnrolError> {
     if token.order_keys_revision == 0 {
         return Ok(());
@@ -197,7 +201,7 @@ fn trust_orders_of(
         keys: token.order_keys.clone(),
         recovery_key: token.recovery_key.clone(),
     };
-    let folder = actor::folder_in(state.path());
+    let folder = actor::folder_in(folder);
     actor::pin(&folder, Box::new(RealDisk), &identity.machine, &identity.service, &keys, true)?;
     Ok(())
 }

@@ -14,6 +14,8 @@ pub mod detect;
 pub mod enrol;
 #[cfg(test)]
 mod fake;
+#[cfg(target_os = "linux")]
+pub mod helper;
 pub mod hex;
 pub mod identity;
 pub mod jitter;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use seatbeat_proto::catalogue::Catalogue;
-use seatbeat_proto::trust;
 use seatbeat_proto::wire::{self, OrderKeys};
+use seatbeat_proto::{token, trust};
 use serde::Serialize;
 use tokio::runtime::Runtime;
 
@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::daemon::{Daemon, DaemonError, Seen, Setting, Sight};
 use crate::detect::lookout::Lookout;
 use crate::detect::{self, Scope};
-use crate::enrol::{self, Enrolment, Request};
+use crate::enrol::{self, EnrolError, Enrolment, Request};
 use crate::identity::{Identity, IdentityError};
 use crate::jitter::Jitter;
 use crate::plain::chain;
@@ -33,14 +33,17 @@ use crate::state::StateFolder;
 use crate::status::{LinkStatus, OrdersStatus, Status, Trouble};
 
 /// How long a scan that hangs may hold up the end of the process.
-const STOP_MAX: Duration = Duration::from_secs(2);
+pub(super) const STOP_MAX: Duration = Duration::from_secs(2);
 
 pub(super) fn enrol(
     state: &StateFolder,
     config: &Config,
     args: EnrolArgs,
     clock: &Clock,
+    helper: Option<&Path>,
 ) -> Result<ExitCode, CliError> {
+    #[cfg(target_os = "linux")]
+    super::helper::check_owner(state)?;
     let token = match (args.token, args.token_file) {
         (Some(token), _) => token,
         (None, Some(path)) => {
@@ -53,6 +56,13 @@ pub(super) fn enrol(
     let request = Request { token, again: args.again, host_name: host_name() };
     let Enrolment { identity, already } =
         runtime()?.block_on(enrol::enrol(state, &request, facts, clock.now()))?;
+    #[cfg(target_os = "linux")]
+    if let Some(folder) = helper {
+        let token = token::parse(&request.token).map_err(EnrolError::from)?;
+        super::helper::pin(folder, &token, &identity)?;
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = helper;
     let mut out = io::stdout().lock();
     if args.json {
         let answer = serde_json::json!({
@@ -118,13 +128,26 @@ fn actor(state: &StateFolder, identity: &Identity, scope: &Scope) -> Result<Acto
         .map_err(|error| (chain(&error), error.hint()))
 }
 
-pub(super) fn trust_orders(state: &StateFolder, text: &str, json: bool) -> Result<ExitCode, CliError> {
+pub(super) fn trust_orders(
+    state: &StateFolder,
+    text: &str,
+    json: bool,
+    helper: Option<&Path>,
+) -> Result<ExitCode, CliError> {
     let keys = trust::parse(text)?;
+    #[cfg(target_os = "linux")]
+    super::helper::check_owner(state)?;
     let identity = Identity::load(state).map_err(DaemonError::from)?;
     // A running agent knows whom it trusts, and would write over it.
     let _lock = state.lock()?;
     let folder = actor::folder_in(state.path());
     actor::pin(&folder, Box::new(RealDisk), &identity.machine, &identity.service, &keys, false)?;
+    #[cfg(target_os = "linux")]
+    if let Some(folder) = helper {
+        super::helper::trust(folder, &identity, &keys)?;
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = helper;
     let mut out = io::stdout().lock();
     let OrderKeys { revision, keys, recovery_key } = &keys;
     if json {
@@ -288,7 +311,7 @@ fn print_json(out: &mut impl Write, value: &impl Serialize) -> Result<(), CliErr
 }
 
 /// The agent's eyes: detection, and the catalogue that knows what it sees.
-fn sight(lookout: Lookout, scope: Scope, salt: [u8; 32], pool: bool) -> Sight {
+pub(super) fn sight(lookout: Lookout, scope: Scope, salt: [u8; 32], pool: bool) -> Sight {
     let kept: Mutex<Option<wire::Facts>> = Mutex::new(None);
     Arc::new(move |now: Timestamp, look, catalogue: &Catalogue| {
         let looked = lookout.look(look, catalogue).map_err(|error| chain(&error))?;
@@ -316,21 +339,21 @@ fn facts(scope: &Scope, salt: &[u8; 32], pool: bool) -> wire::Facts {
 }
 
 #[cfg(target_os = "linux")]
-fn host_name() -> String {
+pub(super) fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 #[cfg(not(target_os = "linux"))]
-fn host_name() -> String {
+pub(super) fn host_name() -> String {
     sysinfo::System::host_name().unwrap_or_default()
 }
 
-fn runtime() -> Result<Runtime, CliError> {
+pub(super) fn runtime() -> Result<Runtime, CliError> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Runtime)
 }
 
 #[cfg(unix)]
-fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+pub(super) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {
@@ -342,14 +365,14 @@ fn stop_signal() -> io::Result<impl Future<Output = ()>> {
 }
 
 #[cfg(not(unix))]
-fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+pub(super) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     Ok(async {
         let _ = tokio::signal::ctrl_c().await;
     })
 }
 
 /// Levels by target, as `RUST_LOG` says; without regular expressions, which an agent would carry for nothing else.
-fn start_log() {
+pub(super) fn start_log() {
     use tracing_subscriber::filter::{LevelFilter, Targets};
     use tracing_subscriber::prelude::*;
     let asked = std::env::var("RUST_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
