@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use seatbeat_proto::catalogue::Catalogue;
+use seatbeat_proto::trust;
 use seatbeat_proto::wire::{self, OrderKeys};
-use seatbeat_proto::{token, trust};
 use serde::Serialize;
 use tokio::runtime::Runtime;
 
@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::daemon::{Daemon, DaemonError, Seen, Setting, Sight};
 use crate::detect::lookout::Lookout;
 use crate::detect::{self, Scope};
-use crate::enrol::{self, EnrolError, Enrolment, Request};
+use crate::enrol::{self, Enrolment, Request};
 use crate::identity::{Identity, IdentityError};
 use crate::jitter::Jitter;
 use crate::plain::chain;
@@ -58,8 +58,7 @@ pub(super) fn enrol(
         runtime()?.block_on(enrol::enrol(state, &request, facts, clock.now()))?;
     #[cfg(target_os = "linux")]
     if let Some(folder) = helper {
-        let token = token::parse(&request.token).map_err(EnrolError::from)?;
-        super::helper::pin(folder, &token, &identity)?;
+        super::helper::pin(folder, &request.token, &identity)?;
     }
     #[cfg(not(target_os = "linux"))]
     let _ = helper;

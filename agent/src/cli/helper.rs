@@ -14,7 +14,8 @@ use clap::Args;
 use jiff::Timestamp;
 use prost::Message as _;
 use seatbeat_proto::catalogue::{Catalogue, PushedError};
-use seatbeat_proto::wire::{OrderKeys, Signed, TokenText};
+use seatbeat_proto::token;
+use seatbeat_proto::wire::{OrderKeys, Signed};
 use tokio::net::UnixListener;
 
 use super::commands::{STOP_MAX, host_name, runtime, sight, start_log, stop_signal};
@@ -27,7 +28,7 @@ use crate::config::Config;
 use crate::daemon::{Daemon, DaemonError, Setting, Sight};
 use crate::detect::Scope;
 use crate::detect::lookout::Lookout;
-use crate::enrol;
+use crate::enrol::{self, EnrolError};
 use crate::helper::pinned::{MACHINE_FOLDER, Pinned, PinnedError};
 use crate::helper::reach;
 use crate::helper::serve::{Helper, IDLE_TIME, LookWanted, Looker, SeenByHelper};
@@ -229,9 +230,10 @@ pub(super) fn check_owner(state: &StateFolder) -> Result<(), HelperError> {
 }
 
 /// Tells this machine's helper who it is and whose orders it takes, once it was let in.
-pub(super) fn pin(folder: &Path, token: &TokenText, identity: &Identity) -> Result<(), CliError> {
+pub(super) fn pin(folder: &Path, token: &str, identity: &Identity) -> Result<(), CliError> {
+    let token = token::parse(token).map_err(EnrolError::from)?;
     Pinned::of(identity).store(folder).map_err(HelperError::from)?;
-    Ok(enrol::trust_orders_of(token, identity, folder)?)
+    Ok(enrol::trust_orders_of(&token, identity, folder)?)
 }
 
 /// Tells this machine's helper whose orders it takes.
