@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use seatbeat_proto::catalogue::Catalogue;
+use seatbeat_proto::ids::MachineId;
 use seatbeat_proto::trust;
 use seatbeat_proto::wire::{self, OrderKeys};
 use serde::Serialize;
@@ -24,6 +25,8 @@ use crate::daemon::{Daemon, DaemonError, Seen, Setting, Sight};
 use crate::detect::lookout::Lookout;
 use crate::detect::{self, Scope};
 use crate::enrol::{self, Enrolment, Request};
+#[cfg(target_os = "linux")]
+use crate::helper::pinned::Pinned;
 use crate::identity::{Identity, IdentityError};
 use crate::jitter::Jitter;
 use crate::plain::chain;
@@ -135,7 +138,11 @@ pub(super) fn trust_orders(
 ) -> Result<ExitCode, CliError> {
     let keys = trust::parse(text)?;
     #[cfg(target_os = "linux")]
-    super::helper::check_owner(state)?;
+    if let Some(machine) = super::helper::trust(helper, state, &keys)? {
+        return told_trust(&machine, &keys, json);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = helper;
     let identity = Identity::load(state).map_err(DaemonError::from)?;
     // A running agent knows whom it trusts, and would write over it.
     let _lock = state.lock()?;
@@ -143,22 +150,24 @@ pub(super) fn trust_orders(
     actor::pin(&folder, Box::new(RealDisk), &identity.machine, &identity.service, &keys, false)?;
     #[cfg(target_os = "linux")]
     if let Some(folder) = helper {
-        super::helper::trust(folder, &identity, &keys)?;
+        super::helper::trust_as(folder, &Pinned::of(&identity), &keys)?;
     }
-    #[cfg(not(target_os = "linux"))]
-    let _ = helper;
+    told_trust(&identity.machine, &keys, json)
+}
+
+fn told_trust(machine: &MachineId, keys: &OrderKeys, json: bool) -> Result<ExitCode, CliError> {
     let mut out = io::stdout().lock();
-    let OrderKeys { revision, keys, recovery_key } = &keys;
+    let OrderKeys { revision, keys, recovery_key } = keys;
     if json {
         let answer = serde_json::json!({
-            "machine": identity.machine.as_str(),
+            "machine": machine.as_str(),
             "order_keys_revision": revision,
             "keys": keys.len(),
             "recovery_key": !recovery_key.is_empty(),
         });
         writeln!(out, "{answer}")?;
     } else {
-        writeln!(out, "{} takes orders by the keys of revision {revision}", identity.machine)?;
+        writeln!(out, "{machine} takes orders by the keys of revision {revision}")?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -14,6 +14,7 @@ use clap::Args;
 use jiff::Timestamp;
 use prost::Message as _;
 use seatbeat_proto::catalogue::{Catalogue, PushedError};
+use seatbeat_proto::ids::MachineId;
 use seatbeat_proto::token;
 use seatbeat_proto::wire::{OrderKeys, Signed};
 use tokio::net::UnixListener;
@@ -66,6 +67,8 @@ pub(super) enum HelperError {
     Serve(#[source] io::Error),
     #[error("the folder `{}` belongs to user {owner}: what root writes there could be led elsewhere", path.display())]
     Foreign { path: PathBuf, owner: u32 },
+    #[error("the helper runs, and uses `{}`", .0.display())]
+    Running(PathBuf),
     #[error(transparent)]
     Pinned(#[from] PinnedError),
     #[error(transparent)]
@@ -83,6 +86,10 @@ impl HelperError {
             Self::Nobody(_) => {
                 Some("`systemd-sysusers` makes it, or name another one with `--peer USER`".into())
             }
+            Self::Running(_) => Some(
+                "`systemctl stop seatbeat-agent seatbeat-agent-helper`, then again, and start the agent"
+                    .into(),
+            ),
             Self::Users(_) | Self::Serve(_) => None,
             Self::Foreign { path, .. } => Some(format!(
                 "`systemctl stop seatbeat-agent && chown -R root: {}`, then again; starting the agent gives it back",
@@ -236,10 +243,37 @@ pub(super) fn pin(folder: &Path, token: &str, identity: &Identity) -> Result<(),
     Ok(enrol::trust_orders_of(&token, identity, folder)?)
 }
 
-/// Tells this machine's helper whose orders it takes.
-pub(super) fn trust(folder: &Path, identity: &Identity, keys: &OrderKeys) -> Result<(), CliError> {
-    let pinned = Pinned::of(identity);
-    let _lock = StateFolder::at(folder.to_owned()).lock()?;
+/// Tells this machine's helper whose orders it takes. `Some`: that is all, as the agent's folder is not root's, and what
+/// this machine is the helper knows itself.
+pub(super) fn trust(
+    helper: Option<&Path>,
+    state: &StateFolder,
+    keys: &OrderKeys,
+) -> Result<Option<MachineId>, CliError> {
+    let foreign = check_owner(state);
+    let Some(folder) = helper else {
+        foreign?;
+        return Ok(None);
+    };
+    let pinned = match Pinned::load(folder) {
+        Ok(pinned) => pinned,
+        Err(PinnedError::Missing(_)) => {
+            foreign?;
+            return Ok(None);
+        }
+        Err(error) => return Err(HelperError::from(error).into()),
+    };
+    trust_as(folder, &pinned, keys)?;
+    Ok(foreign.is_err().then_some(pinned.machine))
+}
+
+/// As [`trust`], of a helper that is told which machine this is.
+pub(super) fn trust_as(folder: &Path, pinned: &Pinned, keys: &OrderKeys) -> Result<(), CliError> {
+    let lock = StateFolder::at(folder.to_owned()).lock().map_err(|error| match error {
+        StateError::InUse(path) => HelperError::Running(path),
+        error => error.into(),
+    });
+    let _lock = lock?;
     pinned.store(folder).map_err(HelperError::from)?;
     let book = actor::folder_in(folder);
     actor::pin(&book, Box::new(RealDisk), &pinned.machine, &pinned.service, keys, false)
@@ -249,7 +283,10 @@ pub(super) fn trust(folder: &Path, identity: &Identity, keys: &OrderKeys) -> Res
 
 #[cfg(test)]
 mod tests {
+    use seatbeat_proto::signed::new_key;
+
     use super::*;
+    use crate::act::arm::{Ask, Told};
 
     #[test]
     fn a_user_is_found_by_name_and_by_no_part_of_it() {
@@ -259,5 +296,38 @@ mod tests {
         assert_eq!(uid(users, "seatbeat"), None);
         assert_eq!(uid(users, "odd"), None);
         assert_eq!(user("1234").unwrap(), 1234);
+    }
+
+    #[test]
+    fn root_writes_nothing_where_the_agent_could_lead_it_and_asks_its_helper_who_it_is() {
+        if !is_root() {
+            crate::act::standin::skip("root, to give a folder away (run the tests as root)");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let (state, helper) = (dir.path().join("state"), dir.path().join("helper"));
+        std::fs::create_dir(&state).unwrap();
+        std::os::unix::fs::chown(&state, Some(4242), Some(4242)).unwrap();
+        let keys = OrderKeys {
+            revision: 3,
+            keys: vec![new_key().verifying_key().to_bytes().to_vec()],
+            recovery_key: Vec::new(),
+        };
+        let folder = StateFolder::at(state.clone());
+        let refused = trust(Some(&helper), &folder, &keys).unwrap_err();
+        assert!(refused.to_string().contains("belongs to user 4242"), "{refused}");
+        assert!(refused.hint().unwrap().contains("chown -R root"));
+        let service = new_key().verifying_key();
+        let pinned = Pinned { machine: "mch_a".parse().unwrap(), service, salt: [0; 32] };
+        pinned.store(&helper).unwrap();
+        assert_eq!(trust(Some(&helper), &folder, &keys).unwrap(), Some(pinned.machine.clone()));
+        let book = actor::folder_in(&helper);
+        let mut actor = Actor::open(&book, Box::new(RealDisk), &pinned.machine, &service).unwrap();
+        let told = actor.ask(Ask::Recap, Clock::start(None).now());
+        assert!(matches!(&told[0], Told::Standing(standing) if standing.seal_key.order_keys_revision == 3));
+        assert_eq!(std::fs::read_dir(&state).unwrap().count(), 0, "nothing was written there");
+        let _lock = StateFolder::at(helper.clone()).lock().unwrap();
+        let busy = trust(Some(&helper), &folder, &keys).unwrap_err();
+        assert!(busy.to_string().starts_with("the helper runs"), "{busy}");
     }
 }

@@ -100,6 +100,7 @@ enum Over {
 
 impl Reach {
     async fn work(mut self) {
+        let mut losses = 0;
         loop {
             // Nothing is asked of a helper that has nothing to do.
             let mut asks = Vec::new();
@@ -113,12 +114,15 @@ impl Reach {
             let Some(stream) = self.connect().await else { return };
             match self.speak(stream, asks).await {
                 Over::Agent => return,
-                Over::Idle => self.said.clear(),
+                Over::Idle => {
+                    self.said.clear();
+                    losses = 0;
+                }
                 over @ (Over::Lost | Over::Refused) => {
                     // How everything stands is asked in any case.
                     self.said.push_front(Ask::Recap);
-                    let pause = if matches!(over, Over::Lost) { AGAIN[1] } else { AGAIN[3] };
-                    tokio::time::sleep(pause).await;
+                    losses = if matches!(over, Over::Refused) { AGAIN.len() } else { losses + 1 };
+                    tokio::time::sleep(pause(losses)).await;
                 }
             }
         }
@@ -137,12 +141,11 @@ impl Reach {
                 let notice = Told::Noticed(Notice { what, grave: false });
                 self.end.told.send(notice).await.ok()?;
             }
-            let pause = AGAIN.get(tries).or(AGAIN.last()).copied().unwrap_or_default();
-            tries += 1;
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(pause(tries)) => {}
                 () = self.end.told.closed() => return None,
             }
+            tries += 1;
         }
     }
 
@@ -213,6 +216,11 @@ impl Reach {
             Ask::Recap | Ask::Wake => {}
         }
     }
+}
+
+/// The wait after so many times before; systemd gives up on a service that is started too often.
+fn pause(times: usize) -> Duration {
+    AGAIN[times.min(AGAIN.len() - 1)]
 }
 
 async fn hear(reader: &mut (impl AsyncRead + Unpin), heard: mpsc::Sender<Answer>) {
