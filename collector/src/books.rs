@@ -8,12 +8,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use prost::Message as _;
 use seatbeat_ledger::checkpoint::{Checkpoint, origin};
-use seatbeat_ledger::fold::{Fold, FoldError, Reading};
+use seatbeat_ledger::fold::{Fold, FoldError, ForMachines, Reading};
 use seatbeat_ledger::merkle::leaf;
 use seatbeat_proto::ids::{MachineId, SpoolId};
 use seatbeat_proto::wire::JournalRecord;
 use seatbeat_proto::wire::journal_record::Fact;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 use crate::clock::Clock;
 use crate::follower;
@@ -40,6 +40,9 @@ const PROGRESS_EVERY: u64 = 1_000_000;
 /// Records behind the newest snapshot after which a new one is due: about a second of folding at the start.
 const SNAPSHOT_EVERY: u64 = 200_000;
 
+/// Commits with orders that a follower may be behind before it has to look at all machines.
+const ORDERED_KEPT: usize = 256;
+
 /// Name of the alarm about a part of the journal that was checked after the start.
 const DAMAGED: &str = "journal-damaged";
 
@@ -50,12 +53,22 @@ pub struct Books {
     fold: Arc<RwLock<Fold>>,
     folded: watch::Receiver<Position>,
     bans: watch::Receiver<Position>,
+    ordered: broadcast::Sender<Ordered>,
     reader: FileReader,
     vault: Arc<Vault>,
     lookup: Arc<Lookup>,
     keys: Arc<Keys>,
     clock: Clock,
     alarms: Alarms,
+}
+
+/// For whom a commit had orders or keys that may go out.
+#[derive(Debug, Clone)]
+pub enum Ordered {
+    /// For these machines.
+    Machines(Arc<[MachineId]>),
+    /// For every machine.
+    All,
 }
 
 /// What has to be stopped in order when a collector ends.
@@ -185,16 +198,20 @@ impl Books {
         check_late(journal.check(), alarms.clone());
 
         let (position, folded) = watch::channel(Position(fold.position()));
+        let (ordered, _) = broadcast::channel(ORDERED_KEPT);
         let (banned, bans) = watch::channel(Position(fold.position()));
         let fold = Arc::new(RwLock::new(fold));
         let committed = {
             let fold = Arc::clone(&fold);
             let feed = follower.feed();
+            let ordered = ordered.clone();
             move |first: Position, batch: &[Vec<u8>]| {
                 // Read before the lock is taken: whoever asks the fold waits for less.
                 let readings: Vec<Reading> = batch.iter().map(|record| Reading::of(record)).collect();
                 feed.bring(first, &readings);
                 let has_ban = readings.iter().any(Reading::bans);
+                let for_machines: Vec<ForMachines> =
+                    readings.iter().filter_map(Reading::for_machines).collect();
                 let mut fold = fold.write().unwrap_or_else(PoisonError::into_inner);
                 for reading in readings {
                     if let Err(error) = fold.take_in(reading) {
@@ -204,15 +221,21 @@ impl Books {
                     }
                 }
                 let reached = Position(fold.position());
+                let touched = touched(&fold, for_machines);
                 drop(fold);
                 position.send_replace(reached);
+                if let Some(touched) = touched {
+                    // Without an agent door nobody listens.
+                    let _ = ordered.send(touched);
+                }
                 if has_ban {
                     banned.send_replace(reached);
                 }
             }
         };
         let (appender, writer) = journal::start(journal_before(journal), committed);
-        let books = Self { appender, fold, folded, bans, reader, vault, lookup, keys, clock, alarms };
+        let books =
+            Self { appender, fold, folded, bans, ordered, reader, vault, lookup, keys, clock, alarms };
         let end =
             BooksEnd { folder: folder.to_owned(), books: books.clone(), writer, follower, _store: store };
         Ok((books, end))
@@ -285,6 +308,11 @@ impl Books {
     /// Follows the position behind the newest ban of a machine.
     pub fn bans(&self) -> watch::Receiver<Position> {
         self.bans.clone()
+    }
+
+    /// Follows for whom orders or keys came that may go out.
+    pub fn ordered(&self) -> broadcast::Receiver<Ordered> {
+        self.ordered.subscribe()
     }
 
     /// Reads records of the journal.
@@ -394,6 +422,25 @@ impl BooksEnd {
         }
         closed
     }
+}
+
+/// Whom the records of a commit bring something, once they are folded.
+fn touched(fold: &Fold, all: Vec<ForMachines>) -> Option<Ordered> {
+    let mut machines = Vec::new();
+    for one in all {
+        match one {
+            ForMachines::All => return Some(Ordered::All),
+            ForMachines::Machine(machine) => machines.push(machine),
+            ForMachines::Order(order) => {
+                machines.extend(fold.orders().order(&order).map(|order| order.machine.clone()));
+            }
+            ForMachines::Batch(batch) => {
+                let members = fold.orders().batch(&batch).into_iter().flat_map(|batch| batch.members());
+                machines.extend(members.map(|(machine, _)| machine.clone()));
+            }
+        }
+    }
+    if machines.is_empty() { None } else { Some(Ordered::Machines(machines.into())) }
 }
 
 /// What a start knows of a journal: the snapshot in a folder, when it is one of this journal, then the tail.

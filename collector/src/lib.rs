@@ -5,6 +5,7 @@ pub mod books;
 pub mod clock;
 pub mod config;
 pub mod console;
+pub mod distributor;
 mod follower;
 pub mod found;
 pub mod gateway;

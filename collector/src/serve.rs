@@ -24,6 +24,7 @@ use crate::gateway::presence::Presence;
 use crate::gateway::{self, GatewayError};
 use crate::jobs::close::Closing;
 use crate::jobs::identity::Identity;
+use crate::jobs::orders::OrdersJob;
 use crate::jobs::proofs::Proofs;
 use crate::journal::AppendError;
 
@@ -115,6 +116,11 @@ pub async fn start_with(
     parts.spawn(async move { Ok(gateway.await?) });
     let console = console::serve(operators, console, ended());
     parts.spawn(async move { Ok(console.await?) });
+    let (orders, stopped) = (OrdersJob::new(books.clone()), ended());
+    parts.spawn(async move {
+        orders.follow(stopped).await;
+        Ok(())
+    });
     let stopped = ended();
     parts.spawn(async move { jobs(closing, identity, proofs, stopped).await });
     Ok(Running { agent_address, operator_address, books, parts, stop, end })

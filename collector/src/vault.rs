@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
-use seatbeat_proto::ids::{CustomerId, LicenceId, MachineId, OperatorId, TokenId};
+use seatbeat_proto::ids::{CustomerId, LicenceId, MachineId, OperatorId, OrderId, TokenId};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -48,6 +48,8 @@ pub enum VaultKind {
     TokenNote,
     /// A licence's activation code.
     LicenceCode,
+    /// What was sealed to a machine for an order.
+    OrderSealed,
     /// A secret of the collector.
     Secret,
 }
@@ -61,6 +63,7 @@ impl VaultKind {
             Self::OperatorName => "operator-name/",
             Self::TokenNote => "token-note/",
             Self::LicenceCode => "licence-code/",
+            Self::OrderSealed => "order-sealed/",
             Self::Secret => "secret/",
         }
     }
@@ -81,6 +84,8 @@ pub enum VaultRow<'a> {
     TokenNote(&'a TokenId),
     /// A licence's activation code.
     LicenceCode(&'a LicenceId),
+    /// What was sealed to a machine for an order; removed once the order is over.
+    OrderSealed(&'a OrderId),
     /// A secret of the collector, by the name the code gives it.
     Secret(&'static str),
 }
@@ -100,6 +105,7 @@ impl fmt::Display for VaultRow<'_> {
             Self::OperatorName(id) => (VaultKind::OperatorName, id.as_str()),
             Self::TokenNote(id) => (VaultKind::TokenNote, id.as_str()),
             Self::LicenceCode(id) => (VaultKind::LicenceCode, id.as_str()),
+            Self::OrderSealed(id) => (VaultKind::OrderSealed, id.as_str()),
             Self::Secret(name) => (VaultKind::Secret, *name),
         };
         write!(f, "{}{id}", kind.prefix())
@@ -310,6 +316,17 @@ impl Vault {
     /// When it cannot be written.
     pub fn delete(&self, row: VaultRow<'_>) -> Result<(), VaultError> {
         self.write(&[(row.key(), None)])
+    }
+
+    /// Erases rows, as [`Vault::delete`] does one.
+    ///
+    /// # Errors
+    /// As there; batches before the failed one are gone.
+    pub fn delete_all(&self, rows: &[VaultRow<'_>]) -> Result<(), VaultError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.write(&rows.iter().map(|row| (row.key(), None)).collect::<Vec<_>>())
     }
 
     /// A row's value.

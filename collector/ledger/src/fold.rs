@@ -35,7 +35,7 @@ mod statements;
 pub use back_dated::BackDated;
 use entry::{Entry, Stop, refuse_unless};
 use evidence::{Body, Evidence};
-pub use reading::Reading;
+pub use reading::{ForMachines, Reading};
 use statements::Statements;
 pub use statements::{Approval, Earlier, Sealed};
 

@@ -9,6 +9,8 @@
 //! Each is counted by the SKU's own rule and priced by the month's own tiers. Machines that nobody knows yet, moves,
 //! switches and adjustments to come are in none of them.
 
+pub mod switched;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
@@ -26,6 +28,8 @@ use crate::record::Sku;
 use crate::seats::{CountedDay, Seats};
 use crate::statement::Line;
 use crate::usage::Usage;
+
+use switched::{SeatKey, Turns};
 
 /// What a running month will come to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,7 +118,7 @@ pub fn forecast(
     let begun = days.iter().filter(|day| day.first <= now).count();
     // Days below `min_days` may still be reached: that filter is applied behind the projection.
     let seen = seats(usage, &without_min_days(policy), period, Some(now));
-    let month = Month { usage, policy, period, days: &days, begun };
+    let month = Month { usage, policy, period, days: &days, begun, turns: Turns::default() };
     let [lower, expected, upper] = [Course::Ends, Course::GoesOn, Course::AllReturn]
         .map(|course| month.lines(&seen, course))
         .map(|lines| lines.and_then(|mut lines| price_lines(&mut lines, policy).map(|()| lines)));
@@ -161,6 +165,7 @@ struct Month<'a> {
     period: Period,
     days: &'a [UsageDay],
     begun: usize,
+    turns: Turns,
 }
 
 impl Month<'_> {
@@ -172,13 +177,16 @@ impl Month<'_> {
                 declared.entry(key).or_insert(quantity);
             }
         }
+        let begun: BTreeSet<(CustomerId, Sku)> =
+            self.turns.begin.iter().map(|(customer, sku, _)| (customer.clone(), sku.clone())).collect();
         let keys: BTreeSet<&(CustomerId, Sku)> =
-            seen.keys().chain(declared.keys()).chain(adjusted.keys()).collect();
+            seen.keys().chain(declared.keys()).chain(adjusted.keys()).chain(&begun).collect();
+        let nobody = BTreeMap::new();
         let mut lines = Vec::new();
         for key in keys {
             let (customer, sku) = key;
             let rule = self.policy.rule(sku);
-            let machines = seen.get(key).map(|machines| self.projected(machines, course)).unwrap_or_default();
+            let machines = self.projected(key, seen.get(key).unwrap_or(&nobody), course);
             let reaches = |days: &[CountedDay]| {
                 days.iter().filter(|day| day.confirmed).count() >= rule.min_days as usize
             };
@@ -209,9 +217,13 @@ impl Month<'_> {
     /// The counted days of machines, with those to come.
     fn projected(
         &self,
+        (customer, sku): &(CustomerId, Sku),
         machines: &BTreeMap<MachineId, Vec<CountedDay>>,
         course: Course,
     ) -> BTreeMap<MachineId, Vec<CountedDay>> {
+        let turns = |turned: &BTreeSet<SeatKey>, machine: &MachineId| {
+            !turned.is_empty() && turned.contains(&(customer.clone(), sku.clone(), machine.clone()))
+        };
         let (past, rest) = self.days.split_at(self.begun);
         let today = past.last().map(|day| day.day);
         let goes_on = |days: &[CountedDay]| match course {
@@ -221,12 +233,24 @@ impl Month<'_> {
         };
         let project = |(machine, days): (&MachineId, &Vec<CountedDay>)| {
             let mut days = days.clone();
-            if let Some(confirmed) = goes_on(&days) {
+            let goes_on = if turns(&self.turns.end, machine) {
+                None
+            } else if turns(&self.turns.begin, machine) {
+                Some(true)
+            } else {
+                goes_on(&days)
+            };
+            if let Some(confirmed) = goes_on {
                 days.extend(rest.iter().map(|day| CountedDay { day: day.day, confirmed }));
             }
             (machine.clone(), days)
         };
-        machines.iter().map(project).collect()
+        let unseen = Vec::new();
+        let new = self.turns.begin.iter().filter(|(whose, what, machine)| {
+            whose == customer && what == sku && !machines.contains_key(machine)
+        });
+        let new = new.map(|(_, _, machine)| (machine, &unseen));
+        machines.iter().chain(new).map(project).collect()
     }
 }
 

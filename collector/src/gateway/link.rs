@@ -25,6 +25,7 @@ use super::door::Door;
 use super::greeting;
 use super::intake::{Intake, Outcome};
 use super::limits::{GROUP_BYTES_MAX, GROUP_RECORDS_MAX, SEND_TIMEOUT};
+use super::orders::Deliveries;
 use super::presence::Open;
 use super::streams::{Ending, Place};
 
@@ -101,6 +102,7 @@ struct Conversation<'a> {
     settings: watch::Receiver<Signed>,
     settings_revision: u64,
     catalogue: Offer,
+    deliveries: Deliveries,
     checkpoint_at: Instant,
     /// What was noted of its clock, and when.
     clock_noted: (bool, Instant),
@@ -127,6 +129,7 @@ impl<'a> Conversation<'a> {
         door.note_clock(&machine, offset_ms);
         let presence = door.presence.open(&machine, offset_ms, now);
         let host_name = hello.host_name.clone();
+        let deliveries = Deliveries::new(machine.clone(), hello.order_keys_revision);
         let conversation = Self {
             door,
             intake: Intake::new(Arc::clone(door), machine.clone(), key),
@@ -136,6 +139,7 @@ impl<'a> Conversation<'a> {
             settings: door.settings.clone(),
             settings_revision: hello.settings_revision,
             catalogue: door.catalogues.offer(hello.catalogue_version),
+            deliveries,
             checkpoint_at: Instant::now(),
             clock_noted: (is_ahead(offset_ms), Instant::now()),
             up,
@@ -149,6 +153,8 @@ impl<'a> Conversation<'a> {
 
     async fn go_on(mut self) -> Result<(), Status> {
         self.send_newer_settings().await?;
+        self.send_orders().await?;
+        let woken = self.place.woken();
         let mut held = None;
         loop {
             let message = match held.take() {
@@ -158,6 +164,10 @@ impl<'a> Conversation<'a> {
                     ending = self.place.ended() => return Err(ending.status()),
                     () = changed(&mut self.settings) => {
                         self.send_newer_settings().await?;
+                        continue;
+                    }
+                    () = woken.notified() => {
+                        self.send_orders().await?;
                         continue;
                     }
                     catalogue = self.catalogue.next(&self.door.catalogues) => {
@@ -176,6 +186,8 @@ impl<'a> Conversation<'a> {
                     held = next;
                     let outcome = self.intake.take(group).await;
                     self.tell(outcome).await?;
+                    // What was said may let the next order go.
+                    self.send_orders().await?;
                 }
                 Some(Up::Beat(beat)) => {
                     let clock = self.door.books.clock();
@@ -237,6 +249,13 @@ impl<'a> Conversation<'a> {
         if revision > self.settings_revision {
             self.settings_revision = revision;
             self.send(Down::Settings(settings)).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_orders(&mut self) -> Result<(), Status> {
+        for body in self.deliveries.due(self.door).await {
+            self.send(body).await?;
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ mod intake;
 pub mod limits;
 mod link;
 mod listener;
+mod orders;
 pub mod plan;
 pub mod presence;
 mod rounds;
@@ -89,6 +90,7 @@ async fn serve_with(
     by_itself.spawn(rounds::bans(Arc::clone(&door)));
     by_itself.spawn(rounds::tidy(Arc::clone(&door)));
     by_itself.spawn(catalogue::follow(Arc::clone(&door)));
+    by_itself.spawn(orders::follow(Arc::clone(&door)));
 
     let service = AgentLinkServer::new(Service { door: Arc::clone(&door) })
         .max_decoding_message_size(MESSAGE_LENGTH_MAX)

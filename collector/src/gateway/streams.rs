@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use seatbeat_proto::ids::MachineId;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tonic::Status;
 
 /// Why a stream is ended from this side.
@@ -38,9 +38,15 @@ pub struct Streams(Mutex<Places>);
 
 #[derive(Default)]
 struct Places {
-    open: HashMap<MachineId, (u64, oneshot::Sender<Ending>)>,
+    open: HashMap<MachineId, Open>,
     opened: u64,
     closing: bool,
+}
+
+struct Open {
+    number: u64,
+    end: oneshot::Sender<Ending>,
+    wake: Arc<Notify>,
 }
 
 /// A stream's place among the open ones, given back when dropped.
@@ -49,21 +55,26 @@ pub struct Place {
     machine: MachineId,
     number: u64,
     ending: oneshot::Receiver<Ending>,
+    woken: Arc<Notify>,
 }
 
 impl Streams {
     /// Opens a stream of a machine and ends the one it had.
     pub fn open(self: &Arc<Self>, machine: &MachineId) -> Place {
         let (end, ending) = oneshot::channel();
+        let woken = Arc::new(Notify::new());
         let mut places = self.places();
         places.opened += 1;
         let number = places.opened;
         if places.closing {
             let _ = end.send(Ending::Closing);
-        } else if let Some((_, older)) = places.open.insert(machine.clone(), (number, end)) {
-            let _ = older.send(Ending::Superseded);
+        } else {
+            let open = Open { number, end, wake: Arc::clone(&woken) };
+            if let Some(older) = places.open.insert(machine.clone(), open) {
+                let _ = older.end.send(Ending::Superseded);
+            }
         }
-        Place { streams: Arc::clone(self), machine: machine.clone(), number, ending }
+        Place { streams: Arc::clone(self), machine: machine.clone(), number, ending, woken }
     }
 
     /// The machines that have an open stream.
@@ -71,10 +82,22 @@ impl Streams {
         self.places().open.keys().cloned().collect()
     }
 
+    /// Has the stream of a machine, when it has one, look whether something is due.
+    pub fn wake(&self, machine: &MachineId) {
+        if let Some(open) = self.places().open.get(machine) {
+            open.wake.notify_one();
+        }
+    }
+
+    /// Has all streams look whether something is due.
+    pub fn wake_all(&self) {
+        self.places().open.values().for_each(|open| open.wake.notify_one());
+    }
+
     /// Ends the stream of a machine, when it has one.
     pub fn end(&self, machine: &MachineId, why: Ending) {
-        if let Some((_, end)) = self.places().open.remove(machine) {
-            let _ = end.send(why);
+        if let Some(open) = self.places().open.remove(machine) {
+            let _ = open.end.send(why);
         }
     }
 
@@ -82,8 +105,8 @@ impl Streams {
     pub fn close(&self) {
         let mut places = self.places();
         places.closing = true;
-        for (_, (_, end)) in places.open.drain() {
-            let _ = end.send(Ending::Closing);
+        for (_, open) in places.open.drain() {
+            let _ = open.end.send(Ending::Closing);
         }
     }
 
@@ -98,12 +121,17 @@ impl Place {
         // The other half is only ever dropped by the stream that takes the place.
         (&mut self.ending).await.unwrap_or(Ending::Superseded)
     }
+
+    /// What tells that something may be due; also when that was so before it was asked.
+    pub fn woken(&self) -> Arc<Notify> {
+        Arc::clone(&self.woken)
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut places = self.streams.places();
-        if places.open.get(&self.machine).is_some_and(|(number, _)| *number == self.number) {
+        if places.open.get(&self.machine).is_some_and(|open| open.number == self.number) {
             places.open.remove(&self.machine);
         }
     }

@@ -3,4 +3,5 @@
 
 pub mod close;
 pub mod identity;
+pub mod orders;
 pub mod proofs;

@@ -2,9 +2,10 @@
 //! the record's bytes.
 
 use prost::Message as _;
+use seatbeat_proto::ids::{BatchId, MachineId, OrderId};
 use seatbeat_proto::instant;
-use seatbeat_proto::wire::JournalRecord;
 use seatbeat_proto::wire::journal_record::Fact;
+use seatbeat_proto::wire::{JournalRecord, Order};
 
 use super::evidence::Evidence;
 use crate::merkle::{Hash, leaf};
@@ -16,6 +17,19 @@ pub struct Reading {
     /// What it holds, when that is valid evidence.
     pub(super) evidence: Option<Evidence>,
     pub(super) leaf: Hash,
+}
+
+/// Whom a record brings something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ForMachines {
+    /// One machine.
+    Machine(MachineId),
+    /// Those of a batch of orders.
+    Batch(BatchId),
+    /// That of an order.
+    Order(OrderId),
+    /// All.
+    All,
 }
 
 impl Reading {
@@ -41,6 +55,22 @@ impl Reading {
     pub fn bans(&self) -> bool {
         let fact = self.record.as_ref().ok().and_then(|record| record.fact.as_ref());
         matches!(fact, Some(Fact::MachineBanned(ban)) if ban.banned)
+    }
+
+    /// What may be sent to machines once the record is folded, or is not to be begun there any more.
+    pub fn for_machines(&self) -> Option<ForMachines> {
+        match self.record.as_ref().ok()?.fact.as_ref()? {
+            Fact::OrderSigned(signed) => {
+                let order = Order::decode(signed.order.as_ref()?.payload.as_slice()).ok()?;
+                Some(ForMachines::Machine(order.machine.parse().ok()?))
+            }
+            Fact::OrderCancelled(cancelled) if cancelled.order.is_empty() => {
+                Some(ForMachines::Batch(cancelled.batch.parse().ok()?))
+            }
+            Fact::OrderCancelled(cancelled) => Some(ForMachines::Order(cancelled.order.parse().ok()?)),
+            Fact::OrderKeysSet(_) => Some(ForMachines::All),
+            _ => None,
+        }
     }
 
     /// Takes the evidence out.

@@ -5,6 +5,7 @@ mod client;
 mod enrolment;
 mod evidence;
 mod links;
+mod orders;
 mod refusals;
 mod strangers;
 
