@@ -7,6 +7,7 @@ mod desk;
 mod explaining;
 mod full_disk;
 mod golden;
+mod helper;
 mod kill;
 mod licences;
 mod metering;
