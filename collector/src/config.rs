@@ -1,5 +1,6 @@
 //! The collector's configuration, `seatbeat.toml` in the store. Invariant: unknown keys are errors; no secret is in it.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -40,12 +41,39 @@ pub struct Config {
     pub licence_margin: String,
     /// Tax code of invoice lines of customers that have none of their own. Default: none.
     pub tax_code: String,
+    /// Who keeps the key that signs orders to machines. Default `vault`: here, under an operator's passphrase;
+    /// `operator`: on a workstation, and orders wait for `seatbeat orders sign` there.
+    pub order_key: OrderKey,
+    /// Where installation files are fetched: by product id, or `agent/windows`, `agent/linux`, `agent/macos`. Goes into
+    /// install kits. Default: none.
+    pub downloads: BTreeMap<String, String>,
     /// Seconds between an agent's beats. Default 60.
     pub beat_interval_s: u32,
     /// Seconds between an agent's reports when nothing changes. Default 21600 (6 h): every billing zone sees every day.
     pub report_interval_s: u32,
     /// Seconds between an agent's looks at its machine. Default 900.
     pub scan_interval_s: u32,
+}
+
+/// Who keeps the key that signs orders.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OrderKey {
+    /// The collector's vault, under an operator's passphrase.
+    #[default]
+    Vault,
+    /// An operator, on a workstation.
+    Operator,
+}
+
+impl OrderKey {
+    /// As it is configured.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Vault => "vault",
+            Self::Operator => "operator",
+        }
+    }
 }
 
 /// What machines are called in a bundle.
@@ -74,6 +102,8 @@ impl Default for Config {
             bundle_names: Names::Pseudonyms,
             licence_margin: CLASSIC_LICENCE_MARGIN.to_owned(),
             tax_code: String::new(),
+            order_key: OrderKey::Vault,
+            downloads: BTreeMap::new(),
             beat_interval_s: 60,
             report_interval_s: 21_600,
             scan_interval_s: 900,
@@ -165,6 +195,9 @@ impl Config {
         }
         if margin(&self.licence_margin).is_err() {
             return Some(("licence_margin", "has to be a part of 1 such as \"0.20\""));
+        }
+        if self.downloads.values().any(|address| !address.starts_with("https://")) {
+            return Some(("downloads", "has to name addresses that start with https://"));
         }
         let intervals = [
             ("beat_interval_s", self.beat_interval_s, 1),

@@ -104,7 +104,7 @@ impl Founding {
         let founded = FoundedStore {
             reseller: ResellerId::random(),
             operator: OperatorId::random(),
-            operator_token: operator_token(),
+            operator_token: new_operator_token(),
             statement_key: keys.statement().verifying_key().to_bytes(),
         };
         let records = first_records(&founded, &keys, policy, clock.now_ms());
@@ -181,7 +181,8 @@ fn first_records(founded: &FoundedStore, keys: &Keys, policy: &str, recorded_at_
     facts.into_iter().map(record).collect()
 }
 
-fn operator_token() -> Zeroizing<String> {
+/// What opens the operator door, for somebody new.
+pub(crate) fn new_operator_token() -> Zeroizing<String> {
     let mut secret = Zeroizing::new([0u8; 32]);
     getrandom::fill(secret.as_mut()).expect("the operating system gives random bytes");
     Zeroizing::new(format!("{OPERATOR_TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(secret)))

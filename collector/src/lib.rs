@@ -13,6 +13,7 @@ pub mod jobs;
 pub mod journal;
 pub mod keys;
 pub mod lookup;
+pub mod order_key;
 pub mod outputs;
 mod rows;
 pub mod search;

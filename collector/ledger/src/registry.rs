@@ -308,6 +308,11 @@ impl Registry {
         self.operators.iter().find(|(_, o)| !o.revoked && o.token_hash == *token_hash).map(|(id, _)| id)
     }
 
+    /// All operators, by id: whether each was let go.
+    pub fn operators(&self) -> impl Iterator<Item = (&OperatorId, bool)> {
+        self.operators.iter().map(|(id, operator)| (id, operator.revoked))
+    }
+
     /// The machine of this id.
     pub fn machine(&self, machine: &MachineId) -> Option<&Machine> {
         self.machines.get(machine)

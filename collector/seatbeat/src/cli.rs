@@ -14,8 +14,8 @@ use crate::demo;
 use crate::out::{self, Out};
 use crate::profile::{self, Profile};
 use crate::{
-    catalogue, config, customers, document, export, hints, init, licences, machines, meter, moment, policy,
-    prices, serve, statement, status, tokens, usage, verify,
+    catalogue, config, customers, document, export, hints, init, licences, machines, meter, moment,
+    operators, orders, policy, prices, serve, statement, status, tokens, usage, verify,
 };
 
 /// Heading of the options that every verb takes.
@@ -61,6 +61,12 @@ enum Verb {
     /// Licences: seats that the reseller has, and who holds them
     #[command(subcommand)]
     Licences(licences::Verb),
+    /// Orders to machines: switching products off and on
+    #[command(subcommand)]
+    Orders(orders::Verb),
+    /// Who may use the operator door
+    #[command(subcommand)]
+    Operators(operators::Verb),
     /// What was used, by customer and SKU, with what it costs and earns
     Usage(usage::Args),
     /// Rules, prices and the billing zone
@@ -159,6 +165,10 @@ fn run(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
         }
         Verb::Licences(verb) => {
             context.ask(async |collector| licences::run(verb, collector, context.out).await)
+        }
+        Verb::Orders(verb) => context.ask(async |collector| orders::run(verb, collector, context.out).await),
+        Verb::Operators(verb) => {
+            context.ask(async |collector| operators::run(verb, collector, context.out).await)
         }
         Verb::Usage(args) => context.ask(async |collector| usage::run(args, collector, context.out).await),
         Verb::Policy(verb) => context.ask(async |collector| policy::run(verb, collector, context.out).await),

@@ -125,6 +125,11 @@ impl Collector {
         Ok(Self { console, address, profile: from })
     }
 
+    /// Where it is.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     /// Asks, and turns the answer into a row.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 //! stdout, so that a script can keep it.
 
 use clap::Subcommand;
+use seatbeat_collector::console::orders::Wish;
 use seatbeat_collector::console::rows::{Customer, CustomerList};
 use seatbeat_ledger::record::Sku;
 use seatbeat_proto::ids::{CustomerId, ProductId};
@@ -10,6 +11,8 @@ use seatbeat_proto::wire::amend_request::Change;
 
 use crate::amend::{How, amend};
 use crate::connect::Collector;
+use crate::moment::Moment;
+use crate::orders::send::{self, DepartArgs, SendArgs};
 use crate::out::{self, Align, Column, Out};
 
 #[derive(Debug, Subcommand)]
@@ -53,6 +56,53 @@ pub enum Verb {
         #[command(flatten)]
         how: How,
     },
+    /// A customer leaves for good: all is switched off, its tokens are revoked, its agents are let go
+    Offboard {
+        /// Which
+        customer: CustomerId,
+        /// Why
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        how: DepartArgs,
+    },
+    /// A customer does not pay: all is switched off until it is resumed
+    Suspend {
+        /// Which
+        customer: CustomerId,
+        /// Why
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        how: DepartArgs,
+    },
+    /// A suspended customer pays again: what was switched off is switched on
+    Resume {
+        /// Which
+        customer: CustomerId,
+        /// Why
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        how: DepartArgs,
+    },
+    /// All that a technician needs to roll a customer out, with a new token: as a page, or with --json as data
+    Kit {
+        /// For whom
+        customer: CustomerId,
+        /// How many machines the token lets in
+        #[arg(long, value_name = "MACHINES")]
+        uses: u32,
+        /// Until when
+        #[arg(long, default_value = "30d", value_name = "WHEN")]
+        expires: Moment,
+        /// With the activation codes of the licences that it holds; that you see them is on record
+        #[arg(long)]
+        codes: bool,
+        /// Why
+        #[arg(long, default_value = "", hide_default_value = true)]
+        reason: String,
+    },
 }
 
 /// Runs the verb.
@@ -66,6 +116,29 @@ pub async fn run(verb: Verb, collector: &mut Collector, out: Out) -> anyhow::Res
                 wire::AddCustomerRequest { customer: id.map(String::from).unwrap_or_default(), name };
             let added: Customer = collector.ask(async |console| console.add_customer(request).await).await?;
             out.value(&added, || added.customer.to_string())?;
+        }
+        Verb::Offboard { customer, reason, how } => {
+            depart(customer, wire::Departure::Offboarded, reason, how, collector, out).await?;
+        }
+        Verb::Suspend { customer, reason, how } => {
+            depart(customer, wire::Departure::Suspended, reason, how, collector, out).await?;
+        }
+        Verb::Resume { customer, reason, how } => {
+            depart(customer, wire::Departure::Returned, reason, how, collector, out).await?;
+        }
+        Verb::Kit { customer, uses, expires, codes, reason } => {
+            let status = collector.call(async |console| console.status(wire::StatusRequest::default()).await);
+            let now = seatbeat_proto::instant::from_ms(status.await?.now_ms)?;
+            let request = wire::InstallKitRequest {
+                customer: customer.to_string(),
+                codes,
+                format: if out.is_json() { "json" } else { "html" }.to_owned(),
+                reason,
+                uses_max: uses,
+                expires_at_ms: seatbeat_proto::instant::to_ms(expires.from(now)),
+            };
+            let kit = collector.call(async |console| console.install_kit(request).await).await?;
+            out::data(&kit.text)?;
         }
         Verb::Map { customer, product, sku, how, .. } => {
             let done = match &sku {
@@ -115,4 +188,35 @@ fn table(customers: &[Customer]) -> String {
         [Column("CUSTOMER", Align::Left), Column("NAME", Align::Left), Column("MACHINES", Align::Right)];
     let row = |row: &Customer| vec![row.customer.to_string(), row.name.clone(), row.machines.to_string()];
     out::table(&columns, customers.iter().map(row).collect())
+}
+
+/// Puts on record that a customer leaves or returns, and orders what goes with it.
+async fn depart(
+    customer: CustomerId,
+    departure: wire::Departure,
+    reason: String,
+    how: DepartArgs,
+    collector: &mut Collector,
+    out: Out,
+) -> anyhow::Result<()> {
+    let (wish, words) = match departure {
+        wire::Departure::Offboarded => (Wish::Unenrol, "left"),
+        wire::Departure::Suspended => (Wish::SwitchOff, "is suspended"),
+        _ => (Wish::SwitchOn, "is back"),
+    };
+    let (id, is_dry) = (customer.to_string(), how.dry_run);
+    let args = SendArgs::of_customer(customer, reason.clone(), &how);
+    if !is_dry {
+        let request =
+            wire::DepartCustomerRequest { customer: id.clone(), departure: departure.into(), reason };
+        let departed = collector.call(async |console| console.depart_customer(request).await).await?;
+        if !out.is_json() {
+            let revoked = out::count(departed.tokens_revoked.len() as u64, "token", "tokens");
+            out::note(&format!("{id} {words}; {revoked} revoked"));
+            out::note(&format!(
+                "at the distributor nothing has changed yet: `seatbeat orders list --customer {id}` shows both arms"
+            ));
+        }
+    }
+    send::run(wish, args, collector, out).await
 }

@@ -107,6 +107,9 @@ fn refused(reason: Reason) -> Option<&'static str> {
         Reason::UnknownLicence | Reason::SeatsTaken => {
             Some("`seatbeat licences list` shows licences and who holds their seats")
         }
+        Reason::UnknownBatch | Reason::OrderRefused => {
+            Some("`seatbeat orders list` shows what was ordered and what it waits for")
+        }
         Reason::UnknownToken => Some("`seatbeat tokens list` shows them"),
         Reason::Exists => {
             Some("`seatbeat customers list` shows what is there; without --id a new one is made")

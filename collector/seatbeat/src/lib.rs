@@ -20,6 +20,8 @@ mod machines;
 mod meter;
 mod moment;
 mod months;
+mod operators;
+mod orders;
 mod out;
 mod policy;
 mod prices;

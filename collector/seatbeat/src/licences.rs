@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::Context as _;
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use seatbeat_collector::console::licences::{
     HolderRow, HoldingRow, LicenceList, LicenceRow, LicencesImported,
 };
@@ -79,6 +79,10 @@ pub enum Verb {
         #[arg(long)]
         reason: String,
     },
+    /// The distributor, or the vendor's platform, has suspended a customer's SKU: from the next day it is not counted
+    Suspended(Receipt),
+    /// The distributor, or the vendor's platform, has a customer's SKU on again
+    Resumed(Receipt),
     /// Show a licence's activation code; that you did is on record
     Reveal {
         /// Which licence
@@ -87,6 +91,24 @@ pub enum Verb {
         #[arg(long)]
         reason: String,
     },
+}
+
+/// What was done at the distributor.
+#[derive(Debug, Args)]
+pub struct Receipt {
+    /// Whose
+    customer: CustomerId,
+    /// Which SKU
+    sku: Sku,
+    /// What the distributor answered: an id, a ticket
+    #[arg(long)]
+    receipt: String,
+    /// When it did [default: now]
+    #[arg(long, value_parser = moment::instant)]
+    at: Option<jiff::Timestamp>,
+    /// Why
+    #[arg(long, default_value = "", hide_default_value = true)]
+    reason: String,
 }
 
 /// A customer, or one of its machines.
@@ -160,6 +182,8 @@ pub async fn run(verb: Verb, collector: &mut Collector, out: Out) -> anyhow::Res
             let done = collector.call(async |console| console.withdraw_licence(request).await).await?;
             Ok(out::done(out, done.position, &format!("{licence} is out of use"))?)
         }
+        Verb::Suspended(receipt) => switch_sku(receipt, true, collector, out).await,
+        Verb::Resumed(receipt) => switch_sku(receipt, false, collector, out).await,
         Verb::Reveal { licence, reason } => {
             let request = wire::LicenceActRequest { licence: licence.to_string(), reason };
             let revealed = collector.call(async |console| console.reveal_licence(request).await).await?;
@@ -167,6 +191,26 @@ pub async fn run(verb: Verb, collector: &mut Collector, out: Out) -> anyhow::Res
             Ok(out.value(&value, || revealed.code.clone())?)
         }
     }
+}
+
+async fn switch_sku(
+    asked: Receipt,
+    suspend: bool,
+    collector: &mut Collector,
+    out: Out,
+) -> anyhow::Result<()> {
+    let Receipt { customer, sku, receipt, at, reason } = asked;
+    let words = format!("{sku} of {customer} is {}", if suspend { "suspended" } else { "on again" });
+    let request = wire::SwitchSkuRequest {
+        customer: customer.to_string(),
+        sku: sku.to_string(),
+        suspend,
+        receipt,
+        at_ms: at.map_or(0, seatbeat_proto::instant::to_ms),
+        reason,
+    };
+    let done = collector.call(async |console| console.switch_sku(request).await).await?;
+    Ok(out::done(out, done.position, &words)?)
 }
 
 async fn allot(

@@ -100,6 +100,7 @@ impl Console {
             uses_per_hour: terms.uses_per_hour,
         };
         let keys = self.books.keys();
+        let trusted = self.trusted();
         let text = token::format(&TokenText {
             token: token.to_string(),
             secret: secret.to_vec(),
@@ -107,10 +108,10 @@ impl Console {
             pin: tls::pin(keys.tls_certificate())?.to_vec(),
             salt: keys.salt().to_vec(),
             service_key: keys.service().verifying_key().to_bytes().to_vec(),
-            order_keys: Vec::new(),
+            order_keys: trusted.keys,
             expires_at_ms: fact.expires_at_ms,
-            recovery_key: Vec::new(),
-            order_keys_revision: 0,
+            recovery_key: trusted.recovery_key,
+            order_keys_revision: trusted.revision,
         });
         if text.len() > TEXT_LENGTH_MAX {
             return Err(Fault::value("`agent_addresses`", "are too many or too long for a token"));

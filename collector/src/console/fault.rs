@@ -6,12 +6,14 @@ use seatbeat_ledger::calendar::{Period, PeriodError};
 use seatbeat_ledger::fold::FoldError;
 use seatbeat_ledger::money::TooLarge;
 use seatbeat_ledger::policy::PolicyError;
+use seatbeat_ledger::registry::Refusal;
 use seatbeat_ledger::sample::SampleError;
 use seatbeat_proto::catalogue::PushedError;
-use seatbeat_proto::ids::{CustomerId, IdError, LicenceId, MachineId, TokenId};
+use seatbeat_proto::ids::{BatchId, CustomerId, IdError, LicenceId, MachineId, TokenId};
 use seatbeat_proto::tls::TlsError;
 
 use crate::books::{NotReached, WriteError};
+use crate::distributor::ArmError;
 use crate::jobs::close::CloseError;
 use crate::jobs::close::effect::EffectError;
 use crate::jobs::proofs::ProofError;
@@ -55,6 +57,10 @@ reasons! {
     UnknownToken = "unknown_token",
     /// No licence of that id.
     UnknownLicence = "unknown_licence",
+    /// Nobody gave these orders.
+    UnknownBatch = "unknown_batch",
+    /// An order that would not be taken.
+    OrderRefused = "order_refused",
     /// A licence has not so many seats to give.
     SeatsTaken = "seats_taken",
     /// The id is taken.
@@ -125,6 +131,12 @@ pub enum Fault {
     /// No licence of that id.
     #[error("licence `{0}` is not known here")]
     UnknownLicence(LicenceId),
+    /// No orders of that id.
+    #[error("orders `{0}` are not known here")]
+    UnknownBatch(BatchId),
+    /// The fold would not take an order, or what belongs to one.
+    #[error("nothing was written: {0}")]
+    OrderRefused(Refusal),
     /// Seats that are not there.
     #[error("{0}")]
     SeatsTaken(String),
@@ -179,6 +191,9 @@ pub enum Fault {
     /// Records cannot be folded.
     #[error(transparent)]
     Fold(#[from] FoldError),
+    /// The distributor's arm did not do it.
+    #[error(transparent)]
+    Arm(#[from] ArmError),
     /// Names cannot be read or written.
     #[error(transparent)]
     Vault(#[from] VaultError),
@@ -208,6 +223,8 @@ impl Fault {
             Self::UnknownMachine(_) => Reason::UnknownMachine,
             Self::UnknownToken(_) => Reason::UnknownToken,
             Self::UnknownLicence(_) => Reason::UnknownLicence,
+            Self::UnknownBatch(_) => Reason::UnknownBatch,
+            Self::OrderRefused(_) => Reason::OrderRefused,
             Self::SeatsTaken(_) => Reason::SeatsTaken,
             Self::CustomerExists(_) => Reason::Exists,
             Self::NoAddress => Reason::NoAddress,
@@ -220,7 +237,8 @@ impl Fault {
             Self::Effect(EffectError::Fold(_)) => Reason::Failed,
             Self::Proof(error) => proof_reason(error),
             Self::NotReached(_) => Reason::NotReached,
-            Self::Write(_) => Reason::NotWritten,
+            Self::Write(_) | Self::Arm(ArmError::NotWritten { .. }) => Reason::NotWritten,
+            Self::Arm(_) => Reason::Invalid,
             Self::TooLarge(_)
             | Self::Journal(_)
             | Self::Fold(_)

@@ -5,9 +5,11 @@ use std::pin::Pin;
 use futures_util::{Stream, StreamExt as _};
 use seatbeat_ledger::calendar::Period;
 use seatbeat_ledger::money::UnitPrice;
+use seatbeat_ledger::orders::Scope;
 use seatbeat_ledger::whatif::Question;
 use seatbeat_proto::ids::{CustomerId, IdError};
 use seatbeat_proto::wire::console_server::Console as Service;
+use seatbeat_proto::wire::journal_record::Fact;
 use seatbeat_proto::wire::{self, Done};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataValue;
@@ -20,9 +22,12 @@ use super::documents::{CustomerBilling, DocumentQuery};
 use super::explain::ExplainQuery;
 use super::export::Chunk;
 use super::fault::{Fault, REASON_KEY, Reason, instant, period};
+use super::kit::KitAsked;
+use super::orders::{OrderQuery, Wish};
 use super::prices::NamedFile;
 use super::proofs::{Piece, Pieces};
 use super::query::MachineQuery;
+use super::wire_rows::json;
 use crate::config::Names;
 use crate::jobs::proofs::BundleAsked;
 use crate::journal::Position;
@@ -39,6 +44,7 @@ pub(super) fn status(fault: &Fault) -> Status {
         | Reason::UnknownMachine
         | Reason::UnknownToken
         | Reason::UnknownLicence
+        | Reason::UnknownBatch
         | Reason::NotSealed => Code::NotFound,
         Reason::Exists => Code::AlreadyExists,
         Reason::NoAddress
@@ -49,6 +55,7 @@ pub(super) fn status(fault: &Fault) -> Status {
         | Reason::AlreadySealed
         | Reason::Blocked
         | Reason::SeatsTaken
+        | Reason::OrderRefused
         | Reason::NotSuperseded
         | Reason::DraftChanged
         | Reason::Overtaken => Code::FailedPrecondition,
@@ -359,6 +366,154 @@ impl Service for Console {
         let (name, CustomerBilling { customer_ref, tax_code }) = set.map_err(|fault| status(&fault))?;
         Ok(Response::new(wire::CustomerSettings { customer, name, customer_ref, tax_code }))
     }
+
+    async fn add_operator(&self, request: Request<wire::AddOperatorRequest>) -> Answer<wire::AddedOperator> {
+        let caller = caller(&request)?;
+        let wire::AddOperatorRequest { name, reason } = request.into_inner();
+        let added = Console::add_operator(self, &caller, &name, &reason).await;
+        answer(added.map(|(operator, token, position)| wire::AddedOperator {
+            operator: operator.to_string(),
+            token: token.as_str().to_owned(),
+            position: position.0,
+        }))
+    }
+
+    async fn list_operators(&self, request: Request<wire::ListRequest>) -> Answer<wire::OperatorList> {
+        let caller = caller(&request)?;
+        let operators = self.operators(&caller, request.into_inner().after_position).await;
+        answer(operators.map(|operators| wire::OperatorList { operators }))
+    }
+
+    async fn revoke_operator(&self, request: Request<wire::RevokeOperatorRequest>) -> Answer<Done> {
+        let caller = caller(&request)?;
+        let wire::RevokeOperatorRequest { operator, reason } = request.into_inner();
+        done(Console::revoke_operator(self, &caller, id(&operator)?, &reason).await)
+    }
+
+    async fn plan_orders(&self, request: Request<wire::PlanOrdersRequest>) -> Answer<wire::OrderPlan> {
+        caller(&request)?;
+        let request = request.into_inner();
+        let wish = Wish::try_from(request.wish()).map_err(|fault| status(&fault))?;
+        let scope = scope(&request.scope.unwrap_or_default()).map_err(|fault| status(&fault))?;
+        let plan = Console::plan_orders(self, wish, &scope, request.after_position).await;
+        answer(plan.map(|plan| wire::OrderPlan { json: json(&plan) }))
+    }
+
+    async fn place_orders(
+        &self,
+        request: Request<tonic::Streaming<wire::PlaceOrdersPiece>>,
+    ) -> Answer<wire::PlacedOrders> {
+        let caller = caller(&request)?;
+        answer(Console::place_orders(self, &caller, request.into_inner()).await)
+    }
+
+    async fn unsigned_orders(
+        &self,
+        request: Request<wire::OrdersRequest>,
+    ) -> Answer<wire::UnsignedOrderList> {
+        caller(&request)?;
+        let request = request.into_inner();
+        let orders = Console::unsigned_orders(self, optional(&request.batch)?, request.after_position).await;
+        answer(orders.map(|orders| wire::UnsignedOrderList { orders }))
+    }
+
+    async fn sign_orders(&self, request: Request<tonic::Streaming<wire::SignedOrders>>) -> Answer<Done> {
+        let caller = caller(&request)?;
+        done(Console::sign_orders(self, &caller, request.into_inner()).await)
+    }
+
+    async fn confirm_orders(&self, request: Request<wire::OrdersActRequest>) -> Answer<Done> {
+        let caller = caller(&request)?;
+        let wire::OrdersActRequest { batch, reason, .. } = request.into_inner();
+        let fact = Fact::OrdersConfirmed(wire::OrdersConfirmed { batch });
+        done(self.act_on_orders(&caller, fact, &reason).await)
+    }
+
+    async fn cancel_orders(&self, request: Request<wire::OrdersActRequest>) -> Answer<Done> {
+        let caller = caller(&request)?;
+        let wire::OrdersActRequest { batch, order, reason } = request.into_inner();
+        let fact = Fact::OrderCancelled(wire::OrderCancelled { batch, order });
+        done(self.act_on_orders(&caller, fact, &reason).await)
+    }
+
+    async fn list_orders(&self, request: Request<wire::OrdersRequest>) -> Answer<wire::OrderList> {
+        caller(&request)?;
+        let request = request.into_inner();
+        let query = OrderQuery {
+            batch: optional(&request.batch)?,
+            customer: optional(&request.customer)?,
+            machine: optional(&request.machine)?,
+        };
+        let list = self.orders(query, request.after_position).await;
+        answer(list.map(|list| wire::OrderList { json: json(&list) }))
+    }
+
+    async fn get_order_keys(&self, request: Request<wire::ListRequest>) -> Answer<wire::OrderKeysReply> {
+        caller(&request)?;
+        answer(self.order_keys(request.into_inner().after_position).await)
+    }
+
+    async fn set_order_keys(&self, request: Request<wire::SetOrderKeysRequest>) -> Answer<Done> {
+        let caller = caller(&request)?;
+        let wire::SetOrderKeysRequest { keys, locked_key, reason } = request.into_inner();
+        let keys = keys.unwrap_or_default();
+        done(Console::set_order_keys(self, &caller, keys, &locked_key, &reason).await)
+    }
+
+    async fn limit_orders(&self, request: Request<wire::LimitOrdersRequest>) -> Answer<Done> {
+        let caller = caller(&request)?;
+        let wire::LimitOrdersRequest { machines_a_day, reason } = request.into_inner();
+        let fact = Fact::OrderLimitSet(wire::OrderLimitSet { machines_a_day });
+        done(self.act_on_orders(&caller, fact, &reason).await)
+    }
+
+    async fn depart_customer(&self, request: Request<wire::DepartCustomerRequest>) -> Answer<wire::Departed> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let (customer, departure) = (id(&request.customer)?, request.departure());
+        let departed = Console::depart_customer(self, &caller, customer, departure, &request.reason).await;
+        answer(departed.map(|(tokens, position)| wire::Departed {
+            position: position.0,
+            tokens_revoked: tokens.iter().map(ToString::to_string).collect(),
+        }))
+    }
+
+    async fn switch_sku(&self, request: Request<wire::SwitchSkuRequest>) -> Answer<Done> {
+        let caller = caller(&request)?;
+        done(Console::switch_sku(self, &caller, request.into_inner()).await)
+    }
+
+    async fn install_kit(&self, request: Request<wire::InstallKitRequest>) -> Answer<wire::InstallKitReply> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let asked = kit(request).map_err(|fault| status(&fault))?;
+        let made = Console::install_kit(self, &caller, asked).await;
+        answer(made.map(|(text, position)| wire::InstallKitReply { text, position: position.0 }))
+    }
+}
+
+fn kit(asked: wire::InstallKitRequest) -> Result<KitAsked, Fault> {
+    let terms = TokenTerms {
+        customer: asked.customer.parse()?,
+        uses_max: asked.uses_max,
+        expires_at: instant("`expires_at`", asked.expires_at_ms)?,
+        uses_per_hour: 0,
+    };
+    let format = asked.format.parse().map_err(|error| Fault::value("`format`", error))?;
+    Ok(KitAsked { terms, codes: asked.codes, format, reason: asked.reason })
+}
+
+/// What orders are about; what is empty is not named.
+fn scope(asked: &wire::OrderScope) -> Result<Scope, Fault> {
+    fn named<T: std::str::FromStr>(text: &str) -> Result<Option<T>, T::Err> {
+        if text.is_empty() { Ok(None) } else { text.parse().map(Some) }
+    }
+    Ok(Scope {
+        customer: named(&asked.customer)?,
+        machine: named(&asked.machine)?,
+        licence: named(&asked.licence)?,
+        product: named(&asked.product).map_err(|error| Fault::value("`product`", error))?,
+    })
 }
 
 fn question(asked: wire::WhatIfRequest) -> Result<Question, Fault> {

@@ -28,6 +28,7 @@ mod documents;
 mod door;
 mod explain;
 mod month;
+mod orders;
 mod prices;
 mod registry;
 
@@ -149,7 +150,6 @@ impl House {
     }
 }
 
-/// A change with a reason, to be written.
 /// From an instant on nothing is billed for a product.
 fn not_billed(product: &str, at: &str) -> Change {
     Change::SkuAssigned(wire::SkuAssigned {
@@ -160,6 +160,7 @@ fn not_billed(product: &str, at: &str) -> Change {
     })
 }
 
+/// A change with a reason, to be written.
 fn by_hand(change: Change) -> wire::AmendRequest {
     wire::AmendRequest { change: Some(change), reason: "as agreed".to_owned(), preview: false }
 }
@@ -180,24 +181,19 @@ struct Machine {
 
 impl Machine {
     async fn reports(&mut self, house: &House, product: &str) -> u64 {
+        let report = active(product);
+        self.says(house, wire::evidence::Body::Report(report)).await
+    }
+
+    async fn says(&mut self, house: &House, body: wire::evidence::Body) -> u64 {
         self.sequence += 1;
-        let found = wire::FoundProduct {
-            product: product.to_owned(),
-            state: wire::ProductState::Active.into(),
-            version: "20.0".to_owned(),
-            ..Default::default()
-        };
         let evidence = wire::Evidence {
             machine: self.id.to_string(),
             spool: "spl_1".to_owned(),
             sequence: self.sequence,
             previous: self.tip.clone(),
             observed_at_ms: house.console.books.clock().now_ms(),
-            body: Some(wire::evidence::Body::Report(wire::Report {
-                products: vec![found],
-                agent_version: "0.1.0".to_owned(),
-                ..Default::default()
-            })),
+            body: Some(body),
             ..Default::default()
         };
         let signed = sign(&self.key, Domain::Evidence, evidence.encode_to_vec());
@@ -209,6 +205,17 @@ impl Machine {
             }))
             .await
     }
+}
+
+/// A report of one product that runs.
+fn active(product: &str) -> wire::Report {
+    let found = wire::FoundProduct {
+        product: product.to_owned(),
+        state: wire::ProductState::Active.into(),
+        version: "20.0".to_owned(),
+        ..Default::default()
+    };
+    wire::Report { products: vec![found], agent_version: "0.1.0".to_owned(), ..Default::default() }
 }
 
 async fn refused<T: std::fmt::Debug>(

@@ -1,0 +1,513 @@
+//! Ordering: shown, placed, signed. Invariant: what is signed is what was placed here, order by order; a secret is
+//! sealed to its machine before it leaves this process.
+
+use std::io::{BufRead as _, IsTerminal as _};
+use std::path::PathBuf;
+
+use clap::Args;
+use jiff::Timestamp;
+use prost::Message as _;
+use seatbeat_collector::console::orders::{Asked, OrderPlan, PlanRow, Wish};
+use seatbeat_ledger::forecast::switched::SwitchLine;
+use seatbeat_ledger::money::Decimal;
+use seatbeat_proto::ids::{BatchId, CustomerId, LicenceId, MachineId, OrderId, ProductId};
+use seatbeat_proto::signed::{Domain, hash, sign};
+use seatbeat_proto::{instant, sealing, wire};
+use serde_json::json;
+
+use super::keys::{self, SignArgs};
+use super::secret_of;
+use crate::connect::Collector;
+use crate::hints::Hinted;
+use crate::moment::{self, Moment};
+use crate::out::{self, Align, Column, Out};
+
+/// Orders that one message carries: a fraction of what a message may have.
+const ORDERS_A_PIECE: usize = 200;
+
+/// How much longer an agent may be let go than its products may be switched off: reports have to confirm those.
+const UNENROL_LATER_S: i64 = 30 * 24 * 3600;
+
+/// What is ordered.
+#[derive(Debug, Args)]
+pub struct SendArgs {
+    /// On this machine
+    #[arg(long, required_unless_present_any = ["customer", "licence"])]
+    machine: Option<MachineId>,
+    /// On all machines of this customer
+    #[arg(long)]
+    customer: Option<CustomerId>,
+    /// Where this licence is held
+    #[arg(long)]
+    licence: Option<LicenceId>,
+    /// Only this product [default: all that can be switched]
+    #[arg(long)]
+    product: Option<ProductId>,
+    /// Give up what was not begun by then
+    #[arg(long, default_value = "14d", value_name = "WHEN")]
+    expires: Moment,
+    /// Do not wait for the hour that lies between two switches of a product
+    #[arg(long)]
+    at_once: bool,
+    /// Only show what would happen
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    /// File with the password that the product asks for
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// The vendor's manager, to activate with: dsm://host:port/
+    #[arg(long)]
+    manager: Option<String>,
+    /// Tenant to activate for
+    #[arg(long)]
+    tenant: Option<String>,
+    /// File with the token to activate with
+    #[arg(long, value_name = "FILE")]
+    activation_token_file: Option<PathBuf>,
+    /// Policy to activate with
+    #[arg(long)]
+    policy: Option<String>,
+    #[command(flatten)]
+    sign: SignArgs,
+    /// Why
+    #[arg(long, default_value = "", hide_default_value = true)]
+    reason: String,
+}
+
+impl SendArgs {
+    /// Everything of a customer, to let it go.
+    pub fn of_customer(customer: CustomerId, reason: String, how: &DepartArgs) -> Self {
+        Self {
+            machine: None,
+            customer: Some(customer),
+            licence: None,
+            product: None,
+            expires: how.expires,
+            at_once: false,
+            dry_run: how.dry_run,
+            yes: how.yes,
+            password_file: how.password_file.clone(),
+            manager: how.manager.clone(),
+            tenant: how.tenant.clone(),
+            activation_token_file: how.activation_token_file.clone(),
+            policy: how.policy.clone(),
+            sign: how.sign.clone(),
+            reason,
+        }
+    }
+}
+
+/// How all of a customer's machines are switched.
+#[derive(Debug, Args)]
+pub struct DepartArgs {
+    /// Give up what was not begun by then
+    #[arg(long, default_value = "14d", value_name = "WHEN")]
+    expires: Moment,
+    /// Only show what would happen
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    /// File with the password that products ask for
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// The vendor's manager, to activate with: dsm://host:port/
+    #[arg(long)]
+    manager: Option<String>,
+    /// Tenant to activate for
+    #[arg(long)]
+    tenant: Option<String>,
+    /// File with the token to activate with
+    #[arg(long, value_name = "FILE")]
+    activation_token_file: Option<PathBuf>,
+    /// Policy to activate with
+    #[arg(long)]
+    policy: Option<String>,
+    #[command(flatten)]
+    sign: SignArgs,
+}
+
+/// Shows what would happen and, when that is wanted, orders it.
+///
+/// # Errors
+/// When there is nothing to do, something is missing, or the collector refuses.
+pub async fn run(wish: Wish, args: SendArgs, collector: &mut Collector, out: Out) -> anyhow::Result<()> {
+    let plan = plan(wish, &args, collector).await?;
+    let possible: Vec<&PlanRow> = plan.rows.iter().filter(|row| row.cannot.is_none()).collect();
+    if args.dry_run {
+        return Ok(out.value(&plan, || shown(&plan))?);
+    }
+    if !out.is_json() {
+        out::note(&shown(&plan));
+    }
+    if possible.is_empty() {
+        return Err(hinted("there is nothing that can be done", "--dry-run shows each machine and why not"));
+    }
+    let secrets = secrets(&args, &possible)?;
+    agree(plan.machines, args.yes)?;
+    let batch = BatchId::random();
+    let orders = orders(wish, &args, &plan, &possible, secrets.as_ref())?;
+    let request = request(wish, &args, &plan, &batch, &orders);
+    let held = keys::held(collector).await?;
+    // Opened before anything is placed: a wrong passphrase leaves no orders behind.
+    let key = match (plan.needs_second, keys::open(&args.sign, &held)) {
+        (true, _) => None,
+        (false, Ok(key)) => Some(key),
+        (false, Err(error)) if args.sign.key_file.is_some() || !held.locked_key.is_empty() => {
+            return Err(error);
+        }
+        (false, Err(_)) => None,
+    };
+    let placed = place(request, args.reason.clone(), orders.clone(), collector).await?;
+    let count = out::count(orders.len() as u64, "order", "orders");
+    let (signed, waits) = match (placed.held, key) {
+        (true, _) => (false, "a second operator: `seatbeat orders confirm`, then `seatbeat orders sign`"),
+        (false, None) => (false, "a signature: `seatbeat orders sign --key-file FILE`"),
+        (false, Some(key)) => {
+            let unsigned = unsigned(Some(&batch), placed.position, collector).await?;
+            let same = unsigned.iter().all(|order| {
+                orders
+                    .iter()
+                    .any(|(placed, _)| *placed == wire::Order { sequence: 0, epoch: 0, ..order.clone() })
+            });
+            anyhow::ensure!(same, "the collector wants signed what was not ordered here: nothing was signed");
+            sign_all(unsigned, &key, collector).await?;
+            (true, "")
+        }
+    };
+    let words = match signed {
+        true => format!(
+            "{count} signed and on the way: `seatbeat orders list --batch {batch}` shows what becomes of them"
+        ),
+        false => format!("{count} placed; {batch} waits for {waits}"),
+    };
+    let value = json!({
+        "batch": batch, "orders": orders.len(), "machines": plan.machines, "held": placed.held, "signed": signed,
+        "position": placed.position,
+    });
+    out.value(&value, || batch.to_string())?;
+    if !out.is_json() {
+        out::note(&words);
+    }
+    Ok(())
+}
+
+/// Signs what waits, after it was shown.
+///
+/// # Errors
+/// When nothing waits, there is no key, or the collector refuses.
+pub async fn sign_waiting(
+    batch: Option<BatchId>,
+    sign: &SignArgs,
+    yes: bool,
+    collector: &mut Collector,
+    out: Out,
+) -> anyhow::Result<()> {
+    let waiting = unsigned(batch.as_ref(), 0, collector).await?;
+    if waiting.is_empty() {
+        return Err(hinted("nothing waits for a signature", "`seatbeat orders list` shows what was ordered"));
+    }
+    let mut machines: Vec<&str> = waiting.iter().map(|order| order.machine.as_str()).collect();
+    machines.sort_unstable();
+    machines.dedup();
+    if !out.is_json() {
+        out::note(&to_sign(&waiting));
+    }
+    agree(machines.len() as u32, yes)?;
+    let key = keys::open(sign, &keys::held(collector).await?)?;
+    let count = waiting.len();
+    let position = sign_all(waiting, &key, collector).await?;
+    let words = format!("{} signed and on the way", out::count(count as u64, "order", "orders"));
+    Ok(out::done(out, position, &words)?)
+}
+
+async fn plan(wish: Wish, args: &SendArgs, collector: &mut Collector) -> anyhow::Result<OrderPlan> {
+    let request = wire::PlanOrdersRequest {
+        wish: match wish {
+            Wish::SwitchOff => wire::OrderWish::SwitchOff,
+            Wish::SwitchOn => wire::OrderWish::SwitchOn,
+            Wish::Uninstall => wire::OrderWish::Uninstall,
+            Wish::Unenrol => wire::OrderWish::Unenrol,
+        }
+        .into(),
+        scope: Some(scope(args)),
+        after_position: 0,
+    };
+    let reply = collector.call(async |console| console.plan_orders(request).await).await?;
+    Ok(serde_json::from_str(&reply.json)?)
+}
+
+fn scope(args: &SendArgs) -> wire::OrderScope {
+    let text = |id: Option<String>| id.unwrap_or_default();
+    wire::OrderScope {
+        customer: text(args.customer.as_ref().map(ToString::to_string)),
+        machine: text(args.machine.as_ref().map(ToString::to_string)),
+        licence: text(args.licence.as_ref().map(ToString::to_string)),
+        product: text(args.product.as_ref().map(ToString::to_string)),
+    }
+}
+
+/// What the products are told; none: they need not be told anything.
+fn secrets(args: &SendArgs, rows: &[&PlanRow]) -> anyhow::Result<Option<wire::OrderSecrets>> {
+    let must = |asked: fn(&PlanRow) -> Asked| rows.iter().find(|row| asked(row) == Asked::Must);
+    if let (Some(row), None) = (must(|row| row.password), &args.password_file) {
+        let why = format!("{} asks for a password on {}", product(row), row.machine);
+        return Err(hinted(
+            &why,
+            "name a file that holds it with --password-file FILE, or leave the product out with --product",
+        ));
+    }
+    if let Some(row) = must(|row| row.activation)
+        && (args.manager.is_none() || args.tenant.is_none() || args.activation_token_file.is_none())
+    {
+        let why = format!("{} is activated with its manager on {}", product(row), row.machine);
+        return Err(hinted(
+            &why,
+            "the vendor's console shows them: --manager dsm://host:port/ --tenant ID --activation-token-file FILE",
+        ));
+    }
+    let read = |file: &Option<PathBuf>| file.as_ref().map(secret_of).transpose();
+    let (password, token) = (read(&args.password_file)?, read(&args.activation_token_file)?);
+    let secrets = wire::OrderSecrets {
+        password: password.map(|text| text.as_str().to_owned()).unwrap_or_default(),
+        manager: args.manager.clone().unwrap_or_default(),
+        tenant: args.tenant.clone().unwrap_or_default(),
+        token: token.map(|text| text.as_str().to_owned()).unwrap_or_default(),
+        policy: args.policy.clone().unwrap_or_default(),
+    };
+    Ok((secrets != wire::OrderSecrets::default()).then_some(secrets))
+}
+
+fn product(row: &PlanRow) -> String {
+    row.product.as_ref().map_or_else(|| "the agent".to_owned(), ToString::to_string)
+}
+
+/// The orders, with what is sealed for each.
+fn orders(
+    wish: Wish,
+    args: &SendArgs,
+    plan: &OrderPlan,
+    rows: &[&PlanRow],
+    secrets: Option<&wire::OrderSecrets>,
+) -> anyhow::Result<Vec<(wire::Order, Vec<u8>)>> {
+    let until = expiry(args, plan.now);
+    let order = |row: &PlanRow| -> anyhow::Result<(wire::Order, Vec<u8>)> {
+        let is_agent = row.product.is_none();
+        let action = match wish {
+            Wish::SwitchOn => wire::Action::SwitchOn,
+            Wish::Unenrol if is_agent => wire::Action::Unenrol,
+            Wish::SwitchOff | Wish::Uninstall | Wish::Unenrol => wire::Action::SwitchOff,
+        };
+        let mut order = wire::Order {
+            order: OrderId::random().to_string(),
+            machine: row.machine.to_string(),
+            action: action.into(),
+            product: row.product.as_ref().map(ToString::to_string).unwrap_or_default(),
+            issued_at_ms: instant::to_ms(plan.now),
+            expires_at_ms: instant::to_ms(until) + if is_agent { UNENROL_LATER_S * 1000 } else { 0 },
+            uninstall: wish == Wish::Uninstall,
+            at_once: args.at_once,
+            ..wire::Order::default()
+        };
+        let is_asked = row.password != Asked::No || row.activation != Asked::No;
+        let Some(secrets) = secrets.filter(|_| is_asked) else { return Ok((order, Vec::new())) };
+        let sealed = sealing::seal(&row.seal_key, &order, secrets).map_err(|_| {
+            let why = format!("nothing can be sealed to {}: its agent has told no seal key yet", row.machine);
+            hinted(&why, "wait for its next report, or leave it out with --machine and --product")
+        })?;
+        order.secrets_hash = hash(&sealed).to_vec();
+        Ok((order, sealed))
+    };
+    rows.iter().map(|row| order(row)).collect()
+}
+
+fn expiry(args: &SendArgs, now: Timestamp) -> Timestamp {
+    args.expires.from(now)
+}
+
+fn request(
+    wish: Wish,
+    args: &SendArgs,
+    plan: &OrderPlan,
+    batch: &BatchId,
+    orders: &[(wire::Order, Vec<u8>)],
+) -> wire::OrdersRequested {
+    let action = match wish {
+        Wish::SwitchOn => wire::Action::SwitchOn,
+        Wish::Unenrol => wire::Action::Unenrol,
+        Wish::SwitchOff | Wish::Uninstall => wire::Action::SwitchOff,
+    };
+    wire::OrdersRequested {
+        batch: batch.to_string(),
+        action: action.into(),
+        scope: Some(scope(args)),
+        machines: plan.machines,
+        orders: orders.len() as u32,
+        expires_at_ms: orders.iter().map(|(order, _)| order.expires_at_ms).max().unwrap_or_default(),
+    }
+}
+
+async fn place(
+    request: wire::OrdersRequested,
+    reason: String,
+    orders: Vec<(wire::Order, Vec<u8>)>,
+    collector: &mut Collector,
+) -> anyhow::Result<wire::PlacedOrders> {
+    let sealed = |(order, sealed): &(wire::Order, Vec<u8>)| wire::SealedOrder {
+        order: Some(order.clone()),
+        sealed: sealed.clone(),
+    };
+    let mut pieces = vec![wire::PlaceOrdersPiece { request: Some(request), reason, orders: Vec::new() }];
+    pieces.extend(orders.chunks(ORDERS_A_PIECE).map(|some| wire::PlaceOrdersPiece {
+        orders: some.iter().map(sealed).collect(),
+        ..Default::default()
+    }));
+    let stream = tokio_stream::iter(pieces);
+    Ok(collector.call(async |console| console.place_orders(stream).await).await?)
+}
+
+async fn unsigned(
+    batch: Option<&BatchId>,
+    after_position: u64,
+    collector: &mut Collector,
+) -> anyhow::Result<Vec<wire::Order>> {
+    let batch = batch.map(ToString::to_string).unwrap_or_default();
+    let request = wire::OrdersRequest { batch, after_position, ..Default::default() };
+    Ok(collector.call(async |console| console.unsigned_orders(request).await).await?.orders)
+}
+
+async fn sign_all(
+    orders: Vec<wire::Order>,
+    key: &ed25519_dalek::SigningKey,
+    collector: &mut Collector,
+) -> anyhow::Result<u64> {
+    let signed: Vec<wire::Signed> =
+        orders.iter().map(|order| sign(key, Domain::Order, order.encode_to_vec())).collect();
+    let pieces: Vec<wire::SignedOrders> =
+        signed.chunks(ORDERS_A_PIECE).map(|some| wire::SignedOrders { orders: some.to_vec() }).collect();
+    let stream = tokio_stream::iter(pieces);
+    Ok(collector.call(async |console| console.sign_orders(stream).await).await?.position)
+}
+
+/// Asks whoever sits here; somebody who cannot be asked has said so before.
+fn agree(machines: u32, yes: bool) -> anyhow::Result<()> {
+    if yes {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(hinted(
+            "nobody sits here to be asked",
+            "--dry-run shows what would happen; --yes does it",
+        ));
+    }
+    out::note(&format!("type {machines} (the machines) to go on, anything else to leave it:"));
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line)?;
+    anyhow::ensure!(line.trim() == machines.to_string(), "left: nothing was ordered");
+    Ok(())
+}
+
+fn shown(plan: &OrderPlan) -> String {
+    let columns = [
+        Column("MACHINE", Align::Left),
+        Column("NAME", Align::Left),
+        Column("CUSTOMER", Align::Left),
+        Column("PRODUCT", Align::Left),
+        Column("WHAT HAPPENS", Align::Left),
+        Column("WHEN", Align::Left),
+    ];
+    let row = |row: &PlanRow| {
+        let what = match (&row.cannot, row.product.is_some()) {
+            (Some(cannot), _) => format!("nothing: {cannot}"),
+            (None, true) => row.how.join(", or "),
+            (None, false) => "the agent forgets who it is, once nothing runs any more".to_owned(),
+        };
+        let when = match (row.cannot, row.connected) {
+            (Some(_), _) => String::new(),
+            (None, true) => "now".to_owned(),
+            (None, false) => match row.last_seen {
+                Some(at) => format!("when it returns (heard {})", moment::shown(at)),
+                None => "when it returns".to_owned(),
+            },
+        };
+        vec![
+            row.machine.to_string(),
+            out::clean(&row.host_name),
+            row.customer.to_string(),
+            product(row),
+            what,
+            when,
+        ]
+    };
+    let mut facts = format!("{} of {}", plan.machines, out::count(machines(plan), "machine", "machines"));
+    if plan.needs_second {
+        facts.push_str(&format!("; beyond {} a day a second operator has to confirm", plan.limit));
+    }
+    out::page([
+        out::section("What would happen", &out::table(&columns, plan.rows.iter().map(row).collect())),
+        out::section("What this month comes to", &effect(&plan.effect)),
+        out::section("On", &facts),
+    ])
+}
+
+fn effect(lines: &[SwitchLine]) -> String {
+    let columns = [
+        Column("CUSTOMER", Align::Left),
+        Column("SKU", Align::Left),
+        Column("SEATS", Align::Right),
+        Column("THEN", Align::Right),
+        Column("COST", Align::Right),
+        Column("THEN", Align::Right),
+        Column("REVENUE", Align::Right),
+        Column("THEN", Align::Right),
+    ];
+    let amount = |amount: Option<Decimal>| amount.map(|amount| amount.to_string()).unwrap_or_default();
+    let row = |line: &SwitchLine| {
+        let SwitchLine { customer, sku, without, with } = line;
+        vec![
+            customer.to_string(),
+            sku.to_string(),
+            without.quantity.to_string(),
+            with.quantity.to_string(),
+            amount(without.cost),
+            amount(with.cost),
+            amount(without.revenue),
+            amount(with.revenue),
+        ]
+    };
+    out::table(&columns, lines.iter().map(row).collect())
+}
+
+fn machines(plan: &OrderPlan) -> u64 {
+    let mut all: Vec<&MachineId> = plan.rows.iter().map(|row| &row.machine).collect();
+    all.dedup();
+    all.len() as u64
+}
+
+fn to_sign(orders: &[wire::Order]) -> String {
+    let columns = [
+        Column("ORDER", Align::Left),
+        Column("MACHINE", Align::Left),
+        Column("WHAT", Align::Left),
+        Column("PRODUCT", Align::Left),
+    ];
+    let row = |order: &wire::Order| {
+        let what = match order.action() {
+            wire::Action::SwitchOff if order.uninstall => "uninstall",
+            wire::Action::SwitchOff => "switch off",
+            wire::Action::SwitchOn => "switch on",
+            wire::Action::Unenrol => "unenrol",
+            _ => "unknown",
+        };
+        vec![order.order.clone(), order.machine.clone(), what.to_owned(), order.product.clone()]
+    };
+    out::table(&columns, orders.iter().map(row).collect())
+}
+
+fn hinted(message: &str, hint: &str) -> anyhow::Error {
+    Hinted { message: message.to_owned(), hint: hint.to_owned() }.into()
+}

@@ -1,0 +1,148 @@
+//! Customers that leave, do not pay, or come back, and the distributor's side of switching. Invariant: evidence and
+//! statements stay as they are; a licence is suspended for the count by a receipt and by nothing else.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use seatbeat_ledger::calendar::Period;
+use seatbeat_ledger::fold::Fold;
+use seatbeat_ledger::orders::Shown;
+use seatbeat_ledger::record::{Sku, State};
+use seatbeat_ledger::sku::{Billing, billing};
+use seatbeat_ledger::usage::LicenceStep;
+use seatbeat_proto::ids::{CustomerId, TokenId};
+use seatbeat_proto::wire::journal_record::Fact;
+use seatbeat_proto::wire::{self, CustomerLeft, CustomerReturned, TokenRevoked};
+use serde::{Deserialize, Serialize};
+
+use super::Console;
+use super::auth::Caller;
+use super::command::checked_reason;
+use super::fault::{Fault, instant};
+use super::named::Around;
+use crate::distributor::{Licence, Manual, Receipt, Step, carry_out};
+use crate::journal::Position;
+
+/// Both arms of a customer's SKU, side by side.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArmRow {
+    /// Of what.
+    pub sku: Sku,
+    /// Since when the distributor has it suspended; none: it is on there.
+    pub suspended_since: Option<Timestamp>,
+    /// Machines on which a product of it was active when they reported last.
+    pub active: u32,
+    /// Machines on which it was switched off by an order, and what was reported since bears that out.
+    pub switched_off: u32,
+    /// Machines with an order that is on its way, or was carried out and is not confirmed yet.
+    pub in_flight: u32,
+}
+
+impl Console {
+    /// A customer leaves for good, is suspended, or comes back. Who left for good gets no machine in any more: the
+    /// tokens are revoked.
+    ///
+    /// # Errors
+    /// When it is so already, the customer is not known, no reason is given, or it cannot be written.
+    pub async fn depart_customer(
+        &self,
+        caller: &Caller,
+        customer: CustomerId,
+        departure: wire::Departure,
+        reason: &str,
+    ) -> Result<(Vec<TokenId>, Position), Fault> {
+        if reason.trim().is_empty() {
+            return Err(Fault::value("the reason", "is missing: it is asked for when somebody looks back"));
+        }
+        let left = |for_good| Fact::CustomerLeft(CustomerLeft { customer: customer.to_string(), for_good });
+        let mut tokens = Vec::new();
+        let mut facts = match departure {
+            wire::Departure::Offboarded => vec![left(true)],
+            wire::Departure::Suspended => vec![left(false)],
+            wire::Departure::Returned => {
+                vec![Fact::CustomerReturned(CustomerReturned { customer: customer.to_string() })]
+            }
+            wire::Departure::Unspecified => return Err(Fault::value("the departure", "is missing")),
+        };
+        let _one_at_a_time = self.adding.lock().await;
+        if departure == wire::Departure::Offboarded {
+            tokens = self.books.read(|fold| {
+                let theirs = fold
+                    .registry()
+                    .tokens()
+                    .filter(|(_, token)| token.customer == customer && !token.revoked);
+                theirs.map(|(id, _)| id.clone()).collect()
+            });
+            let revoked = |token: &TokenId| Fact::TokenRevoked(TokenRevoked { token: token.to_string() });
+            facts.extend(tokens.iter().map(revoked));
+        }
+        self.tried(caller, reason, &facts).await?;
+        let position = self.books.write_all(caller.0.as_str(), reason, facts).await?;
+        Ok((tokens, position))
+    }
+
+    /// Puts on record that the distributor, or the vendor's platform, has suspended or resumed a customer's SKU.
+    ///
+    /// # Errors
+    /// When the receipt is none, the customer or the SKU is not known, it lies ahead, or it cannot be written.
+    pub async fn switch_sku(
+        &self,
+        caller: &Caller,
+        asked: wire::SwitchSkuRequest,
+    ) -> Result<Position, Fault> {
+        let now = self.books.clock().now();
+        let wire::SwitchSkuRequest { customer, sku, suspend, receipt, at_ms, reason } = asked;
+        checked_reason(&reason)?;
+        let customer: CustomerId = customer.parse()?;
+        let (is_known, around) =
+            self.books.read(|fold| (fold.registry().has_customer(&customer), Around::of(fold, now)));
+        if !is_known {
+            return Err(Fault::UnknownCustomer(customer));
+        }
+        let licence = Licence { customer, sku: around.named()?.sku(&sku)? };
+        let at = if at_ms == 0 { now } else { instant("`at`", at_ms)? };
+        let stated = Manual::new(Receipt { id: receipt.trim().to_owned(), at });
+        let step = if suspend { Step::Suspend } else { Step::Resume };
+        let by = (caller.0.as_str(), reason.as_str());
+        let (_, position) = carry_out(&self.books, &stated, step, &licence, &receipt, by).await?;
+        Ok(position)
+    }
+}
+
+/// Both arms of a customer, by SKU: those that a product of its machines is billed as, or that were ever suspended.
+///
+/// # Errors
+/// When the policy is none that this version reads.
+pub(super) fn arms(fold: &Fold, customer: &CustomerId, now: Timestamp) -> Result<Vec<ArmRow>, Fault> {
+    let usage = fold.usage();
+    let period = Period::of_day(usage.zone().usage_day(now));
+    let policy = fold.terms().policy(period)?;
+    let mut rows: BTreeMap<Sku, ArmRow> = BTreeMap::new();
+    let blank = |sku: &Sku| ArmRow {
+        sku: sku.clone(),
+        suspended_since: usage.licence(customer, sku).and_then(|steps| {
+            let last = steps.last()?;
+            (last.1 == LicenceStep::Suspended).then_some(last.0)
+        }),
+        active: 0,
+        switched_off: 0,
+        in_flight: 0,
+    };
+    for (id, machine) in fold.registry().machines_of(customer, None) {
+        let orders = fold.orders().of_machine(id);
+        for found in machine.last.iter().flat_map(|last| last.products.iter()) {
+            let Billing::Sku(sku) = billing(usage, &policy, customer, &found.product, now) else { continue };
+            let row = rows.entry(sku.clone()).or_insert_with(|| blank(sku));
+            let newest = orders.iter().rev().find(|order| order.product.as_ref() == Some(&found.product));
+            let is_confirmed =
+                newest.is_some_and(|order| matches!(order.shown(), Some(Shown::Confirmed { .. })));
+            row.active += u32::from(found.state == State::Active);
+            row.switched_off += u32::from(found.state == State::SwitchedOff && is_confirmed);
+            row.in_flight += u32::from(newest.is_some_and(|order| {
+                let status = fold.orders().status(order, now);
+                !status.is_over() || status.name() == "done"
+            }));
+        }
+    }
+    Ok(rows.into_values().collect())
+}

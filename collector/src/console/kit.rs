@@ -1,0 +1,148 @@
+//! What a technician needs to roll a customer out: a token, the lines to run, where files are fetched, and activation
+//! codes. Invariant: a code in it was asked for, and that it was shown is on record before it is.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use seatbeat_ledger::entitlements::Licence;
+use seatbeat_ledger::record::Sku;
+use seatbeat_proto::ids::{CustomerId, LicenceId, ProductId, TokenId};
+use serde::Serialize;
+
+use super::Console;
+use super::auth::Caller;
+use super::command::TokenTerms;
+use super::fault::Fault;
+use crate::journal::Position;
+use crate::outputs::document::{Cell, Document, Table};
+use crate::outputs::{Format, rendered};
+use crate::vault::VaultRow;
+
+/// The line that lets a machine in, by system. It is run once, as the administrator, when the agent is there.
+const ENROL: [(&str, &str); 3] = [
+    ("windows", "\"%ProgramFiles%\\Seatbeat\\seatbeat-agent.exe\" enrol --token"),
+    ("linux", "seatbeat-agent enrol --token"),
+    ("macos", "sudo seatbeat-agent enrol --token"),
+];
+
+/// What a kit is to have in it.
+#[derive(Debug, Clone)]
+pub struct KitAsked {
+    /// For whom, and what the new token lets in.
+    pub terms: TokenTerms,
+    /// With activation codes.
+    pub codes: bool,
+    /// As a page or as data.
+    pub format: Format,
+    /// Why: it goes with what is on record.
+    pub reason: String,
+}
+
+/// An install kit.
+#[derive(Debug, Clone, Serialize)]
+struct Kit {
+    customer: CustomerId,
+    customer_name: String,
+    token: TokenId,
+    token_text: String,
+    machines: u32,
+    expires_at: Timestamp,
+    install: Vec<InstallRow>,
+    downloads: BTreeMap<String, String>,
+    licences: Vec<LicenceRow>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct InstallRow {
+    os: &'static str,
+    line: String,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct LicenceRow {
+    licence: LicenceId,
+    product: ProductId,
+    sku: Sku,
+    seats: u32,
+    code: String,
+}
+
+impl Console {
+    /// Makes a kit with a new token.
+    ///
+    /// # Errors
+    /// When the customer is not known, the terms let nobody in, codes are asked for without a reason, or it cannot be
+    /// written.
+    pub async fn install_kit(&self, caller: &Caller, asked: KitAsked) -> Result<(String, Position), Fault> {
+        let KitAsked { terms, codes, format, reason } = asked;
+        if !matches!(format, Format::Json | Format::Html) {
+            return Err(Fault::value("`format`", "has to be json or html"));
+        }
+        let customer = terms.customer.clone();
+        let customer_name = self.name(VaultRow::CustomerName(&customer))?;
+        let held: Vec<(LicenceId, Licence, u32)> = self.books.read(|fold| {
+            let held =
+                fold.licences().in_force().map(|(id, licence)| (id, licence, licence.allotted_to(&customer)));
+            held.filter(|(.., seats)| *seats > 0)
+                .map(|(id, one, seats)| (id.clone(), one.clone(), seats))
+                .collect()
+        });
+        let mut licences = Vec::new();
+        for (licence, about, seats) in held {
+            let code = match codes && about.code_mac.is_some() {
+                true => self.reveal_licence(caller, licence.clone(), &reason).await?.code.as_str().to_owned(),
+                false => String::new(),
+            };
+            licences.push(LicenceRow { licence, product: about.product, sku: about.sku, seats, code });
+        }
+        let (machines, expires_at) = (terms.uses_max, terms.expires_at);
+        let token = self.create_token(caller, terms).await?;
+        let line = |(os, command): (&'static str, &str)| InstallRow {
+            os,
+            line: format!("{command} {}", token.text),
+        };
+        let kit = Kit {
+            install: ENROL.into_iter().map(line).collect(),
+            customer,
+            customer_name,
+            token: token.token,
+            token_text: token.text,
+            machines,
+            expires_at,
+            downloads: self.config.downloads.clone(),
+            licences,
+        };
+        let bytes =
+            rendered(format, &kit, &kit.document()).map_err(|error| Fault::value("the kit", error))?;
+        Ok((String::from_utf8_lossy(&bytes).into_owned(), Position(token.position)))
+    }
+}
+
+impl Kit {
+    fn document(&self) -> Document {
+        let mut install = Table::new("Run once on each machine, as the administrator", &["os", "line"]);
+        install.rows.extend(self.install.iter().map(|row| vec![Cell::text(row.os), Cell::text(&row.line)]));
+        let mut downloads = Table::new("Fetch", &["what", "address"]);
+        let fetched =
+            self.downloads.iter().map(|(what, address)| vec![Cell::text(what), Cell::text(address)]);
+        downloads.rows.extend(fetched);
+        let mut licences = Table::new("Licences", &["product", "sku", "seats", "activation_code", "licence"]);
+        licences.rows.extend(self.licences.iter().map(|row| {
+            let code = Cell::text(&row.code);
+            vec![
+                Cell::text(&row.product),
+                Cell::text(&row.sku),
+                Cell::number(row.seats),
+                code,
+                Cell::text(&row.licence),
+            ]
+        }));
+        let facts = [
+            ("Customer", format!("{} {}", self.customer, self.customer_name)),
+            ("Token", self.token.to_string()),
+            ("Lets in", format!("{} machines", self.machines)),
+            ("Until", self.expires_at.to_string()),
+        ];
+        Document::new("Install kit".to_owned(), facts, vec![install, downloads, licences])
+    }
+}
