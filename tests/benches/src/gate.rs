@@ -10,6 +10,7 @@ use crate::{desk, table};
 
 pub mod bare;
 pub mod load;
+pub mod orders;
 mod processes;
 mod store;
 

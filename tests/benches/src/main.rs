@@ -55,6 +55,8 @@ enum Bench {
     Handshakes,
     /// Ten thousand machines that lost their connection come back at once
     Storm,
+    /// How long an order takes from its signature to its machine
+    Orders,
     /// Simulated machines that do what they are asked on stdin
     #[command(name = "__load", hide = true)]
     Load {
@@ -198,6 +200,7 @@ const ALL: &[&str] = &[
     "journal",
     "lists",
     "messages",
+    "orders",
     "proof",
     "report",
     "scan",
@@ -215,6 +218,7 @@ fn main() -> ExitCode {
         Bench::Connections => gate::connections(),
         Bench::Handshakes => gate::handshakes(),
         Bench::Storm => gate::storm(),
+        Bench::Orders => gate::orders::bench(),
         Bench::Load { token, address } => gate::load::run(&token, &address),
         Bench::Door { kind, store } => gate::bare::run(kind, &store),
         Bench::Close(of) => month::bench("close", &of.machines, of.months.clamp(3, 12)),

@@ -105,6 +105,7 @@ pub struct Door {
     pin: [u8; 32],
     token: String,
     secret: Vec<u8>,
+    order_keys_revision: u64,
 }
 
 impl Door {
@@ -119,6 +120,7 @@ impl Door {
             pin: token.pin.as_slice().try_into().map_err(|_| TokenError::Damaged)?,
             token: token.token,
             secret: token.secret,
+            order_keys_revision: 0,
         })
     }
 
@@ -127,6 +129,12 @@ impl Door {
     pub fn at(mut self, address: &str) -> Self {
         address.clone_into(&mut self.address);
         self
+    }
+
+    /// The same door for machines that take orders of this revision of the keys; else they take nobody's.
+    #[must_use]
+    pub fn taking_orders(self, order_keys_revision: u64) -> Self {
+        Self { order_keys_revision, ..self }
     }
 
     /// A TLS handshake that proves the machine's key, and nothing behind it.
@@ -208,6 +216,8 @@ enum Standing {
 #[derive(Debug, Clone, Default)]
 struct Heard {
     acked: u64,
+    /// Ids of the orders that came.
+    orders: Vec<String>,
     standing: Standing,
 }
 
@@ -217,6 +227,7 @@ pub struct Connection {
     heard: watch::Receiver<Heard>,
     welcome: wire::Welcome,
     sent: u64,
+    orders_taken: usize,
     reader: tokio::task::JoinHandle<()>,
 }
 
@@ -236,7 +247,7 @@ impl Connection {
             hash: machine.tip().map(|tip| tip.hash.to_vec()).unwrap_or_default(),
             sent_at_ms: instant::to_ms(now),
             settings_revision: 0,
-            order_keys_revision: 0,
+            order_keys_revision: door.order_keys_revision,
             host_name: machine.name().to_owned(),
             // It has no release key, and detects nothing by one.
             catalogue_version: 0,
@@ -258,7 +269,7 @@ impl Connection {
         let (tell, heard) = watch::channel(Heard { acked: welcome.sequence, ..Heard::default() });
         let sent = welcome.sequence;
         let reader = tokio::spawn(listen(down, machine.spool().to_string(), tell));
-        Ok(Self { up, heard, welcome, sent, reader })
+        Ok(Self { up, heard, welcome, sent, orders_taken: 0, reader })
     }
 
     /// The tip that the collector held when the conversation began.
@@ -315,6 +326,19 @@ impl Connection {
         }
     }
 
+    /// Waits for the next order that comes, however long that takes; its id.
+    ///
+    /// # Errors
+    /// When the conversation ended.
+    pub async fn next_order(&mut self) -> Result<String, ClientError> {
+        let taken = self.orders_taken;
+        let heard = self.heard.wait_for(|heard| heard.orders.len() > taken).await;
+        let next = heard.map(|heard| heard.orders[taken].clone());
+        let next = next.map_err(|_| ClientError::Ended { acked: self.acked() })?;
+        self.orders_taken += 1;
+        Ok(next)
+    }
+
     /// Sends what the collector does not hold yet of a chain, and waits until all of it is acknowledged.
     ///
     /// # Errors
@@ -358,6 +382,12 @@ async fn listen(
         match message.body {
             Some(collector_message::Body::Ack(ack)) if ack.spool == spool => {
                 tell.send_modify(|heard| heard.acked = heard.acked.max(ack.sequence));
+            }
+            Some(collector_message::Body::Order(delivery)) => {
+                let payload = delivery.order.map(|order| order.payload).unwrap_or_default();
+                if let Ok(order) = <wire::Order as prost::Message>::decode(payload.as_slice()) {
+                    tell.send_modify(|heard| heard.orders.push(order.order));
+                }
             }
             Some(collector_message::Body::Refusal(refusal)) => {
                 tell.send_modify(|heard| heard.standing = Standing::Refused(refusal));

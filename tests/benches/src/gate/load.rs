@@ -1,7 +1,7 @@
 //! The load generator: a process of its own with thousands of enrolled machines on the real protocol. Invariant: keys
 //! and signatures are made before anything is measured, and it does what it is asked on stdin, one line at a time.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +46,8 @@ pub enum Ask {
     Reports { each: usize, window: u64, per_second: u32 },
     /// Each open link sends a report; who loses its connection comes back at once, until all is acknowledged.
     Storm { per_second: u32 },
+    /// Every so many of the machines, by their numbers, waits for one order.
+    Orders { every: usize },
 }
 
 /// What became of it.
@@ -61,9 +63,12 @@ pub struct Told {
     pub failed: u64,
     /// Machines whose acknowledged reports the collector no longer held.
     pub lost: u64,
+    /// When which order was received.
+    pub ordered: BTreeMap<String, Timestamp>,
 }
 
 struct Member {
+    number: usize,
     machine: Machine,
     links: Vec<Link>,
     sent: usize,
@@ -76,6 +81,7 @@ struct Part {
     count: u64,
     failed: u64,
     lost: u64,
+    ordered: Option<(String, Timestamp)>,
     acks: Vec<Duration>,
     ended_at: Option<Instant>,
     back_at: Option<Instant>,
@@ -89,7 +95,7 @@ pub fn machine(number: usize, now: Timestamp) -> anyhow::Result<Machine> {
 
 /// Runs the generator against the door that a token opens, until stdin ends.
 pub fn run(token: &str, address: &str) -> anyhow::Result<ExitCode> {
-    let door = Arc::new(Door::of(token)?.at(address));
+    let door = Arc::new(Door::of(token)?.at(address).taking_orders(1));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut lines = BufReader::new(tokio::io::stdin()).lines();
@@ -134,6 +140,7 @@ async fn answer(door: &Arc<Door>, members: &mut Vec<Member>, ask: Ask) -> anyhow
                 Ask::Reports { each, window, per_second } => {
                     member.reports(each, window, Pace { started, per_second, place, of: open }).await
                 }
+                Ask::Orders { every } => member.ordered(every).await,
                 Ask::Storm { per_second } => {
                     member.storm(&door, Pace { started, per_second, place, of: open }).await
                 }
@@ -141,7 +148,7 @@ async fn answer(door: &Arc<Door>, members: &mut Vec<Member>, ask: Ask) -> anyhow
             (member, part)
         });
     }
-    let mut all = Part::default();
+    let (mut all, mut ordered) = (Part::default(), BTreeMap::new());
     let (mut first_ended, mut last_back) = (None::<Instant>, None::<Instant>);
     while let Some(done) = parts.join_next().await {
         let (member, part) = done?;
@@ -151,6 +158,7 @@ async fn answer(door: &Arc<Door>, members: &mut Vec<Member>, ask: Ask) -> anyhow
         all.failed += part.failed;
         all.lost += part.lost;
         all.acks.extend(part.acks);
+        ordered.extend(part.ordered);
         first_ended = part.ended_at.into_iter().chain(first_ended).min();
         last_back = part.back_at.into_iter().chain(last_back).max();
     }
@@ -164,6 +172,7 @@ async fn answer(door: &Arc<Door>, members: &mut Vec<Member>, ask: Ask) -> anyhow
         ack_us: percentiles(all.acks),
         failed: all.failed,
         lost: all.lost,
+        ordered,
     })
 }
 
@@ -190,7 +199,7 @@ fn prepared(number: usize, reports: usize) -> anyhow::Result<Member> {
     let links = (0..i32::try_from(reports)?)
         .map(|step| Ok(machine.link_at(first.checked_add(REPORT_STEP * step)?)))
         .collect::<anyhow::Result<Vec<_>>>()?;
-    Ok(Member { machine, links: links.into_iter().flatten().collect(), sent: 0, connection: None })
+    Ok(Member { number, machine, links: links.into_iter().flatten().collect(), sent: 0, connection: None })
 }
 
 /// When each of many machines has its turn.
@@ -228,6 +237,16 @@ impl Member {
         }
         self.connection = Some(Connection::open(door, &self.machine, Clock::real().now()).await?);
         Ok(Part::one())
+    }
+
+    /// Waits for an order, when this machine is one of those that get one.
+    async fn ordered(&mut self, every: usize) -> Result<Part, ClientError> {
+        let Some(connection) = &mut self.connection else { return Ok(Part::default()) };
+        if !self.number.is_multiple_of(every) {
+            return Ok(Part::default());
+        }
+        let order = connection.next_order().await?;
+        Ok(Part { ordered: Some((order, Clock::real().now())), ..Part::one() })
     }
 
     async fn beats(&mut self, rounds: u32, pace: Pace) -> Result<Part, ClientError> {
