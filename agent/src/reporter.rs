@@ -200,7 +200,7 @@ impl Reporter {
             Some(since) => since + SCAN_MAX,
             None => self.scan_due(),
         };
-        let orders = self.orders.next_wake().unwrap_or(Duration::MAX);
+        let orders = self.orders_wake().unwrap_or(Duration::MAX);
         self.session.timer().min(scan).min(self.next_prune).min(orders)
     }
 

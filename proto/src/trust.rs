@@ -12,7 +12,7 @@ use crate::wire::OrderKeys;
 pub const PREFIX: &str = "so1.";
 
 /// Most order keys of a revision: each is tried on each order.
-pub const KEYS_MAX: usize = 8;
+pub const KEYS_MAX: usize = 16;
 
 /// Longest text in bytes: all keys of a revision, with room.
 pub const TEXT_LENGTH_MAX: usize = 1024;

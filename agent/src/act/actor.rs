@@ -93,7 +93,7 @@ impl Actor {
         let kept = match shelf.read(machine, service)? {
             Some(kept) => kept,
             None => {
-                let kept = Kept::new(machine, service);
+                let kept = shelf.blank(machine, service);
                 shelf.write(&kept)?;
                 kept
             }
@@ -144,8 +144,12 @@ impl Actor {
     /// Enters what is due as begun. What it answers is to be carried out at once, and [`Actor::end`] told of it.
     pub fn begin(&mut self, now: Moment, hands: &mut dyn Hands) -> (Vec<Told>, Option<Job>) {
         let mut told = Vec::new();
+        if self.durable && !self.kept.book.is_open() {
+            return (told, None);
+        }
         let job = self.begin_next(now, hands, &mut told);
-        (self.tell(now, told), job)
+        told = self.tell(now, told);
+        (told, job)
     }
 
     /// Enters what came of a job.
@@ -157,7 +161,7 @@ impl Actor {
         self.doing = None;
         self.kept.book.finish(&job.order, outcome, detail, self.now(now));
         if job.secrets.is_some() {
-            self.kept.renew_seal(self.now(now).ms);
+            self.kept.renew_seal(&self.shelf.new_seal(), self.now(now).ms);
         }
         self.untold.push(job.order.clone());
         // What was done cannot be undone: it is remembered until the disk takes it, and told then.
@@ -322,7 +326,7 @@ impl Actor {
                 }
             }
             if !entry.ordered.sealed.is_empty() && next.book.unfinished().is_none() {
-                next.renew_seal(self.now(now).ms);
+                next.renew_seal(&self.shelf.new_seal(), self.now(now).ms);
             }
             if !self.keep(next, vec![id], now, told) {
                 return;
@@ -341,7 +345,7 @@ impl Actor {
         }
         match self.shelf.remove() {
             Ok(()) => {
-                self.kept = Kept::new(&self.machine, &self.service);
+                self.kept = self.shelf.blank(&self.machine, &self.service);
                 self.untold.clear();
             }
             Err(error) => self.cannot_write(&error, now, told),

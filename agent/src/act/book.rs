@@ -264,16 +264,24 @@ impl Book {
         }
     }
 
+    /// Whether anything has no end yet.
+    pub fn is_open(&self) -> bool {
+        self.orders.iter().any(|entry| !entry.stage.is_end())
+    }
+
     /// What was begun and has no end.
     pub fn unfinished(&self) -> Option<&Entry> {
         self.orders.iter().find(|entry| entry.stage == Stage::Begun)
     }
 
-    /// Lets an order that was interrupted be begun again; false: that must not be.
+    /// Lets an order that was interrupted be begun again; false: that must not be, or a newer one came meanwhile.
     #[must_use]
     pub fn repeat(&mut self, id: &OrderId) -> bool {
+        let floors = self.floors.clone();
         let Some(entry) = self.entry(id) else { return false };
-        let may = entry.stage == Stage::Begun && entry.ordered.kind == Kind::SwitchOn && entry.begun < 2;
+        let newest = floors.get(&entry.ordered.product).is_none_or(|floor| *floor <= entry.ordered.place);
+        let on = entry.ordered.kind == Kind::SwitchOn;
+        let may = entry.stage == Stage::Begun && on && entry.begun < 2 && newest;
         if may {
             entry.stage = Stage::Waiting;
         }

@@ -117,6 +117,11 @@ impl Reporter {
         said.is_some_and(|sequence| *sequence <= self.session.acknowledged())
     }
 
+    /// Uptime at which something is due of orders.
+    pub fn orders_wake(&self) -> Option<Duration> {
+        self.orders.next_wake()
+    }
+
     /// Asks for what is due of orders.
     pub(super) fn orders_due(&mut self, now: Moment, outside: &mut dyn Outside) {
         if self.orders.wake_at.is_some_and(|at| at <= now.uptime) {

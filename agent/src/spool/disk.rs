@@ -8,6 +8,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use seatbeat_proto::ids::SpoolId;
+use seatbeat_proto::sealing::SealKey;
 
 /// Where spool files are.
 pub trait Disk: Debug + Send {
@@ -59,6 +60,11 @@ pub trait Disk: Debug + Send {
     /// An id for a new spool that nobody else has.
     fn new_spool(&self) -> SpoolId {
         SpoolId::random()
+    }
+
+    /// A seal key that nobody else has.
+    fn new_seal_key(&self) -> SealKey {
+        SealKey::random()
     }
 }
 

@@ -82,6 +82,8 @@ pub(super) struct Kept {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Seal {
     secret: Secret,
+    /// Hexadecimal.
+    public: String,
     /// When the one behind it came, Unix milliseconds.
     renewed_ms: Option<i64>,
 }
@@ -104,21 +106,20 @@ impl std::fmt::Debug for Secret {
 }
 
 impl Kept {
-    pub(super) fn new(machine: &MachineId, service: &VerifyingKey) -> Self {
+    fn new(machine: &MachineId, service: &VerifyingKey, seal: &SealKey) -> Self {
         Self {
             machine: machine.to_string(),
             service_key: hex::format(service.as_bytes()),
             trust: Trust::default(),
             book: Book::default(),
             forged: Forged::default(),
-            seals: vec![Seal::random()],
+            seals: vec![Seal::new(seal)],
         }
     }
 
     /// What secrets are to be sealed to.
     pub(super) fn seal_public(&self) -> Vec<u8> {
-        let newest = self.seals.last().and_then(Seal::key);
-        newest.map(|key| key.public().to_vec()).unwrap_or_default()
+        self.seals.last().and_then(|newest| hex::parse_all(&newest.public)).unwrap_or_default()
     }
 
     /// The secrets of an order.
@@ -135,7 +136,7 @@ impl Kept {
     }
 
     /// A seal key that was used gives way to a new one.
-    pub(super) fn renew_seal(&mut self, now_ms: i64) {
+    pub(super) fn renew_seal(&mut self, new: &SealKey, now_ms: i64) {
         let waits = self.book.orders().iter().any(|entry| !entry.ordered.sealed.is_empty());
         let old =
             |seal: &Seal| seal.renewed_ms.is_some_and(|at_ms| now_ms.abs_diff(at_ms) > SEAL_KEPT_MS as u64);
@@ -143,7 +144,7 @@ impl Kept {
         if let Some(newest) = self.seals.last_mut() {
             newest.renewed_ms = Some(now_ms);
         }
-        self.seals.push(Seal::random());
+        self.seals.push(Seal::new(new));
         let surplus = self.seals.len().saturating_sub(SEALS_MAX);
         self.seals.drain(..surplus);
     }
@@ -154,9 +155,9 @@ impl Kept {
 }
 
 impl Seal {
-    fn random() -> Self {
-        let secret = Secret(hex::format(SealKey::random().to_bytes().as_slice()));
-        Self { secret, renewed_ms: None }
+    fn new(key: &SealKey) -> Self {
+        let secret = Secret(hex::format(key.to_bytes().as_slice()));
+        Self { secret, public: hex::format(&key.public()), renewed_ms: None }
     }
 
     fn key(&self) -> Option<SealKey> {
@@ -195,6 +196,16 @@ impl Shelf {
             return Err(ActorError::Damaged(path));
         }
         Ok(Some(kept).filter(|kept| kept.is_of(machine, service)))
+    }
+
+    /// Nothing was ordered yet, and nobody is trusted.
+    pub(super) fn blank(&self, machine: &MachineId, service: &VerifyingKey) -> Kept {
+        Kept::new(machine, service, &self.disk.new_seal_key())
+    }
+
+    /// What secrets are sealed to next.
+    pub(super) fn new_seal(&self) -> SealKey {
+        self.disk.new_seal_key()
     }
 
     pub(super) fn write(&self, kept: &Kept) -> Result<(), ActorError> {
@@ -253,7 +264,7 @@ pub fn pin(
         Err(ActorError::Damaged(_)) => None,
         found => found?,
     };
-    let mut kept = found.unwrap_or_else(|| Kept::new(machine, service));
+    let mut kept = found.unwrap_or_else(|| shelf.blank(machine, service));
     if only_newer && kept.trust.revision >= trust.revision {
         return Ok(Pinned::Newer(kept.trust.revision));
     }

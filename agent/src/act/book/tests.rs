@@ -166,6 +166,17 @@ fn after_a_crash_a_destructive_order_is_not_begun_again_and_one_that_switches_on
 }
 
 #[test]
+fn switching_on_that_was_interrupted_is_not_repeated_behind_a_newer_order() {
+    for newer in [Kind::SwitchOff, Kind::Cancel] {
+        let mut book = Book::default();
+        book.take(ordered(1, Kind::SwitchOn, "dsa"), at(0));
+        assert!(book.begin(&id(1), at(0)));
+        book.take(ordered(2, newer, "dsa"), at(1));
+        assert!(!reread(&book).repeat(&id(1)), "{newer:?}");
+    }
+}
+
+#[test]
 fn an_unenrolment_ends_everything_and_nothing_is_taken_after_it() {
     let mut book = Book::default();
     book.take(ordered(1, Kind::SwitchOff, "dsa"), at(0));
