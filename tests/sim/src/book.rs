@@ -14,6 +14,7 @@ use seatbeat_proto::wire::{self, EnrolmentClaim, Evidence, JournalRecord, Signed
 use crate::collector::News;
 use crate::invariant::Invariant;
 use crate::office::OPERATOR;
+use crate::ordering::{is_end, is_switch};
 use crate::witness::{Hash, content, fact_hash};
 use crate::world::World;
 
@@ -52,6 +53,8 @@ pub struct Book {
     pub sealed: BTreeMap<(String, String), Vec<u8>>,
     /// How often an order was answered.
     pub answers: BTreeMap<(String, String), u32>,
+    /// Orders that switch something and have an end on record.
+    pub ended: BTreeSet<String>,
     /// Facts on record.
     pub facts: BTreeSet<Hash>,
     /// Records that count, for a recount.
@@ -224,6 +227,12 @@ impl World {
             None => forked || sequence == 1 || self.witness.set_back,
         };
         let answered = match &evidence.body {
+            Some(wire::evidence::Body::OrderResult(result)) if is_switch(&result.order) => {
+                if !forked && is_end(result.outcome()) {
+                    self.witness.book.ended.insert(result.order.clone());
+                }
+                0
+            }
             Some(wire::evidence::Body::OrderResult(result)) if !forked => {
                 let count =
                     self.witness.book.answers.entry((machine.clone(), result.order.clone())).or_default();

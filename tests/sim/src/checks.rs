@@ -97,6 +97,7 @@ impl World {
             self.breaks(Invariant::QueuesBounded, format!("identity decides {again} times about the same"));
         }
         self.check_identity();
+        self.check_orders();
         self.check_folds();
         self.check_set();
         self.check_october();

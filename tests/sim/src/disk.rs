@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use seatbeat_agent::spool::disk::{Disk, Tape};
 use seatbeat_fleet::seed::Seed;
 use seatbeat_proto::ids::SpoolId;
+use seatbeat_proto::sealing::SealKey;
 
 /// How the disk fails now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -122,6 +123,15 @@ impl MachineDisk {
         Ok(())
     }
 
+    /// Puts a synced file in a file's place, as nothing that is right does.
+    pub fn overwrite(&self, path: &str, bytes: &[u8]) {
+        let inner = &mut *self.inner();
+        inner.created += 1;
+        inner.files.insert(inner.created, File { bytes: bytes.to_vec(), synced: bytes.len() });
+        inner.names.insert(path.to_owned(), inner.created);
+        inner.durable_names.insert(path.to_owned(), inner.created);
+    }
+
     /// How many files it has.
     pub fn file_count(&self) -> usize {
         self.inner().names.len()
@@ -215,6 +225,10 @@ impl Disk for MachineDisk {
 
     fn new_spool(&self) -> SpoolId {
         SpoolId::derived_from(&self.inner().chance.bytes::<20>())
+    }
+
+    fn new_seal_key(&self) -> SealKey {
+        SealKey::from_bytes(&self.inner().chance.bytes::<32>()).expect("32 bytes are a key")
     }
 }
 

@@ -58,8 +58,8 @@ impl World {
         if self.is_wrong(Wrong::SpoolWipedAtStart) {
             self.hosts[host].disk.wipe_spool();
         }
-        let (service, now) = (self.service, self.now);
-        match self.hosts[host].start(&service, now) {
+        let (service, keys, now) = (self.service, self.office.order_keys(), self.now);
+        match self.hosts[host].start(&service, &keys, now) {
             Ok(()) => {
                 self.tell(format!("agent {host} starts with {:?}", self.hosts[host].noted));
                 self.check_spoken(host);
@@ -81,14 +81,14 @@ impl World {
         self.hosts[host].process += 1;
     }
 
-    fn kill(&mut self, host: usize) {
+    pub fn kill(&mut self, host: usize) {
         self.tell(format!("agent {host} is killed"));
         self.end_process(host);
         let at = self.now + 5 * SECOND + self.draw(MINUTE);
         self.plan(at, Event::Boot { host });
     }
 
-    fn cut_power(&mut self, host: usize) {
+    pub fn cut_power(&mut self, host: usize) {
         if self.hosts[host].power == Power::Gone {
             return;
         }
@@ -418,6 +418,7 @@ impl World {
         self.begin_book_anew(&records);
         self.renew_tokens();
         self.enrol_strangers(collector);
+        self.begin_epoch(collector);
     }
 
     /// Saves a snapshot, as a running collector does now and then.
@@ -453,6 +454,7 @@ impl World {
             self.mend(host);
             self.resume(host);
             self.plan(self.now + SECOND, Event::Boot { host });
+            self.plan(self.now + HOUR, Event::Deliver { host });
             self.live(host, Happens::Wake);
             if !self.hosts[host].enrolled && self.hosts[host].power == Power::On {
                 self.plan(self.now + SECOND, Event::Ask { host, token: 1 });

@@ -7,7 +7,8 @@ use std::time::Duration;
 use ed25519_dalek::VerifyingKey;
 use jiff::Timestamp;
 use prost::Message as _;
-use seatbeat_agent::act::arm::Ask;
+use seatbeat_agent::act::actor::{Actor, Job};
+use seatbeat_agent::act::arm::{Ask, Told};
 use seatbeat_agent::detect::watch::Look;
 use seatbeat_agent::jitter::Jitter;
 use seatbeat_agent::moment::Moment;
@@ -25,6 +26,8 @@ use seatbeat_proto::wire;
 use crate::collector::instant;
 use crate::disk::MachineDisk;
 use crate::keys::Key;
+use crate::switching::Happened;
+use crate::wrong::Wrong;
 
 /// What is the same as long as the case is: four strong facts and the network address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +99,18 @@ pub struct Host {
     pub oldest: u64,
     /// When it made evidence last.
     pub made_at: i64,
+    /// Whoever switches its products.
+    pub actor: Option<Actor>,
+    /// What is being done to them.
+    pub job: Option<Job>,
+    /// What happened of orders since somebody looked.
+    pub happened: Vec<Happened>,
+    /// What it is to be asked of orders at once.
+    pub asks: Vec<Ask>,
+    /// What is wrong with how it takes orders.
+    pub wrong: Option<Wrong>,
+    /// The collector's key, as its actor knows it.
+    pub believes: Option<VerifyingKey>,
     /// Its own chance.
     pub chance: Seed,
 }
@@ -124,12 +139,15 @@ pub enum Act {
     Disconnect,
     /// To say something.
     Say(Box<wire::AgentMessage>),
+    /// To switch a product, which takes its time.
+    Switch,
 }
 
 struct Hands<'a> {
     disk: &'a MachineDisk,
     connected: bool,
     acts: Vec<Act>,
+    asks: Vec<Ask>,
 }
 
 impl Outside for Hands<'_> {
@@ -157,8 +175,9 @@ impl Outside for Hands<'_> {
         self.keep(name, bytes)
     }
 
-    fn ask(&mut self, _: Ask) -> bool {
-        false
+    fn ask(&mut self, ask: Ask) -> bool {
+        self.asks.push(ask);
+        true
     }
 }
 
@@ -208,10 +227,16 @@ impl Host {
     ///
     /// # Errors
     /// Why it does not start.
-    pub fn start(&mut self, service: &VerifyingKey, now_ms: i64) -> Result<(), SpoolError> {
+    pub fn start(
+        &mut self,
+        service: &VerifyingKey,
+        keys: &wire::OrderKeys,
+        now_ms: i64,
+    ) -> Result<(), String> {
         self.process += 1;
         self.started_ms = now_ms;
         self.reporter = None;
+        self.open_actor(service, keys)?;
         let start = Start {
             profile: Profile {
                 machine: self.machine.clone(),
@@ -229,7 +254,7 @@ impl Host {
             jitter: Jitter::from_seed(self.chance.next_number()),
             status: status(&self.machine),
         };
-        let reporter = Reporter::start(start, self.moment(now_ms))?;
+        let reporter = Reporter::start(start, self.moment(now_ms)).map_err(|error| error.to_string())?;
         self.noted = (reporter.spool().chain().spool().to_string(), reporter.spool().chain().tip());
         self.reporter = Some(reporter);
         Ok(())
@@ -242,7 +267,10 @@ impl Host {
     pub fn live(&mut self, happens: Happens, now_ms: i64) -> Result<Vec<Act>, SpoolError> {
         let now = self.moment(now_ms);
         let Some(mut reporter) = self.reporter.take() else { return Ok(Vec::new()) };
-        let mut hands = Hands { disk: &self.disk, connected: self.connection.is_some(), acts: Vec::new() };
+        let disk = self.disk.clone();
+        let asks = std::mem::take(&mut self.asks);
+        let connected = self.connection.is_some();
+        let mut hands = Hands { disk: &disk, connected, acts: Vec::new(), asks };
         reporter.watch_clock(now, &mut hands)?;
         match happens {
             Happens::Wake => {}
@@ -260,6 +288,63 @@ impl Host {
             let seen = self.sees(look);
             reporter.saw(Ok(seen), now, &mut hands)?;
         }
+        self.consult(&mut reporter, &mut hands, now)?;
+        let acts = hands.acts;
+        self.reporter = Some(reporter);
+        Ok(acts)
+    }
+
+    /// What was asked of whoever switches products, and what follows from it; then what is due of it is begun.
+    fn consult(
+        &mut self,
+        reporter: &mut Reporter,
+        hands: &mut Hands<'_>,
+        now: Moment,
+    ) -> Result<(), SpoolError> {
+        let mut begun = false;
+        loop {
+            let mut told = Vec::new();
+            for ask in std::mem::take(&mut hands.asks) {
+                told.extend(self.ask_actor(ask, now));
+            }
+            if told.is_empty() && !begun {
+                begun = true;
+                told = self.begin(now);
+                if self.job.is_some() && !told.is_empty() {
+                    hands.acts.push(Act::Switch);
+                }
+            }
+            if told.is_empty() && hands.asks.is_empty() {
+                return Ok(());
+            }
+            for told in told {
+                reporter.told(told, now, hands)?;
+            }
+            if let Some((_, look)) = reporter.work_due(now, hands)? {
+                let seen = self.sees(look);
+                reporter.saw(Ok(seen), now, hands)?;
+            }
+        }
+    }
+
+    /// What came of what was done reaches the agent.
+    ///
+    /// # Errors
+    /// Why the process ended.
+    pub fn told(&mut self, told: Vec<Told>, now_ms: i64) -> Result<Vec<Act>, SpoolError> {
+        let now = self.moment(now_ms);
+        let Some(mut reporter) = self.reporter.take() else { return Ok(Vec::new()) };
+        let disk = self.disk.clone();
+        let connected = self.connection.is_some();
+        let mut hands = Hands { disk: &disk, connected, acts: Vec::new(), asks: Vec::new() };
+        for told in told {
+            reporter.told(told, now, &mut hands)?;
+        }
+        if let Some((_, look)) = reporter.work_due(now, &mut hands)? {
+            let seen = self.sees(look);
+            reporter.saw(Ok(seen), now, &mut hands)?;
+        }
+        self.consult(&mut reporter, &mut hands, now)?;
         let acts = hands.acts;
         self.reporter = Some(reporter);
         Ok(acts)
@@ -271,7 +356,9 @@ impl Host {
         let reporter = self.reporter.as_ref()?;
         let in_vain = self.shut_out || self.cut_off_until > now_ms;
         let looks_only = reporter.session().is_open() || in_vain && self.connection.is_none();
-        let at = self.when(if looks_only { reporter.scan_due() } else { reporter.next_wake() });
+        let orders = reporter.orders_wake().unwrap_or(Duration::MAX);
+        let due = if looks_only { reporter.scan_due().min(orders) } else { reporter.next_wake() };
+        let at = self.when(due);
         let again = if self.cut_off_until > now_ms { self.cut_off_until } else { i64::MAX };
         Some(at.min(again))
     }

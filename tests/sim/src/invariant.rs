@@ -31,6 +31,10 @@ pub enum Invariant {
     FoldIsReplay,
     ClockCorrected,
     OrderAnsweredOnce,
+    BegunOnce,
+    NewestAlone,
+    EndedStays,
+    OrdersEnd,
     QueuesBounded,
     Drains,
     StartsAgain,
@@ -74,6 +78,14 @@ impl Invariant {
             Self::FoldIsReplay => "the running fold, a replay from zero, and snapshot with tail are the same",
             Self::ClockCorrected => "a report of a connected agent carries the collector's time",
             Self::OrderAnsweredOnce => "an order is answered once",
+            Self::BegunOnce => "a destructive order is begun at most once on a disk",
+            Self::NewestAlone => {
+                "nothing is begun once a newer order of its product, a cancel for one, was answered"
+            }
+            Self::EndedStays => "an order that has an end on record is not delivered again",
+            Self::OrdersEnd => {
+                "when faults stop, every order that was begun has an end, and none is left to deliver"
+            }
             Self::QueuesBounded => "every queue stays within its bound",
             Self::Drains => "when faults stop, every agent that is let in hands over all that it has",
             Self::StartsAgain => "agent and collector start again after every fault",

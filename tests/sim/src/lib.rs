@@ -20,7 +20,9 @@ mod misjudged;
 mod network;
 mod office;
 mod operators;
+mod ordering;
 mod page;
+mod switching;
 mod witness;
 mod world;
 

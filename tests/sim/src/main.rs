@@ -46,8 +46,15 @@ fn main() -> ExitCode {
         sum.events,
     );
     println!(
-        "{} reports, {} records, {} forks, {} merges, {} splits, {} statements, {} corrections",
-        sum.evidence, sum.records, sum.forks, sum.merges, sum.splits, sum.sealed, sum.corrections,
+        "{} reports, {} records, {} forks, {} merges, {} splits, {} statements, {} corrections, {} switches",
+        sum.evidence,
+        sum.records,
+        sum.forks,
+        sum.merges,
+        sum.splits,
+        sum.sealed,
+        sum.corrections,
+        sum.switches,
     );
     if broken > 0 {
         eprintln!("{broken} seeds break a promise");

@@ -27,6 +27,7 @@ pub fn misclosed(wrong: Option<Wrong>, records: &[Record], period: Period) -> Op
         | Wrong::DayOfReceipt
         | Wrong::SkuMapIgnored
         | Wrong::NullSkuBilled
+        | Wrong::SwitchesIgnored
         | Wrong::DeclarationIgnored => POLICY.to_owned(),
         _ => return None,
     };
@@ -42,6 +43,7 @@ pub fn misclosed(wrong: Option<Wrong>, records: &[Record], period: Period) -> Op
                         || wrong == Some(Wrong::NullSkuBilled) && sku.is_none()
                 }
                 Event::Declared { .. } => wrong == Some(Wrong::DeclarationIgnored),
+                Event::SwitchedOff { .. } => wrong == Some(Wrong::SwitchesIgnored),
                 _ => false,
             },
             Record::Report(_) => false,

@@ -4,6 +4,7 @@
 use prost::Message as _;
 use seatbeat_agent::link::LinkError;
 use seatbeat_agent::session::{Loss, WINDOW};
+use seatbeat_agent::spool::SpoolError;
 use seatbeat_proto::wire;
 use seatbeat_proto::wire::agent_message::Body as Up;
 use seatbeat_proto::wire::collector_message::Body;
@@ -52,17 +53,29 @@ impl World {
             _ => {}
         }
         match self.hosts[host].live(happens, self.now) {
-            Ok(acts) => {
-                self.note_evidence(host);
-                acts.into_iter().for_each(|act| self.carry_out(host, act));
-            }
-            Err(error) => {
-                self.tell(format!("agent {host} ends: {error}"));
-                self.drop_connection(host);
-                self.plan(self.now + 30 * SECOND, Event::Boot { host });
-            }
+            Ok(acts) => self.lived(host, acts),
+            Err(error) => self.ended(host, &error),
         }
         self.plan_wake(host);
+    }
+
+    /// Notes what a process did, and carries out what it wants.
+    pub fn lived(&mut self, host: usize, acts: Vec<Act>) {
+        self.note_evidence(host);
+        self.note_orders(host);
+        acts.into_iter().for_each(|act| self.carry_out(host, act));
+    }
+
+    /// A process ends by itself.
+    pub fn ended(&mut self, host: usize, error: &SpoolError) {
+        self.tell(format!("agent {host} ends: {error}"));
+        self.drop_connection(host);
+        self.plan(self.now + 30 * SECOND, Event::Boot { host });
+    }
+
+    /// Which collector is at the other end.
+    pub fn collector_of(&self, number: u64) -> Option<usize> {
+        self.connections.get(&number).map(|connection| connection.collector)
     }
 
     fn carry_out(&mut self, host: usize, act: Act) {
@@ -70,6 +83,10 @@ impl World {
             Act::Connect => self.connect(host),
             Act::Disconnect => self.drop_connection(host),
             Act::Say(message) => self.say(host, *message),
+            Act::Switch => {
+                let (at, process) = (self.now + SECOND + self.draw(2 * MINUTE), self.hosts[host].process);
+                self.plan(at, Event::Switched { host, process });
+            }
         }
     }
 

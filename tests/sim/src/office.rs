@@ -89,6 +89,12 @@ pub struct Office {
     pub tokens: usize,
     /// How many orders were placed.
     pub placed: u64,
+    /// Signs orders that switch something.
+    pub operator: SigningKey,
+    /// Orders that switch something, as they were signed, and for which machine.
+    pub signed: Vec<(String, Signed)>,
+    /// Raised whenever a journal was set back.
+    pub epoch: u64,
 }
 
 impl Office {
@@ -106,6 +112,9 @@ impl Office {
             settings: sign(&service, Domain::Settings, settings.encode_to_vec()),
             service,
             statement: SigningKey::from_bytes(&chance.bytes()),
+            operator: SigningKey::from_bytes(&seed.branch("operator").bytes()),
+            signed: Vec::new(),
+            epoch: 0,
             secret: chance.bytes(),
             // Hosts are off for weeks here: whether a month waits for them is not what is looked at.
             config: Config { coverage_percent: 0, ..Config::default() },
@@ -183,6 +192,7 @@ impl World {
                 statement_key: self.office.statement.verifying_key().to_bytes().to_vec(),
             }),
             Fact::PolicySet(wire::PolicySet { toml: POLICY.to_owned(), ..Default::default() }),
+            Fact::OrderKeysSet(wire::OrderKeysSet { keys: Some(self.office.signed_keys()) }),
         ];
         for (number, customer) in CUSTOMERS.iter().enumerate() {
             facts.push(Fact::CustomerAdded(wire::CustomerAdded { customer: (*customer).to_owned() }));
@@ -226,6 +236,12 @@ impl World {
             noted: (String::new(), 0),
             oldest: 1,
             made_at: 0,
+            actor: None,
+            job: None,
+            happened: Vec::new(),
+            asks: Vec::new(),
+            wrong: self.question.wrong,
+            believes: None,
             chance,
         }
     }

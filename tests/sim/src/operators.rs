@@ -27,7 +27,7 @@ impl World {
             return;
         }
         let at_ms = self.some_days_ago();
-        match self.draw(16) {
+        match self.draw(22) {
             0 | 1 => {
                 let customer = CUSTOMERS[self.draw(3) as usize].to_owned();
                 self.write_act(Fact::MachineAssigned(wire::MachineAssigned { machine, customer, at_ms }));
@@ -53,7 +53,8 @@ impl World {
             9 | 10 => self.map_by_hand(),
             11 => self.declare_by_hand(),
             12 => self.revoke_by_hand(),
-            _ => self.order_report(host),
+            13..=15 => self.order_report(host),
+            _ => self.switch_by_hand(host),
         }
     }
 
@@ -85,8 +86,13 @@ impl World {
 
     /// Writes an act; whether it was taken.
     pub fn write_act(&mut self, fact: Fact) -> bool {
-        let now = self.now;
         let collector = self.draw(self.collectors.len() as i64) as usize;
+        self.write_act_at(collector, fact)
+    }
+
+    /// Writes an act with this collector; whether it was taken.
+    pub fn write_act_at(&mut self, collector: usize, fact: Fact) -> bool {
+        let now = self.now;
         if self.collectors[collector].running.is_none() {
             return false;
         }
@@ -164,10 +170,11 @@ impl World {
             .map(|(_, _, signed)| signed.clone())
             .collect();
         self.send_down(open.into_iter().map(|signed| Down::Say(connection, unsealed(signed))).collect());
+        self.send_switches(connection, host);
     }
 }
 
 /// An order that no secrets come with.
-fn unsealed(order: Signed) -> Body {
+pub fn unsealed(order: Signed) -> Body {
     Body::Order(wire::OrderDelivery { order: Some(order), sealed: Vec::new() })
 }

@@ -19,6 +19,8 @@ struct Machine<'a> {
     reports: Vec<Seen<'a>>,
     owners: Vec<(i64, String)>,
     retired: Vec<i64>,
+    /// When, switched on, which product.
+    switched: Vec<(i64, bool, &'a ProductId)>,
 }
 
 /// A report, as far as it counts: when, sequence, chain, products.
@@ -144,6 +146,10 @@ fn sorted(records: &[Record], year: i16, month: i8) -> (Vec<Machine<'_>>, Adjust
                     Event::MachineRetired { machine } => {
                         single.entry(machine.as_str()).or_default().retired.push(at);
                     }
+                    Event::SwitchedOff { machine, product } | Event::SwitchedOn { machine, product } => {
+                        let on = matches!(entry.event, Event::SwitchedOn { .. });
+                        single.entry(machine.as_str()).or_default().switched.push((at, on, product));
+                    }
                     Event::MachinesMerged { kept, absorbed } | Event::MachinesSplit { kept, absorbed } => {
                         let split = matches!(entry.event, Event::MachinesSplit { .. });
                         let (one, other) = (kept.to_string(), absorbed.to_string());
@@ -194,6 +200,7 @@ fn joined<'a>(
         group.reports.extend(machine.reports);
         group.owners.extend(machine.owners);
         group.retired.extend(machine.retired);
+        group.switched.extend(machine.switched);
     }
     let mut machines: Vec<Machine<'_>> = groups.into_values().collect();
     for machine in &mut machines {
@@ -241,6 +248,9 @@ impl Machine<'_> {
         let was_active = tied.any(|seen| state(seen) == Some(State::Active));
         let is_recent = day - last.div_euclid(DAY) <= PRESUME_DAYS;
         let retired = self.retired.iter().any(|at| at > last && *at <= day * DAY);
-        was_active && is_recent && !retired
+        let between = |at: i64| at >= *last && at <= day * DAY;
+        let switches = self.switched.iter().filter(|(at, _, of)| between(*at) && *of == product);
+        let is_off = switches.max().is_some_and(|(_, on, _)| !on);
+        was_active && is_recent && !retired && !is_off
     }
 }

@@ -49,6 +49,8 @@ pub struct Answer {
     pub sealed: u64,
     /// Lines of corrections.
     pub corrections: u64,
+    /// Orders that were begun.
+    pub switches: u64,
     /// The first promise that did not hold.
     pub broken: Option<Broken>,
 }
@@ -80,6 +82,7 @@ impl Answer {
         self.splits += other.splits;
         self.sealed += other.sealed;
         self.corrections += other.corrections;
+        self.switches += other.switches;
     }
 }
 

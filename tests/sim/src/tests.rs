@@ -52,7 +52,7 @@ fn came_by_everything(sum: &Answer) {
     if asked("SEATBEAT_SEED").is_some() || asked("SEATBEAT_SEEDS").is_some_and(|seeds| seeds < SEEDS) {
         return;
     }
-    let least = [sum.merges, sum.splits, sum.sealed, sum.corrections];
+    let least = [sum.merges, sum.splits, sum.sealed, sum.corrections, sum.switches];
     assert!(least.iter().all(|count| *count > 0), "{sum:?}");
 }
 

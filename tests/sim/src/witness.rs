@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message as _;
+use seatbeat_agent::act::book::Place;
 use seatbeat_agent::session::WINDOW;
 use seatbeat_ledger::fold::Fold;
 use seatbeat_proto::signed::hash;
@@ -68,6 +69,10 @@ pub struct Witness {
     pub set_back: bool,
     /// Records of before are read again: what was known then is not known now.
     pub rereading: bool,
+    /// How often destructive orders were begun, by computer, disk and order.
+    pub begun: BTreeMap<(usize, u64, String), u32>,
+    /// The newest order of a product that was answered, by computer, disk and product.
+    pub newest: BTreeMap<(usize, u64, String), Place>,
     /// Statements as they went out.
     pub went_out: BTreeMap<(String, String), Vec<u8>>,
 }

@@ -75,6 +75,12 @@ pub enum Event {
     Mend { host: usize },
     /// A collector's disk has room again.
     Room { collector: usize },
+    /// An operator switches a product, and goes on so for a while.
+    Switch { host: usize, product: usize, left: u32 },
+    /// A computer's orders go to it, if it is connected.
+    Deliver { host: usize },
+    /// What was done to a computer's product is over.
+    Switched { host: usize, process: u64 },
     /// Something fails.
     Fault,
     /// An operator does something.
@@ -262,6 +268,9 @@ impl World {
             Event::SetRight { host, skew_ms } => self.set_right(host, skew_ms),
             Event::Mend { host } => self.mend(host),
             Event::Room { collector } => self.room(collector),
+            Event::Switch { host, product, left } => self.switch(host, product, left),
+            Event::Deliver { host } => self.deliver(host),
+            Event::Switched { host, process } => self.switched(host, process),
             Event::Fault => self.fault(),
             Event::Act => self.act(),
             Event::Heal => self.heal(),

@@ -41,6 +41,12 @@ pub enum Wrong {
     SkuMapIgnored,
     NullSkuBilled,
     DeclarationIgnored,
+    BegunBeforeKept,
+    RedeliveryTaken,
+    FloorForgotten,
+    CancelIgnored,
+    ResultForgotten,
+    SwitchesIgnored,
 }
 
 impl Wrong {
@@ -82,6 +88,12 @@ impl Wrong {
         Self::SkuMapIgnored,
         Self::NullSkuBilled,
         Self::DeclarationIgnored,
+        Self::BegunBeforeKept,
+        Self::RedeliveryTaken,
+        Self::FloorForgotten,
+        Self::CancelIgnored,
+        Self::ResultForgotten,
+        Self::SwitchesIgnored,
     ];
 
     /// What is wrong, in words.
@@ -125,6 +137,12 @@ impl Wrong {
             Self::SkuMapIgnored => "the close bills each product by the policy alone",
             Self::NullSkuBilled => "the close bills what is deliberately not billed",
             Self::DeclarationIgnored => "the close leaves out what was declared",
+            Self::BegunBeforeKept => "an order is begun before that is on the disk",
+            Self::RedeliveryTaken => "an order that comes again is judged as a new one",
+            Self::FloorForgotten => "a start forgets the floors below which no order is taken",
+            Self::CancelIgnored => "an agent says that it cancelled, and does not",
+            Self::ResultForgotten => "what an order led to before a start is not told again",
+            Self::SwitchesIgnored => "the close presumes a product that was switched off",
         }
     }
 }
