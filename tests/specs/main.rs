@@ -17,4 +17,6 @@ mod prices;
 mod proof;
 mod refusals;
 mod reporters;
+mod standin;
+mod switching;
 mod tidy;
