@@ -162,11 +162,7 @@ impl Procedure {
 /// How a product, or the product that this is an edition of, can be switched on a system; of several, one that fits is
 /// chosen on the machine.
 pub fn procedures(catalogue: &Catalogue, product: &ProductId, os: Os, switch: Switch) -> Vec<Procedure> {
-    let known = catalogue
-        .products
-        .iter()
-        .find(|known| known.id == *product || known.variants.iter().any(|variant| variant.id == *product));
-    let Some(known) = known else { return Vec::new() };
+    let Some(known) = catalogue.product_of(product) else { return Vec::new() };
     let named = known.actions.iter().filter_map(|name| Procedure::from_name(name));
     named.filter(|one| one.switch() == switch && one.runs_on(os) && one.is_for(known.id.as_str())).collect()
 }

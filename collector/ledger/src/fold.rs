@@ -452,7 +452,11 @@ impl Fold {
                 let (machine, order, detail) = (&evidence.machine, &order, detail.as_str());
                 let (at, received_at) = (evidence.observed_at, evidence.received_at);
                 let event = self.switched(&Answer { machine, order, told, detail, at, received_at });
-                event.map(|event| Record::Entry(LedgerEntry::new(evidence.observed_at, event)))
+                let switched = event.map(|event| LedgerEntry::new(evidence.observed_at, event));
+                if let Some(switched) = &switched {
+                    self.note(switched)?;
+                }
+                switched.map(Record::Entry)
             }
         })
     }

@@ -20,6 +20,7 @@ use super::auth::Caller;
 use super::command::checked_reason;
 use super::fault::{Fault, instant};
 use super::named::Around;
+use super::orders::switched_as;
 use crate::distributor::{Licence, Manual, Receipt, Step, carry_out};
 use crate::journal::Position;
 
@@ -131,9 +132,13 @@ pub(super) fn arms(fold: &Fold, customer: &CustomerId, now: Timestamp) -> Result
     for (id, machine) in fold.registry().machines_of(customer, None) {
         let orders = fold.orders().of_machine(id);
         for found in machine.last.iter().flat_map(|last| last.products.iter()) {
-            let Billing::Sku(sku) = billing(usage, &policy, customer, &found.product, now) else { continue };
+            let product = match found.state {
+                State::Active => found.product.clone(),
+                _ => switched_as(orders, &found.product),
+            };
+            let Billing::Sku(sku) = billing(usage, &policy, customer, &product, now) else { continue };
             let row = rows.entry(sku.clone()).or_insert_with(|| blank(sku));
-            let newest = orders.iter().rev().find(|order| order.product.as_ref() == Some(&found.product));
+            let newest = orders.iter().rev().find(|order| order.product.as_ref() == Some(&product));
             let is_confirmed =
                 newest.is_some_and(|order| matches!(order.shown(), Some(Shown::Confirmed { .. })));
             row.active += u32::from(found.state == State::Active);

@@ -31,6 +31,7 @@ use crate::vault::{VaultError, VaultRow};
 
 mod plan;
 
+pub(super) use plan::switched_as;
 pub use plan::{Asked, Cannot, PlanRow, Wish};
 
 /// Facts written side by side: a fraction of what may wait to be written.

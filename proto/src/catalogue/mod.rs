@@ -182,6 +182,13 @@ impl Catalogue {
         parse::catalogue(file)
     }
 
+    /// The product of this id, or that this is an edition of.
+    pub fn product_of(&self, id: &ProductId) -> Option<&Product> {
+        self.products
+            .iter()
+            .find(|product| product.id == *id || product.variants.iter().any(|variant| variant.id == *id))
+    }
+
     /// Every id that can be billed and the SKU proposed for it: products, or their variants where they have some.
     pub fn default_skus(&self) -> BTreeMap<ProductId, String> {
         let mut skus = BTreeMap::new();

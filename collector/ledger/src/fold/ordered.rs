@@ -139,13 +139,14 @@ impl Fold {
         Ok(self.orders.begin_epoch(fact.epoch)?)
     }
 
-    /// A machine's signed word that it carried out an order switches the product for the count.
+    /// A machine's signed word that it carried out an order switches the product for the count; that its agent has let
+    /// itself go retires it.
     pub(super) fn switched(&mut self, answer: &Answer) -> Option<Event> {
-        let (action, product) = self.orders.answer(answer)?;
         let machine = answer.machine.clone();
-        match action {
-            Action::SwitchOff => Some(Event::SwitchedOff { machine, product }),
-            Action::SwitchOn => Some(Event::SwitchedOn { machine, product }),
+        match self.orders.answer(answer)? {
+            (Action::SwitchOff, Some(product)) => Some(Event::SwitchedOff { machine, product }),
+            (Action::SwitchOn, Some(product)) => Some(Event::SwitchedOn { machine, product }),
+            (Action::Unenrol, None) => Some(Event::MachineRetired { machine }),
             _ => None,
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use prost::Message as _;
+use seatbeat_proto::catalogue::Catalogue;
 use seatbeat_proto::ids::{BatchId, MachineId, OrderId, ProductId};
 use seatbeat_proto::wire::{self, Action};
 
@@ -13,6 +14,7 @@ use super::watch::Watch;
 use super::{
     Batch, ByOperator, Cancelled, End, Order, Orders, Outcome, Scope, Signature, Status, Told, Waits,
 };
+use crate::record::State;
 use crate::registry::{Product, Refusal};
 
 /// Most machines of one batch: everybody's, in the largest house.
@@ -226,8 +228,9 @@ impl Orders {
         Ok(())
     }
 
-    /// What a machine says of an order of its own; when it says that a product is switched, what and how.
-    pub(crate) fn answer(&mut self, answer: &Answer) -> Option<(Action, ProductId)> {
+    /// What a machine says of an order of its own; when it says that a product is switched, or that it lets itself go,
+    /// what and how.
+    pub(crate) fn answer(&mut self, answer: &Answer) -> Option<(Action, Option<ProductId>)> {
         let is_known = self.of_machine(answer.machine).iter().any(|one| one.id == *answer.order);
         if !is_known {
             self.answer_cancel(answer);
@@ -235,7 +238,7 @@ impl Orders {
         }
         let order = self.order_mut(answer.machine, answer.order)?;
         let is_done = answer.told == Told::Ended(Outcome::Done);
-        let switched = || order.product.clone().map(|product| (order.action(), product));
+        let switched = || Some((order.action(), order.product.clone()));
         if order.batch.is_none() && order.end.is_some() {
             // As it was counted before there were batches: each such word switches the product again.
             return if is_done { switched() } else { None };
@@ -344,7 +347,12 @@ impl Order {
         if self.is_replaced {
             return self.watch;
         }
-        let found = products.iter().find(|found| found.product == *product);
-        Some(watch.with(self.action(), found.map(|found| found.state), end.at, at))
+        // What is named without its edition shows as one of them while it runs.
+        let is_it = |found: &ProductId| {
+            found == product || Catalogue::embedded().product_of(found).is_some_and(|of| of.id == *product)
+        };
+        let states = products.iter().filter(|found| is_it(&found.product)).map(|found| found.state);
+        let state = states.clone().find(|state| *state == State::Active).or_else(|| states.clone().next());
+        Some(watch.with(self.action(), state, end.at, at))
     }
 }

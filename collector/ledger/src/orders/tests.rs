@@ -296,8 +296,14 @@ fn a_machine_is_unenrolled_behind_what_is_switched_off_on_it() {
         house.reports(1, &[]);
         assert_eq!(house.deliverable(1), deliverable);
     }
+    let retired = |house: &House, order: &str| {
+        let machine = &house.order(order).machine;
+        house.fold.registry().machine(machine).is_some_and(|machine| machine.retired_at.is_some())
+    };
+    assert!(!retired(&house, "ord_1"));
     house.answers(1, "ord_1", Said::Done);
     assert_eq!(house.status("ord_1").name(), "done");
+    assert_eq!((retired(&house, "ord_1"), retired(&house, "ord_2")), (true, false));
 }
 
 #[test]

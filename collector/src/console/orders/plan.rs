@@ -6,12 +6,13 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use seatbeat_ledger::entitlements::Holder;
 use seatbeat_ledger::fold::Fold;
-use seatbeat_ledger::orders::Scope;
+use seatbeat_ledger::orders::{Order, Outcome, Scope};
 use seatbeat_ledger::record::State;
 use seatbeat_ledger::registry::{Machine, Product};
 use seatbeat_proto::catalogue::{Catalogue, Count, Os};
 use seatbeat_proto::ids::{CustomerId, MachineId, OrderId, ProductId};
 use seatbeat_proto::procedures::{Need, Procedure, Switch, procedures};
+use seatbeat_proto::wire::Action;
 use serde::{Deserialize, Serialize};
 
 use crate::console::fault::Fault;
@@ -169,9 +170,17 @@ pub fn plan(fold: &Fold, wish: Wish, scope: &Scope, now: Timestamp) -> Result<Ve
         };
         let os = machine.facts.as_ref().and_then(|facts| Os::from_name(&facts.os));
         let found = machine.last.iter().flat_map(|last| last.products.iter());
-        let found: Vec<&Product> = found.filter(|one| is_asked(one, product.as_ref())).collect();
-        for one in &found {
-            let row = PlanRow::new(&id, machine).with_product(&one.product, Some(one.state), os, switch);
+        let orders = fold.orders().of_machine(&id);
+        let named = |found: &Product| match wish {
+            Wish::SwitchOn => switched_as(orders, &found.product),
+            _ => found.product.clone(),
+        };
+        let found: Vec<(ProductId, State)> = found
+            .map(|one| (named(one), one.state))
+            .filter(|(one, _)| is_asked(one, product.as_ref()))
+            .collect();
+        for (one, state) in &found {
+            let row = PlanRow::new(&id, machine).with_product(one, Some(*state), os, switch);
             // What does not run is in nobody's way.
             if wish != Wish::Unenrol || row.cannot != Some(Cannot::AlreadySo) {
                 rows.push(row);
@@ -194,22 +203,24 @@ pub fn plan(fold: &Fold, wish: Wish, scope: &Scope, now: Timestamp) -> Result<Ve
 }
 
 /// Whether a product that was found is one that orders are about: seats of machines, and the one asked for.
-fn is_asked(found: &Product, asked: Option<&ProductId>) -> bool {
-    let Some(asked) = asked else { return !found.product.is_family() && is_a_seat(&found.product) };
-    found.product == *asked || base(&found.product).is_some_and(|base| base == asked)
+fn is_asked(found: &ProductId, asked: Option<&ProductId>) -> bool {
+    let of = Catalogue::embedded().product_of(found);
+    match asked {
+        Some(asked) => found == asked || of.is_some_and(|product| product.id == *asked),
+        None => !found.is_family() && of.is_none_or(|product| product.count == Count::Device),
+    }
 }
 
-fn is_a_seat(product: &ProductId) -> bool {
-    let known = Catalogue::embedded().products.iter();
-    let id = base(product).unwrap_or(product);
-    known.filter(|one| one.id == *id).all(|one| one.count == Count::Device)
-}
-
-/// The product that this is an edition of.
-fn base(product: &ProductId) -> Option<&'static ProductId> {
-    let known = Catalogue::embedded().products.iter();
-    let mut known = known.filter(|one| one.variants.iter().any(|variant| variant.id == *product));
-    known.next().map(|one| &one.id)
+/// What a product that was found is switched on as: the edition that an order switched off. Without its manager it shows
+/// no edition.
+pub(in crate::console) fn switched_as(orders: &[Order], found: &ProductId) -> ProductId {
+    let same = |product: &ProductId| {
+        let of = Catalogue::embedded().product_of(product);
+        of.is_some() && of.map(|of| &of.id) == Catalogue::embedded().product_of(found).map(|of| &of.id)
+    };
+    let is_done = |order: &&Order| order.end.as_ref().is_some_and(|end| end.outcome == Outcome::Done);
+    let done = orders.iter().rev().filter(|order| order.action() == Action::SwitchOff).filter(is_done);
+    done.filter_map(|order| order.product.as_ref()).find(|product| same(product)).unwrap_or(found).clone()
 }
 
 fn why_no_orders(machine: &Machine) -> Option<Cannot> {
