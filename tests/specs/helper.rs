@@ -9,22 +9,11 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use crate::desk::{Desk, PROGRAM, eventually, text};
+use crate::package::POLICY;
 use crate::standin::inside;
 
 /// A user that nobody is.
 const AGENT: u32 = 4242;
-
-const POLICY: &str = r#"
-zone = "UTC"
-[default_sku]
-dsa-cloud = "DS-CLOUD"
-[sku.DS-CLOUD]
-price_group = "server"
-[price_group.server]
-distributor = "ingram"
-currency = "USD"
-tiers = [{ from = 1, cost = "3.20" }]
-"#;
 
 struct Stopped(Child);
 

@@ -131,7 +131,8 @@ fn a_package_laid_out_as_the_vendors_is_found_enrolled_reported_counted_and_bill
     assert!(!trace.exists(), "executed: {}", fs::read_to_string(&trace).unwrap_or_default());
 }
 
-const POLICY: &str = r#"
+/// A policy for the vendor's agent as its stand-in shows it.
+pub const POLICY: &str = r#"
 zone = "UTC"
 [default_sku]
 dsa-cloud = "DS-CLOUD"

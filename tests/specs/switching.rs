@@ -242,3 +242,39 @@ fn a_customer_that_leaves_is_switched_off_let_go_and_its_evidence_stays() {
     );
     assert_eq!(house.seats(), "1", "what was used is billed");
 }
+
+#[test]
+fn a_lost_order_key_is_replaced_by_the_recovery_key_and_machines_follow() {
+    if !inside("switching::a_lost_order_key_is_replaced_by_the_recovery_key_and_machines_follow", "dsa") {
+        return;
+    }
+    let house = House::open("2026-10-20T09:00:00Z");
+    let path = |name: &str| text(&house.desk.path(name)).to_owned();
+    let (words, recovery, key) = (path("words"), path("recovery.key"), path("order.key"));
+    let rotate = |signer: &str| {
+        let base = ["orders", "key", "rotate", "--lost", signer, "--old-passphrase-file", &words];
+        let new = ["--key-file", &key, "--passphrase-file", &words, "--reason", "it was lost"];
+        house.desk.operator(&[&base[..], &new].concat())
+    };
+    let stranger = house.file("stranger.key", "{}");
+    assert!(!rotate(&stranger).status.success(), "a file that holds no key signs nothing");
+    assert!(rotate(&recovery).status.success());
+    let shown = house.desk.operator_json(&["orders", "key", "show"]);
+    assert_eq!((&shown["revision"], &shown["kept_by"]), (&2.into(), &"operator".into()), "{shown:#}");
+
+    // The collector keeps no key any more: what is ordered waits for who has it.
+    let off = house.order("off", &[]);
+    assert_eq!((house.status(&off).as_str(), told("-r")), ("ordered", 0));
+    house.desk.operator_ok(&[
+        "orders",
+        "sign",
+        &off,
+        "--key-file",
+        &key,
+        "--passphrase-file",
+        &words,
+        "--yes",
+    ]);
+    house.becomes(&off, "done");
+    assert_eq!(told("-r"), 1);
+}

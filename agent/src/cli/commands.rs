@@ -81,6 +81,13 @@ pub(super) fn enrol(
     Ok(ExitCode::SUCCESS)
 }
 
+/// What an agent runs on.
+pub(super) fn setting(state: StateFolder, config: Config, clock: Clock) -> Result<Setting, CliError> {
+    let catalogue = Shelf::open(&state, config.release_key()?).map_err(DaemonError::from)?;
+    let (disk, jitter, host_name) = (Box::new(RealDisk), Jitter::random(), host_name());
+    Ok(Setting { catalogue, state, config, clock, disk, jitter, host_name })
+}
+
 pub(super) fn run(
     state: StateFolder,
     config: Config,
@@ -91,19 +98,10 @@ pub(super) fn run(
     start_log();
     let pool = config.pool;
     // Before the connection and its buffers: what parsing needed is free for them, and the peak is lower.
-    let catalogue = Shelf::open(&state, config.release_key()?).map_err(DaemonError::from)?;
-    let _ = catalogue.in_use.version;
-    let hands = VendorHands::new(clock, catalogue.in_use.clone());
-    let actor = actor(&state, &identity, &scope);
-    let setting = Setting {
-        catalogue,
-        state,
-        config,
-        clock,
-        disk: Box::new(RealDisk),
-        jitter: Jitter::random(),
-        host_name: host_name(),
-    };
+    let setting = setting(state, config, clock)?;
+    let _ = setting.catalogue.in_use.version;
+    let hands = VendorHands::new(clock, setting.catalogue.in_use.clone());
+    let actor = actor(&setting.state, &identity, &scope);
     let runtime = runtime()?;
     let done = runtime.block_on(async {
         let stop = stop_signal().map_err(DaemonError::Runtime)?;

@@ -19,14 +19,14 @@ use seatbeat_proto::token;
 use seatbeat_proto::wire::{OrderKeys, Signed};
 use tokio::net::UnixListener;
 
-use super::commands::{STOP_MAX, host_name, runtime, sight, start_log, stop_signal};
+use super::commands::{STOP_MAX, runtime, setting, sight, start_log, stop_signal};
 use super::{CliError, Place};
 use crate::act::actor::{self, Actor, ActorError};
 use crate::act::{VendorHands, worker};
 use crate::catalogue::{FILE, Shelf};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::daemon::{Daemon, DaemonError, Setting, Sight};
+use crate::daemon::{Daemon, DaemonError, Sight};
 use crate::detect::Scope;
 use crate::detect::lookout::Lookout;
 use crate::enrol::{self, EnrolError};
@@ -34,7 +34,6 @@ use crate::helper::pinned::{MACHINE_FOLDER, Pinned, PinnedError};
 use crate::helper::reach;
 use crate::helper::serve::{Helper, IDLE_TIME, LookWanted, Looker, SeenByHelper};
 use crate::identity::Identity;
-use crate::jitter::Jitter;
 use crate::plain::chain;
 use crate::spool::disk::RealDisk;
 use crate::state::{StateError, StateFolder, is_root};
@@ -204,17 +203,8 @@ pub(super) fn run_with(
     socket: PathBuf,
 ) -> Result<ExitCode, CliError> {
     start_log();
-    let catalogue = Shelf::open(&state, config.release_key()?).map_err(DaemonError::from)?;
     let eyes = reach::sight(socket.clone(), state.clone());
-    let setting = Setting {
-        catalogue,
-        state,
-        config,
-        clock,
-        disk: Box::new(RealDisk),
-        jitter: Jitter::random(),
-        host_name: host_name(),
-    };
+    let setting = setting(state, config, clock)?;
     let runtime = runtime()?;
     let done = runtime.block_on(async {
         let stop = stop_signal().map_err(DaemonError::Runtime)?;

@@ -12,7 +12,7 @@ use seatbeat_proto::wire::amend_request::Change;
 use crate::amend::{How, amend};
 use crate::connect::Collector;
 use crate::moment::Moment;
-use crate::orders::send::{self, DepartArgs, SendArgs};
+use crate::orders::send::{self, SendArgs};
 use crate::out::{self, Align, Column, Out};
 
 #[derive(Debug, Subcommand)]
@@ -64,7 +64,7 @@ pub enum Verb {
         #[arg(long)]
         reason: String,
         #[command(flatten)]
-        how: DepartArgs,
+        how: send::How,
     },
     /// A customer does not pay: all is switched off until it is resumed
     Suspend {
@@ -74,7 +74,7 @@ pub enum Verb {
         #[arg(long)]
         reason: String,
         #[command(flatten)]
-        how: DepartArgs,
+        how: send::How,
     },
     /// A suspended customer pays again: what was switched off is switched on
     Resume {
@@ -84,7 +84,7 @@ pub enum Verb {
         #[arg(long)]
         reason: String,
         #[command(flatten)]
-        how: DepartArgs,
+        how: send::How,
     },
     /// All that a technician needs to roll a customer out, with a new token: as a page, or with --json as data
     Kit {
@@ -195,7 +195,7 @@ async fn depart(
     customer: CustomerId,
     departure: wire::Departure,
     reason: String,
-    how: DepartArgs,
+    how: send::How,
     collector: &mut Collector,
     out: Out,
 ) -> anyhow::Result<()> {
@@ -205,7 +205,7 @@ async fn depart(
         _ => (Wish::SwitchOn, "is back"),
     };
     let (id, is_dry) = (customer.to_string(), how.dry_run);
-    let args = SendArgs::of_customer(customer, reason.clone(), &how);
+    let args = SendArgs::of_customer(customer, reason.clone(), how);
     if !is_dry {
         let request =
             wire::DepartCustomerRequest { customer: id.clone(), departure: departure.into(), reason };

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use seatbeat_collector::console::rows::{NewToken, Status, Token, TokenList};
 use seatbeat_proto::ids::{CustomerId, TokenId};
-use seatbeat_proto::{instant, wire};
+use seatbeat_proto::{instant, token, wire};
 
 use crate::connect::Collector;
 use crate::moment::{self, Moment};
@@ -64,6 +64,11 @@ pub async fn run(verb: Verb, collector: &mut Collector, out: Out) -> anyhow::Res
                 let machines = out::count(u64::from(create.uses), "machine", "machines");
                 let until = moment::shown(expires_at);
                 out::note(&format!("{} lets in {machines} of {} until {until}", made.token, create.customer));
+                if token::parse(&made.text).is_ok_and(|text| text.order_keys_revision == 0) {
+                    out::note(
+                        "machines that it lets in take no orders: there is no order key yet (`seatbeat orders key new`)",
+                    );
+                }
             }
         }
         Verb::List => {

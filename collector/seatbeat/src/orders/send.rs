@@ -28,7 +28,7 @@ const ORDERS_A_PIECE: usize = 200;
 /// How much longer an agent may be let go than its products may be switched off: reports have to confirm those.
 const UNENROL_LATER_S: i64 = 30 * 24 * 3600;
 
-/// What is ordered.
+/// What is ordered, where.
 #[derive(Debug, Args)]
 pub struct SendArgs {
     /// On this machine
@@ -43,6 +43,16 @@ pub struct SendArgs {
     /// Only this product [default: all that can be switched]
     #[arg(long)]
     product: Option<ProductId>,
+    #[command(flatten)]
+    how: How,
+    /// Why
+    #[arg(long, default_value = "", hide_default_value = true)]
+    reason: String,
+}
+
+/// How it is ordered.
+#[derive(Debug, Args)]
+pub struct How {
     /// Give up what was not begun by then
     #[arg(long, default_value = "14d", value_name = "WHEN")]
     expires: Moment,
@@ -51,7 +61,7 @@ pub struct SendArgs {
     at_once: bool,
     /// Only show what would happen
     #[arg(long)]
-    dry_run: bool,
+    pub dry_run: bool,
     /// Do not ask
     #[arg(long)]
     yes: bool,
@@ -72,63 +82,13 @@ pub struct SendArgs {
     policy: Option<String>,
     #[command(flatten)]
     sign: SignArgs,
-    /// Why
-    #[arg(long, default_value = "", hide_default_value = true)]
-    reason: String,
 }
 
 impl SendArgs {
-    /// Everything of a customer, to let it go.
-    pub fn of_customer(customer: CustomerId, reason: String, how: &DepartArgs) -> Self {
-        Self {
-            machine: None,
-            customer: Some(customer),
-            licence: None,
-            product: None,
-            expires: how.expires,
-            at_once: false,
-            dry_run: how.dry_run,
-            yes: how.yes,
-            password_file: how.password_file.clone(),
-            manager: how.manager.clone(),
-            tenant: how.tenant.clone(),
-            activation_token_file: how.activation_token_file.clone(),
-            policy: how.policy.clone(),
-            sign: how.sign.clone(),
-            reason,
-        }
+    /// Everything of a customer's.
+    pub fn of_customer(customer: CustomerId, reason: String, how: How) -> Self {
+        Self { machine: None, customer: Some(customer), licence: None, product: None, how, reason }
     }
-}
-
-/// How all of a customer's machines are switched.
-#[derive(Debug, Args)]
-pub struct DepartArgs {
-    /// Give up what was not begun by then
-    #[arg(long, default_value = "14d", value_name = "WHEN")]
-    expires: Moment,
-    /// Only show what would happen
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Do not ask
-    #[arg(long)]
-    yes: bool,
-    /// File with the password that products ask for
-    #[arg(long, value_name = "FILE")]
-    password_file: Option<PathBuf>,
-    /// The vendor's manager, to activate with: dsm://host:port/
-    #[arg(long)]
-    manager: Option<String>,
-    /// Tenant to activate for
-    #[arg(long)]
-    tenant: Option<String>,
-    /// File with the token to activate with
-    #[arg(long, value_name = "FILE")]
-    activation_token_file: Option<PathBuf>,
-    /// Policy to activate with
-    #[arg(long)]
-    policy: Option<String>,
-    #[command(flatten)]
-    sign: SignArgs,
 }
 
 /// Shows what would happen and, when that is wanted, orders it.
@@ -138,7 +98,7 @@ pub struct DepartArgs {
 pub async fn run(wish: Wish, args: SendArgs, collector: &mut Collector, out: Out) -> anyhow::Result<()> {
     let plan = plan(wish, &args, collector).await?;
     let possible: Vec<&PlanRow> = plan.rows.iter().filter(|row| row.cannot.is_none()).collect();
-    if args.dry_run {
+    if args.how.dry_run {
         return Ok(out.value(&plan, || shown(&plan))?);
     }
     if !out.is_json() {
@@ -148,16 +108,16 @@ pub async fn run(wish: Wish, args: SendArgs, collector: &mut Collector, out: Out
         return Err(hinted("there is nothing that can be done", "--dry-run shows each machine and why not"));
     }
     let secrets = secrets(&args, &possible)?;
-    agree(plan.machines, args.yes)?;
+    agree(plan.machines, args.how.yes)?;
     let batch = BatchId::random();
     let orders = orders(wish, &args, &plan, &possible, secrets.as_ref())?;
     let request = request(wish, &args, &plan, &batch, &orders);
     let held = keys::held(collector).await?;
     // Opened before anything is placed: a wrong passphrase leaves no orders behind.
-    let key = match (plan.needs_second, keys::open(&args.sign, &held)) {
+    let key = match (plan.needs_second, keys::open(&args.how.sign, &held)) {
         (true, _) => None,
         (false, Ok(key)) => Some(key),
-        (false, Err(error)) if args.sign.key_file.is_some() || !held.locked_key.is_empty() => {
+        (false, Err(error)) if args.how.sign.key_file.is_some() || !held.locked_key.is_empty() => {
             return Err(error);
         }
         (false, Err(_)) => None,
@@ -254,7 +214,7 @@ fn scope(args: &SendArgs) -> wire::OrderScope {
 /// What the products are told; none: they need not be told anything.
 fn secrets(args: &SendArgs, rows: &[&PlanRow]) -> anyhow::Result<Option<wire::OrderSecrets>> {
     let must = |asked: fn(&PlanRow) -> Asked| rows.iter().find(|row| asked(row) == Asked::Must);
-    if let (Some(row), None) = (must(|row| row.password), &args.password_file) {
+    if let (Some(row), None) = (must(|row| row.password), &args.how.password_file) {
         let why = format!("{} asks for a password on {}", product(row), row.machine);
         return Err(hinted(
             &why,
@@ -262,7 +222,9 @@ fn secrets(args: &SendArgs, rows: &[&PlanRow]) -> anyhow::Result<Option<wire::Or
         ));
     }
     if let Some(row) = must(|row| row.activation)
-        && (args.manager.is_none() || args.tenant.is_none() || args.activation_token_file.is_none())
+        && (args.how.manager.is_none()
+            || args.how.tenant.is_none()
+            || args.how.activation_token_file.is_none())
     {
         let why = format!("{} is activated with its manager on {}", product(row), row.machine);
         return Err(hinted(
@@ -271,13 +233,13 @@ fn secrets(args: &SendArgs, rows: &[&PlanRow]) -> anyhow::Result<Option<wire::Or
         ));
     }
     let read = |file: &Option<PathBuf>| file.as_ref().map(secret_of).transpose();
-    let (password, token) = (read(&args.password_file)?, read(&args.activation_token_file)?);
+    let (password, token) = (read(&args.how.password_file)?, read(&args.how.activation_token_file)?);
     let secrets = wire::OrderSecrets {
         password: password.map(|text| text.as_str().to_owned()).unwrap_or_default(),
-        manager: args.manager.clone().unwrap_or_default(),
-        tenant: args.tenant.clone().unwrap_or_default(),
+        manager: args.how.manager.clone().unwrap_or_default(),
+        tenant: args.how.tenant.clone().unwrap_or_default(),
         token: token.map(|text| text.as_str().to_owned()).unwrap_or_default(),
-        policy: args.policy.clone().unwrap_or_default(),
+        policy: args.how.policy.clone().unwrap_or_default(),
     };
     Ok((secrets != wire::OrderSecrets::default()).then_some(secrets))
 }
@@ -310,7 +272,7 @@ fn orders(
             issued_at_ms: instant::to_ms(plan.now),
             expires_at_ms: instant::to_ms(until) + if is_agent { UNENROL_LATER_S * 1000 } else { 0 },
             uninstall: wish == Wish::Uninstall,
-            at_once: args.at_once,
+            at_once: args.how.at_once,
             ..wire::Order::default()
         };
         let is_asked = row.password != Asked::No || row.activation != Asked::No;
@@ -326,7 +288,7 @@ fn orders(
 }
 
 fn expiry(args: &SendArgs, now: Timestamp) -> Timestamp {
-    args.expires.from(now)
+    args.how.expires.from(now)
 }
 
 fn request(
