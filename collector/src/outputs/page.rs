@@ -14,7 +14,7 @@ dl{display:grid;grid-template-columns:max-content 1fr;gap:0 1rem;margin:0}dt{col
 div{overflow-x:auto}table{border-collapse:collapse;width:100%}\
 th,td{padding:.15rem .5rem;text-align:left;border-bottom:1px solid #ccc;vertical-align:top;overflow-wrap:break-word}\
 th{border-bottom:2px solid #333;vertical-align:bottom}.n,.s{white-space:nowrap}\
-.n{text-align:right;font-variant-numeric:tabular-nums}th.n,th.s{white-space:normal}\
+.n{text-align:right;font-variant-numeric:tabular-nums}th.n,th.s{white-space:normal}.l{overflow-wrap:anywhere}\
 @page{margin:12mm}@media print{body{margin:0;max-width:none;padding:0;font-size:8pt}thead{display:table-header-group}\
 tr{break-inside:avoid}h2{break-after:avoid}div{overflow:visible}}";
 
@@ -23,6 +23,9 @@ const UPRIGHT_COLUMNS_MAX: usize = 9;
 
 /// A column whose longest text has so many letters at most is not broken into lines: ids, days, SKUs.
 const SHORT_LETTERS_MAX: usize = 24;
+
+/// A word of more letters is broken wherever its line ends.
+const WORD_LETTERS_MAX: usize = 80;
 
 /// The page.
 pub fn page(document: &Document) -> Vec<u8> {
@@ -76,14 +79,20 @@ fn add_table(page: &mut String, table: &Table) {
 fn class_of<'a>(cells: impl Iterator<Item = &'a Cell> + Clone) -> Option<&'static str> {
     let longest =
         cells.clone().map(|cell| cell.shown().chars().count()).max().filter(|longest| *longest > 0)?;
-    let mut cells = cells;
-    Some(if cells.any(|cell| matches!(cell, Cell::Number(_))) {
+    Some(if cells.clone().any(|cell| matches!(cell, Cell::Number(_))) {
         " class=\"n\""
     } else if longest <= SHORT_LETTERS_MAX {
         " class=\"s\""
+    } else if cells.clone().any(|cell| cell.shown().split_whitespace().any(is_long)) {
+        " class=\"l\""
     } else {
         ""
     })
+}
+
+/// Whether a word is wider than a sheet of paper bears: a token, a signature.
+fn is_long(word: &str) -> bool {
+    word.chars().count() > WORD_LETTERS_MAX
 }
 
 fn add(page: &mut String, words: std::fmt::Arguments<'_>) {
@@ -126,6 +135,16 @@ mod tests {
         }
         assert!(page.contains("&lt;/td&gt;&lt;script&gt;") && page.contains("<td class=\"n\">1.50</td>"));
         assert!(page.contains("<h2>None</h2>\n<p>none</p>"));
+    }
+
+    #[test]
+    fn a_word_that_no_line_holds_is_broken_and_no_other_is() {
+        let mut table = Table::new("Lines", &["line", "why"]);
+        let word = "x".repeat(WORD_LETTERS_MAX + 1);
+        table.rows =
+            vec![vec![Cell::text(format!("enrol {word}")), Cell::text("said in some more words than few")]];
+        let page = String::from_utf8(page(&Document::new("x".to_owned(), [], vec![table]))).unwrap();
+        assert!(page.contains("<td class=\"l\">enrol x") && page.contains("<td>said"), "{page}");
     }
 
     #[test]

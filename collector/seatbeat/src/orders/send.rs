@@ -417,6 +417,9 @@ fn shown(plan: &OrderPlan) -> String {
 }
 
 fn effect(lines: &[SwitchLine]) -> String {
+    if lines.is_empty() {
+        return "the same: what was used before counts, and nothing more would have".to_owned();
+    }
     let columns = [
         Column("CUSTOMER", Align::Left),
         Column("SKU", Align::Left),
