@@ -204,19 +204,17 @@ async fn depart(
         wire::Departure::Suspended => (Wish::SwitchOff, "is suspended"),
         _ => (Wish::SwitchOn, "is back"),
     };
-    let (id, is_dry) = (customer.to_string(), how.dry_run);
+    let id = customer.to_string();
     let args = SendArgs::of_customer(customer, reason.clone(), how);
-    if !is_dry {
-        let request =
-            wire::DepartCustomerRequest { customer: id.clone(), departure: departure.into(), reason };
-        let departed = collector.call(async |console| console.depart_customer(request).await).await?;
-        if !out.is_json() {
-            let revoked = out::count(departed.tokens_revoked.len() as u64, "token", "tokens");
-            out::note(&format!("{id} {words}; {revoked} revoked"));
-            out::note(&format!(
-                "at the distributor nothing has changed yet: `seatbeat orders list --customer {id}` shows both arms"
-            ));
-        }
+    let Some(ready) = send::prepare(wish, args, collector, out).await? else { return Ok(()) };
+    let request = wire::DepartCustomerRequest { customer: id.clone(), departure: departure.into(), reason };
+    let departed = collector.call(async |console| console.depart_customer(request).await).await?;
+    if !out.is_json() {
+        let revoked = out::count(departed.tokens_revoked.len() as u64, "token", "tokens");
+        out::note(&format!("{id} {words}; {revoked} revoked"));
+        out::note(&format!(
+            "at the distributor nothing has changed yet: `seatbeat orders list --customer {id}` shows both arms"
+        ));
     }
-    send::run(wish, args, collector, out).await
+    ready.go(collector, out).await
 }

@@ -9,6 +9,7 @@ use seatbeat_ledger::fold::Fold;
 use seatbeat_ledger::orders::Shown;
 use seatbeat_ledger::record::{Sku, State};
 use seatbeat_ledger::sku::{Billing, billing};
+use seatbeat_ledger::standing::CustomerStanding;
 use seatbeat_ledger::usage::LicenceStep;
 use seatbeat_proto::ids::{CustomerId, TokenId};
 use seatbeat_proto::wire::journal_record::Fact;
@@ -40,11 +41,11 @@ pub struct ArmRow {
 }
 
 impl Console {
-    /// A customer leaves for good, is suspended, or comes back. Who left for good gets no machine in any more: the
-    /// tokens are revoked.
+    /// A customer leaves for good, is suspended, or comes back; what is so already stays so. Who left for good gets no
+    /// machine in any more: the tokens are revoked.
     ///
     /// # Errors
-    /// When it is so already, the customer is not known, no reason is given, or it cannot be written.
+    /// When the customer is not known, no reason is given, or it cannot be written.
     pub async fn depart_customer(
         &self,
         caller: &Caller,
@@ -66,6 +67,14 @@ impl Console {
             wire::Departure::Unspecified => return Err(Fault::value("the departure", "is missing")),
         };
         let _one_at_a_time = self.adding.lock().await;
+        let is_so = self.books.read(|fold| match fold.registry().standing(&customer) {
+            CustomerStanding::Active => departure == wire::Departure::Returned,
+            CustomerStanding::Suspended(_) => departure == wire::Departure::Suspended,
+            CustomerStanding::Left(_) => departure == wire::Departure::Offboarded,
+        });
+        if is_so && self.books.read(|fold| fold.registry().has_customer(&customer)) {
+            facts.clear();
+        }
         if departure == wire::Departure::Offboarded {
             tokens = self.books.read(|fold| {
                 let theirs = fold
@@ -76,6 +85,9 @@ impl Console {
             });
             let revoked = |token: &TokenId| Fact::TokenRevoked(TokenRevoked { token: token.to_string() });
             facts.extend(tokens.iter().map(revoked));
+        }
+        if facts.is_empty() {
+            return Ok((tokens, Position(self.books.read(Fold::position))));
         }
         self.tried(caller, reason, &facts).await?;
         let position = self.books.write_all(caller.0.as_str(), reason, facts).await?;

@@ -96,64 +96,103 @@ impl SendArgs {
 /// # Errors
 /// When there is nothing to do, something is missing, or the collector refuses.
 pub async fn run(wish: Wish, args: SendArgs, collector: &mut Collector, out: Out) -> anyhow::Result<()> {
+    let Some(ready) = prepare(wish, args, collector, out).await? else { return Ok(()) };
+    if ready.orders.is_empty() {
+        return Err(hinted("there is nothing that can be done", "--dry-run shows each machine and why not"));
+    }
+    ready.go(collector, out).await
+}
+
+/// Orders that were shown and agreed to.
+pub struct Ready {
+    wish: Wish,
+    args: SendArgs,
+    plan: OrderPlan,
+    orders: Vec<(wire::Order, Vec<u8>)>,
+    /// Opened before anything is placed: a wrong passphrase leaves no orders behind.
+    key: Option<ed25519_dalek::SigningKey>,
+}
+
+/// Shows what would happen and asks for it; none when it was only to be shown. Nothing is written.
+///
+/// # Errors
+/// When something is missing, or it is not wanted.
+pub async fn prepare(
+    wish: Wish,
+    args: SendArgs,
+    collector: &mut Collector,
+    out: Out,
+) -> anyhow::Result<Option<Ready>> {
     let plan = plan(wish, &args, collector).await?;
-    let possible: Vec<&PlanRow> = plan.rows.iter().filter(|row| row.cannot.is_none()).collect();
     if args.how.dry_run {
-        return Ok(out.value(&plan, || shown(&plan))?);
+        out.value(&plan, || shown(&plan))?;
+        return Ok(None);
     }
     if !out.is_json() {
         out::note(&shown(&plan));
     }
-    if possible.is_empty() {
-        return Err(hinted("there is nothing that can be done", "--dry-run shows each machine and why not"));
-    }
+    let possible: Vec<&PlanRow> = plan.rows.iter().filter(|row| row.cannot.is_none()).collect();
     let secrets = secrets(&args, &possible)?;
-    agree(plan.machines, args.how.yes)?;
-    let batch = BatchId::random();
     let orders = orders(wish, &args, &plan, &possible, secrets.as_ref())?;
-    let request = request(wish, &args, &plan, &batch, &orders);
+    agree(plan.machines, args.how.yes)?;
     let held = keys::held(collector).await?;
-    // Opened before anything is placed: a wrong passphrase leaves no orders behind.
-    let key = match (plan.needs_second, keys::open(&args.how.sign, &held)) {
-        (true, _) => None,
-        (false, Ok(key)) => Some(key),
-        (false, Err(error)) if args.how.sign.key_file.is_some() || !held.locked_key.is_empty() => {
-            return Err(error);
+    let is_named = args.how.sign.key_file.is_some() || !held.locked_key.is_empty();
+    let key = match plan.needs_second || orders.is_empty() || !is_named {
+        true => None,
+        false => Some(keys::open(&args.how.sign, &held)?),
+    };
+    Ok(Some(Ready { wish, args, plan, orders, key }))
+}
+
+impl Ready {
+    /// Places the orders and, where it can, signs them.
+    ///
+    /// # Errors
+    /// When the collector refuses.
+    pub async fn go(self, collector: &mut Collector, out: Out) -> anyhow::Result<()> {
+        let Self { wish, args, plan, orders, key } = self;
+        if orders.is_empty() {
+            out::note("nothing is ordered: there is no machine on which anything can be done");
+            return Ok(());
         }
-        (false, Err(_)) => None,
-    };
-    let placed = place(request, args.reason.clone(), orders.clone(), collector).await?;
-    let count = out::count(orders.len() as u64, "order", "orders");
-    let (signed, waits) = match (placed.held, key) {
-        (true, _) => (false, "a second operator: `seatbeat orders confirm`, then `seatbeat orders sign`"),
-        (false, None) => (false, "a signature: `seatbeat orders sign --key-file FILE`"),
-        (false, Some(key)) => {
-            let unsigned = unsigned(Some(&batch), placed.position, collector).await?;
-            let same = unsigned.iter().all(|order| {
-                orders
-                    .iter()
-                    .any(|(placed, _)| *placed == wire::Order { sequence: 0, epoch: 0, ..order.clone() })
-            });
-            anyhow::ensure!(same, "the collector wants signed what was not ordered here: nothing was signed");
-            sign_all(unsigned, &key, collector).await?;
-            (true, "")
+        let batch = BatchId::random();
+        let request = request(wish, &args, &plan, &batch, &orders);
+        let placed = place(request, args.reason.clone(), orders.clone(), collector).await?;
+        let count = out::count(orders.len() as u64, "order", "orders");
+        let (signed, waits) = match (placed.held, key) {
+            (true, _) => (false, "a second operator: `seatbeat orders confirm`, then `seatbeat orders sign`"),
+            (false, None) => (false, "a signature: `seatbeat orders sign --key-file FILE`"),
+            (false, Some(key)) => {
+                let unsigned = unsigned(Some(&batch), placed.position, collector).await?;
+                let same = unsigned.iter().all(|order| {
+                    orders
+                        .iter()
+                        .any(|(placed, _)| *placed == wire::Order { sequence: 0, epoch: 0, ..order.clone() })
+                });
+                anyhow::ensure!(
+                    same,
+                    "the collector wants signed what was not ordered here: nothing was signed"
+                );
+                sign_all(unsigned, &key, collector).await?;
+                (true, "")
+            }
+        };
+        let words = match signed {
+            true => format!(
+                "{count} signed and on the way: `seatbeat orders list --batch {batch}` shows what becomes of them"
+            ),
+            false => format!("{count} placed; {batch} waits for {waits}"),
+        };
+        let value = json!({
+            "batch": batch, "orders": orders.len(), "machines": plan.machines, "held": placed.held, "signed": signed,
+            "position": placed.position,
+        });
+        out.value(&value, || batch.to_string())?;
+        if !out.is_json() {
+            out::note(&words);
         }
-    };
-    let words = match signed {
-        true => format!(
-            "{count} signed and on the way: `seatbeat orders list --batch {batch}` shows what becomes of them"
-        ),
-        false => format!("{count} placed; {batch} waits for {waits}"),
-    };
-    let value = json!({
-        "batch": batch, "orders": orders.len(), "machines": plan.machines, "held": placed.held, "signed": signed,
-        "position": placed.position,
-    });
-    out.value(&value, || batch.to_string())?;
-    if !out.is_json() {
-        out::note(&words);
+        Ok(())
     }
-    Ok(())
 }
 
 /// Signs what waits, after it was shown.

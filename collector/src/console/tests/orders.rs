@@ -296,9 +296,15 @@ async fn who_leaves_gets_no_machine_in_any_more_and_both_arms_are_shown() {
     };
     let silent = request(wire::Departure::Suspended, " ");
     refused(house.client().depart_customer(silent), Reason::Invalid, "the reason is missing").await;
-    house.client().depart_customer(request(wire::Departure::Suspended, "unpaid")).await.unwrap();
-    let again = request(wire::Departure::Suspended, "unpaid");
-    refused(house.client().depart_customer(again), Reason::OrderRefused, "it is there already").await;
+    let suspended = request(wire::Departure::Suspended, "unpaid");
+    let first = house.client().depart_customer(suspended.clone()).await.unwrap().into_inner();
+    let again = house.client().depart_customer(suspended).await.unwrap().into_inner();
+    assert_eq!(again.position, first.position, "nothing new is written");
+    let nobody = wire::DepartCustomerRequest {
+        customer: "cus_none".to_owned(),
+        ..request(wire::Departure::Returned, "paid")
+    };
+    refused(house.client().depart_customer(nobody), Reason::OrderRefused, "the customer is not known").await;
     house.client().depart_customer(request(wire::Departure::Returned, "paid")).await.unwrap();
     let gone = house.client().depart_customer(request(wire::Departure::Offboarded, "left")).await.unwrap();
     assert_eq!(gone.into_inner().tokens_revoked.len(), 1);
