@@ -229,16 +229,12 @@ fn shown(stand: &Result<Stand, String>) -> String {
 
 /// The product that an id is, or is an edition of.
 fn base<'a>(catalogue: &'a Catalogue, product: &ProductId) -> Option<&'a str> {
-    editions(catalogue, product).first().map(|id| id.as_str())
+    catalogue.product_of(product).map(|known| known.id.as_str())
 }
 
 /// The product that an id is, or is an edition of, and its editions: once it is off, which one it was may not show.
 fn editions<'a>(catalogue: &'a Catalogue, product: &ProductId) -> Vec<&'a ProductId> {
-    let known = catalogue
-        .products
-        .iter()
-        .find(|known| known.id == *product || known.variants.iter().any(|variant| variant.id == *product));
-    known.map_or_else(Vec::new, |known| {
+    catalogue.product_of(product).map_or_else(Vec::new, |known| {
         std::iter::once(&known.id).chain(known.variants.iter().map(|variant| &variant.id)).collect()
     })
 }

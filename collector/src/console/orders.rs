@@ -513,7 +513,7 @@ fn too_many() -> Fault {
 }
 
 /// What an order does, in words.
-fn words(action: wire::Action, uninstall: bool) -> String {
+pub fn words(action: wire::Action, uninstall: bool) -> String {
     let words = match action {
         wire::Action::SwitchOff if uninstall => "uninstall",
         wire::Action::SwitchOff => "switch off",

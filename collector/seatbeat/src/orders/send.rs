@@ -1,13 +1,14 @@
 //! Ordering: shown, placed, signed. Invariant: what is signed is what was placed here, order by order; a secret is
 //! sealed to its machine before it leaves this process.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, IsTerminal as _};
 use std::path::PathBuf;
 
 use clap::Args;
 use jiff::Timestamp;
 use prost::Message as _;
-use seatbeat_collector::console::orders::{Asked, OrderPlan, PlanRow, Wish};
+use seatbeat_collector::console::orders::{Asked, OrderPlan, PlanRow, Wish, words};
 use seatbeat_ledger::forecast::switched::SwitchLine;
 use seatbeat_ledger::money::Decimal;
 use seatbeat_proto::ids::{BatchId, CustomerId, LicenceId, MachineId, OrderId, ProductId};
@@ -164,10 +165,11 @@ impl Ready {
             (false, None) => (false, "a signature: `seatbeat orders sign --key-file FILE`"),
             (false, Some(key)) => {
                 let unsigned = unsigned(Some(&batch), placed.position, collector).await?;
+                let ordered: BTreeMap<&str, &wire::Order> =
+                    orders.iter().map(|(order, _)| (order.order.as_str(), order)).collect();
                 let same = unsigned.iter().all(|order| {
-                    orders
-                        .iter()
-                        .any(|(placed, _)| *placed == wire::Order { sequence: 0, epoch: 0, ..order.clone() })
+                    let as_ordered = wire::Order { sequence: 0, epoch: 0, ..order.clone() };
+                    ordered.get(order.order.as_str()) == Some(&&as_ordered)
                 });
                 anyhow::ensure!(
                     same,
@@ -500,14 +502,8 @@ fn to_sign(orders: &[wire::Order]) -> String {
         Column("PRODUCT", Align::Left),
     ];
     let row = |order: &wire::Order| {
-        let what = match order.action() {
-            wire::Action::SwitchOff if order.uninstall => "uninstall",
-            wire::Action::SwitchOff => "switch off",
-            wire::Action::SwitchOn => "switch on",
-            wire::Action::Unenrol => "unenrol",
-            _ => "unknown",
-        };
-        vec![order.order.clone(), order.machine.clone(), what.to_owned(), order.product.clone()]
+        let what = words(order.action(), order.uninstall);
+        vec![order.order.clone(), order.machine.clone(), what, order.product.clone()]
     };
     out::table(&columns, orders.iter().map(row).collect())
 }
