@@ -17,7 +17,7 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
 use super::words::{
-    Answer, Answered, LookAt, Nothing, Said, Saying, receive, receive_blocking, send, send_blocking,
+    Answer, Answered, LookAt, MESSAGE_TIME, Nothing, Said, Saying, receive, receive_blocking, send, send_blocking,
 };
 use crate::act::arm::{Arm, ArmEnd, Ask, Notice, Told};
 use crate::catalogue::FILE as CATALOGUE;
@@ -159,29 +159,30 @@ impl Reach {
             self.remember(&ask);
             say.push(ask.into());
         }
-        for saying in say {
-            if send(&mut writer, &Said { saying: Some(saying) }).await.is_err() {
-                return Over::Lost;
-            }
-        }
         let (heard, mut hearing) = mpsc::channel(1);
         let ear = tokio::spawn(async move { hear(&mut reader, heard).await });
+        // A helper that does not listen may have said why before it hung up: that is heard to its end.
+        let mut listens = true;
+        for saying in say {
+            listens = listens && send(&mut writer, &Said { saying: Some(saying) }).await.is_ok();
+        }
         // Whether the helper may leave before it hears what was said last.
         let mut silent = true;
         let over = loop {
-            tokio::select! {
-                ask = self.end.asks.recv() => {
+            let answer = tokio::select! {
+                answer = hearing.recv() => answer,
+                ask = self.end.asks.recv(), if listens => {
                     let Some(ask) = ask else { break Over::Agent };
                     self.remember(&ask);
                     silent = true;
-                    if send(&mut writer, &Said { saying: Some(ask.into()) }).await.is_err() {
-                        break Over::Lost;
-                    }
+                    listens = send(&mut writer, &Said { saying: Some(ask.into()) }).await.is_ok();
+                    continue;
                 }
-                answer = hearing.recv() => match self.heard(answer, silent).await {
-                    None => silent = false,
-                    Some(over) => break over,
-                },
+                () = tokio::time::sleep(MESSAGE_TIME), if !listens => break Over::Lost,
+            };
+            match self.heard(answer, silent).await {
+                None => silent = false,
+                Some(over) => break over,
             }
         };
         ear.abort();

@@ -16,7 +16,7 @@ use seatbeat_proto::wire;
 
 use super::pinned::Pinned;
 use super::reach;
-use super::words::{Nothing, Said, Saying, send_blocking};
+use super::words::{Answer, Answered, Nothing, Said, Saying, send_blocking};
 use crate::act::actor;
 use crate::act::arm::{Arm, Ask, Standing, Told};
 use crate::act::standin::{inside, skip};
@@ -240,6 +240,28 @@ async fn a_second_agent_is_refused_while_the_first_one_speaks() {
     assert_eq!(said.await, "the helper does not take orders: another agent speaks of orders already");
     first.ask(Ask::Recap);
     standing(&mut first).await;
+}
+
+/// Whoever is refused may still be speaking when the helper hangs up.
+#[tokio::test]
+async fn a_refusal_is_heard_by_an_agent_that_was_still_speaking() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = UnixListener::bind(folder.path().join("socket")).unwrap();
+    let hangs_up = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let refused = Answered { answer: Some(Answer::Refused("not you".into())) };
+        send_blocking(&mut stream, &refused).unwrap();
+    });
+    let mut arm = reach::arm(folder.path().join("socket"));
+    // More than a socket holds: it is not said to its end when the helper hangs up.
+    let payload = vec![1; seatbeat_proto::wire::MESSAGE_LENGTH_MAX - 1024];
+    arm.ask(Ask::Keys(wire::Signed { payload, ..wire::Signed::default() }));
+    let said = told(&mut arm, |told| match told {
+        Told::Noticed(notice) => Some(notice.what),
+        Told::Standing(_) | Told::Result(_) => panic!("nobody told that"),
+    });
+    assert_eq!(said.await, "the helper does not take orders: not you");
+    hangs_up.join().unwrap();
 }
 
 #[tokio::test]
