@@ -1,7 +1,7 @@
 //! Compiles the `.proto` files with protox, so that no protoc has to be installed.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    const FILES: [&str; 5] = ["evidence", "orders", "link", "journal", "console"];
+    const FILES: [&str; 6] = ["evidence", "orders", "link", "uploads", "journal", "console"];
     println!("cargo:rerun-if-changed=seatbeat/v1");
     let files = FILES.map(|name| format!("seatbeat/v1/{name}.proto"));
     let descriptors = protox::compile(files, ["."])?;

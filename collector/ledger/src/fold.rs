@@ -13,13 +13,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::calendar::Period;
 use crate::entitlements::Licences;
+use crate::mapping::Mappings;
 use crate::merkle::{Frontier, Hash};
 use crate::orders::{Answer, Orders};
 use crate::prices::staging::Staging;
+use crate::reconciliation::Reconciliation;
 use crate::record::{Entry as LedgerEntry, Event, Record};
 use crate::registry::{Machine, NewMachine, Operator, Refusal, Registry, Standing, Tip, Token};
 use crate::standing::Departure;
 use crate::terms::Terms;
+use crate::uploads::Uploads;
 use crate::usage::{Usage, judge};
 
 mod back_dated;
@@ -30,7 +33,9 @@ pub mod evidence;
 mod ordered;
 mod priced;
 mod reading;
+mod reconciled;
 mod statements;
+mod uploaded;
 
 pub use back_dated::BackDated;
 use entry::{Entry, Stop, refuse_unless};
@@ -62,6 +67,9 @@ pub struct Fold {
     /// Copies share what has not changed.
     statements: Arc<Statements>,
     orders: Orders,
+    uploads: Arc<Uploads>,
+    mappings: Arc<Mappings>,
+    reconciliation: Arc<Reconciliation>,
     back_dated: Arc<VecDeque<BackDated>>,
     usage: Usage,
 }
@@ -194,6 +202,21 @@ impl Fold {
         &self.licences
     }
 
+    /// Sealed statements on their way to those they are for.
+    pub fn uploads(&self) -> &Arc<Uploads> {
+        &self.uploads
+    }
+
+    /// What destinations call customers and SKUs.
+    pub fn mappings(&self) -> &Arc<Mappings> {
+        &self.mappings
+    }
+
+    /// What others say of sealed months.
+    pub fn reconciliation(&self) -> &Arc<Reconciliation> {
+        &self.reconciliation
+    }
+
     /// What was used.
     pub fn usage(&self) -> &Usage {
         &self.usage
@@ -321,6 +344,12 @@ impl Fold {
             Fact::CustomerReturned(fact) => {
                 self.registry.come_back(&entry.id("customer", &fact.customer)?)?;
             }
+            Fact::UploadNoted(fact) => self.note_upload(entry, fact, at)?,
+            Fact::UploadRetried(fact) => self.retry_upload(entry, fact)?,
+            Fact::MappingSet(fact) => self.set_mapping(entry, fact)?,
+            Fact::ProvisionedNoted(fact) => self.note_provisioned(entry, fact, at)?,
+            Fact::InvoiceImported(fact) => self.import_invoice(entry, fact, at)?,
+            Fact::DifferenceExplained(fact) => self.explain_difference(entry, fact, at)?,
             metering => {
                 let record = convert::metering(entry, metering, at)?;
                 self.note(&record)?;

@@ -244,6 +244,12 @@ pub enum Refusal {
     /// No such operator, or no longer let in.
     #[error("the operator is not known here")]
     UnknownOperator,
+    /// No such statement on its way to such a destination.
+    #[error("there is no such statement on its way there")]
+    UnknownUpload,
+    /// Nothing is sealed that it could be compared with.
+    #[error("no statement of that distributor is sealed for the month")]
+    NotSealed,
     /// No such batch.
     #[error("the batch of orders is not known here")]
     UnknownBatch,

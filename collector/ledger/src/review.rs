@@ -13,6 +13,7 @@ use crate::entitlements::{HeldSeats, Licences};
 use crate::fold::BackDated;
 use crate::machines::Names;
 use crate::policy::Policy;
+use crate::reconciliation::compare::OpenDifferences;
 use crate::record::Sku;
 use crate::registry::Registry;
 use crate::statement::{Blocker, Line, Statement};
@@ -31,6 +32,10 @@ pub const BACK_DATED: SignedDuration = SignedDuration::from_hours(24);
 pub enum InTheWay {
     /// Too few machines were heard from.
     LowCoverage(LowCoverage),
+    /// What others say of a sealed month differs, and nobody has said why.
+    OpenDifferences(OpenDifferences),
+    /// It cannot go where it has to.
+    Undeliverable(Undeliverable),
     /// Something in the statement.
     Statement(Blocker),
 }
@@ -43,6 +48,21 @@ pub struct LowCoverage {
     /// How few.
     #[serde(flatten)]
     pub coverage: Coverage,
+}
+
+/// Something of the statement cannot go to a destination.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Undeliverable {
+    /// Always `undeliverable`.
+    pub blocker: String,
+    /// Where it cannot go.
+    pub destination: String,
+    /// Whose line.
+    pub customer: CustomerId,
+    /// Of what.
+    pub sku: Sku,
+    /// Why, in words.
+    pub why: String,
 }
 
 /// The first rows of a list, and how many there are.
@@ -158,6 +178,8 @@ pub struct ReviewInput<'a> {
     pub as_of: Option<Timestamp>,
     /// When too little was heard.
     pub coverage: coverage::Rule,
+    /// Differences of earlier months that need a reason and have none.
+    pub open_differences: &'a [OpenDifferences],
 }
 
 impl Review {
@@ -173,6 +195,7 @@ impl Review {
             let blocker = "low_coverage".to_owned();
             blockers.push(InTheWay::LowCoverage(LowCoverage { blocker, coverage }));
         }
+        blockers.extend(input.open_differences.iter().cloned().map(InTheWay::OpenDifferences));
         blockers.extend(statement.blockers.iter().cloned().map(InTheWay::Statement));
         let mut unbilled = Listed::default();
         if let Some(mut telling) = Telling::new(usage, policy, period, &days, &statement.lines, &names) {
@@ -197,7 +220,8 @@ impl Review {
         self.licences.retain(|row| row.customer == *customer);
         self.blockers.retain(|one| match one {
             InTheWay::Statement(blocker) => blocker.customer.as_ref() == Some(customer),
-            InTheWay::LowCoverage(_) => true,
+            InTheWay::Undeliverable(one) => one.customer == *customer,
+            InTheWay::LowCoverage(_) | InTheWay::OpenDifferences(_) => true,
         });
     }
 }

@@ -330,19 +330,7 @@ impl Import<'_> {
     }
 
     fn price(&self, what: &str, text: &str) -> Said<UnitPrice> {
-        let spelt = match (self.terms.reading.decimal_comma, text.contains('.'), text.contains(',')) {
-            (true, true, _) => {
-                return wrong(format!("{what} `{text}` has a point, but prices have decimal commas"));
-            }
-            (false, _, true) => {
-                return Err((
-                    format!("{what} `{text}` has a comma: for decimals or for thousands?"),
-                    Some("where all prices have decimal commas, say --decimal-comma"),
-                ));
-            }
-            (true, false, _) => text.replace(',', "."),
-            (false, _, false) => text.to_owned(),
-        };
+        let spelt = self.terms.reading.spelt(what, text)?;
         if spelt.starts_with('-') {
             return wrong(format!("{what} `{text}` is negative"));
         }

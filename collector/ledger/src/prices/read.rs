@@ -29,10 +29,30 @@ pub struct File {
 /// How files are read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Reading {
-    /// Whether prices have a decimal comma; a point is refused then.
+    /// Whether numbers have a decimal comma; a point is refused then.
     pub decimal_comma: bool,
     /// Whether columns that mean nothing here are passed over.
     pub ignores_columns: bool,
+}
+
+impl Reading {
+    /// A number with a decimal point, of a cell that has it as it was said; `what` it is.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what helps.
+    pub fn spelt(self, what: &str, text: &str) -> Result<String, (String, Option<&'static str>)> {
+        match (self.decimal_comma, text.contains('.'), text.contains(',')) {
+            (true, true, _) => {
+                Err((format!("{what} `{text}` has a point, but numbers have decimal commas"), None))
+            }
+            (false, _, true) => Err((
+                format!("{what} `{text}` has a comma: for decimals or for thousands?"),
+                Some("where all numbers have decimal commas, say --decimal-comma"),
+            )),
+            (true, false, _) => Ok(text.replace(',', ".")),
+            (false, _, false) => Ok(text.to_owned()),
+        }
+    }
 }
 
 /// Something in a file that cannot be taken.
@@ -151,6 +171,23 @@ impl Table {
 
 /// Reads a file; what is wrong with it is noted.
 pub fn table(file: &File, reading: Reading, problems: &mut Problems) -> Option<Table> {
+    let Sheet { head: (line, head), rows } = sheet(file, problems)?;
+    let table = headed(file, line, &head, reading, problems)?;
+    Some(Table { rows, ..table })
+}
+
+/// A file's first row, and those below it, each with the line it begins in.
+#[derive(Debug)]
+pub struct Sheet {
+    /// What the columns are called.
+    pub head: (u64, StringRecord),
+    /// All below it; one at least.
+    pub rows: Vec<(u64, StringRecord)>,
+}
+
+/// Reads the cells of a file, whatever its columns mean; what is wrong with it is noted. Rows without a word in them
+/// are passed over, those of another width than the first are noted.
+pub fn sheet(file: &File, problems: &mut Problems) -> Option<Sheet> {
     let text = match text(&file.bytes) {
         Ok(text) => text,
         Err((what, hint)) => {
@@ -170,7 +207,7 @@ pub fn table(file: &File, reading: Reading, problems: &mut Problems) -> Option<T
             return None;
         }
     };
-    rows(file, text, delimiter, reading, problems)
+    rows(file, text, delimiter, problems)
 }
 
 /// Counts lines as an editor does: the CSV reader's own count is one short behind a `\r\n`.
@@ -198,7 +235,7 @@ impl<'a> Lines<'a> {
     }
 }
 
-fn rows(file: &File, text: &str, delimiter: u8, reading: Reading, problems: &mut Problems) -> Option<Table> {
+fn rows(file: &File, text: &str, delimiter: u8, problems: &mut Problems) -> Option<Sheet> {
     let reader = ReaderBuilder::new()
         .delimiter(delimiter)
         .has_headers(false)
@@ -206,7 +243,7 @@ fn rows(file: &File, text: &str, delimiter: u8, reading: Reading, problems: &mut
         .trim(Trim::All)
         .from_reader(text.as_bytes());
     let mut lines = Lines::of_text(text.as_bytes());
-    let mut table: Option<(Table, usize)> = None;
+    let mut sheet: Option<Sheet> = None;
     for record in reader.into_records() {
         let row = match record {
             Ok(row) => row,
@@ -219,14 +256,14 @@ fn rows(file: &File, text: &str, delimiter: u8, reading: Reading, problems: &mut
             continue;
         }
         let line = lines.of(row.position().map_or(0, csv::Position::byte));
-        let Some((table, width)) = &mut table else {
-            table = Some((headed(file, line, &row, reading, problems)?, row.len()));
+        let Some(sheet) = &mut sheet else {
+            sheet = Some(Sheet { head: (line, row), rows: Vec::new() });
             continue;
         };
-        if row.len() != *width {
-            let (cells, width) = (row.len(), *width);
+        let (cells, width) = (row.len(), sheet.head.1.len());
+        if cells != width {
             problems.note(&file.name, line, format!("it has {cells} cells, the first line has {width}"));
-        } else if table.rows.len() == ROWS_MAX {
+        } else if sheet.rows.len() == ROWS_MAX {
             problems.note(
                 &file.name,
                 line,
@@ -234,15 +271,15 @@ fn rows(file: &File, text: &str, delimiter: u8, reading: Reading, problems: &mut
             );
             return None;
         } else {
-            table.rows.push((line, row));
+            sheet.rows.push((line, row));
         }
     }
-    let (table, _) = table?;
-    if table.rows.is_empty() {
+    let sheet = sheet?;
+    if sheet.rows.is_empty() {
         problems.note(&file.name, 0, "it has no row below its first line");
         return None;
     }
-    Some(table)
+    Some(sheet)
 }
 
 /// A table without rows yet, of the columns in the first line.

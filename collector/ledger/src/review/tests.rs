@@ -8,6 +8,10 @@ use seatbeat_proto::ids::LicenceId;
 const EIGHTY: coverage::Rule = coverage::Rule { percent: 80, days: 14 };
 
 fn review(scenario: &Scenario, back_dated: &[BackDated]) -> Review {
+    review_with(scenario, back_dated, &[])
+}
+
+fn review_with(scenario: &Scenario, back_dated: &[BackDated], open: &[OpenDifferences]) -> Review {
     let (policy, usage, statement) =
         (scenario.parsed_policy(), scenario.usage(), scenario.output().statement);
     let input = ReviewInput {
@@ -18,6 +22,7 @@ fn review(scenario: &Scenario, back_dated: &[BackDated]) -> Review {
         statement: &statement,
         as_of: None,
         coverage: EIGHTY,
+        open_differences: open,
     };
     Review::of(input, back_dated.iter().rev())
 }
@@ -111,4 +116,26 @@ fn records_that_were_dated_back_are_told_in_the_months_that_they_may_change() {
     let rows = review(&Scenario::new(), &[dated_back("2026-10-01T00:00:00Z", "2026-10-05T00:00:00Z", None)]);
     let row = &rows.back_dated.rows[0];
     assert_eq!((row.operator.as_str(), row.record["machine"].as_str()), ("opr_a", Some("mch_a")));
+}
+
+#[test]
+fn open_differences_of_a_sealed_month_are_in_the_way_and_read_back_as_such() {
+    let open = OpenDifferences {
+        blocker: "open_differences".to_owned(),
+        period: "2026-09".parse().unwrap(),
+        distributor: "ingram".to_owned(),
+        source: "invoice".parse().unwrap(),
+        lines: 2,
+    };
+    let scenario = Scenario::new().report("m", "10-31 08:00", "a");
+    let mut found = review_with(&scenario, &[], std::slice::from_ref(&open));
+    assert_eq!(found.blockers, [InTheWay::OpenDifferences(open)]);
+    let shown = serde_json::to_string(&found.blockers).unwrap();
+    assert_eq!(
+        shown,
+        r#"[{"blocker":"open_differences","period":"2026-09","distributor":"ingram","source":"invoice","lines":2}]"#
+    );
+    assert_eq!(serde_json::from_str::<Vec<InTheWay>>(&shown).unwrap(), found.blockers);
+    found.keep_only(&"cus_zeta".parse().unwrap());
+    assert_eq!(found.blockers.len(), 1);
 }
