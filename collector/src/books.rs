@@ -1,6 +1,8 @@
 //! The books: journal, fold, vault and lookup rows as one. Invariant: what is written is durable and folded before
 //! the writer hears of it; who asks reads the answer from the fold.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -134,20 +136,21 @@ pub struct NotReached(pub u64);
 
 /// Conditions that need a person, each named once.
 #[derive(Clone, Default)]
-pub struct Alarms(Arc<Mutex<std::collections::BTreeMap<&'static str, String>>>);
+pub struct Alarms(Arc<Mutex<BTreeMap<Cow<'static, str>, String>>>);
 
 impl Alarms {
     /// Raises an alarm, or renews its words.
-    pub fn raise(&self, name: &'static str, words: String) {
+    pub fn raise(&self, name: impl Into<Cow<'static, str>>, words: String) {
+        let name = name.into();
         let mut alarms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if alarms.get(name) != Some(&words) {
-            tracing::warn!(alarm = name, detail = %words, "alarm raised");
+        if alarms.get(&name) != Some(&words) {
+            tracing::warn!(alarm = %name, detail = %words, "alarm raised");
             alarms.insert(name, words);
         }
     }
 
     /// Ends an alarm.
-    pub fn clear(&self, name: &'static str) {
+    pub fn clear(&self, name: &str) {
         let mut alarms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if alarms.remove(name).is_some() {
             tracing::info!(alarm = name, "alarm cleared");

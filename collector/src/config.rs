@@ -10,6 +10,8 @@ use seatbeat_ledger::life::Timetable;
 use seatbeat_ledger::profit::{CLASSIC_LICENCE_MARGIN, margin};
 use serde::{Deserialize, Serialize};
 
+use crate::distributor::destination::Destination;
+
 /// How a collector runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -47,6 +49,8 @@ pub struct Config {
     /// Where installation files are fetched: by product id, or `agent/windows`, `agent/linux`, `agent/macos`. Goes into
     /// install kits. Default: none.
     pub downloads: BTreeMap<String, String>,
+    /// Where sealed statements go by themselves. Default: nowhere but the folder `statements`.
+    pub destination: BTreeMap<String, Destination>,
     /// Seconds between an agent's beats. Default 60.
     pub beat_interval_s: u32,
     /// Seconds between an agent's reports when nothing changes. Default 21600 (6 h): every billing zone sees every day.
@@ -104,6 +108,7 @@ impl Default for Config {
             tax_code: String::new(),
             order_key: OrderKey::Vault,
             downloads: BTreeMap::new(),
+            destination: BTreeMap::new(),
             beat_interval_s: 60,
             report_interval_s: 21_600,
             scan_interval_s: 900,
@@ -199,6 +204,12 @@ impl Config {
         if self.downloads.values().any(|address| !address.starts_with("https://")) {
             return Some(("downloads", "has to name addresses that start with https://"));
         }
+        if self.destination.keys().any(|name| name == "invoice" || name.is_empty()) {
+            return Some((
+                "destination",
+                "needs a name other than `invoice`, which is what distributors send",
+            ));
+        }
         let intervals = [
             ("beat_interval_s", self.beat_interval_s, 1),
             ("report_interval_s", self.report_interval_s, 60),
@@ -248,6 +259,9 @@ mod tests {
         ));
         let margin = read("licence_margin = \"20\"");
         assert!(matches!(margin, Err(ConfigError::Value { key: "licence_margin", .. })));
+        let destination =
+            "[destination.invoice]\nconnector = \"folder\"\ndistributor = \"i\"\nfrom = \"2026-10\"";
+        assert!(matches!(read(destination), Err(ConfigError::Value { key: "destination", .. })));
         let open = read("operator_listen = \"0.0.0.0:8080\"");
         assert!(matches!(open, Err(ConfigError::Value { key: "operator_listen", .. })));
     }

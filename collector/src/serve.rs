@@ -26,6 +26,7 @@ use crate::jobs::close::Closing;
 use crate::jobs::identity::Identity;
 use crate::jobs::orders::OrdersJob;
 use crate::jobs::proofs::Proofs;
+use crate::jobs::upload::{UnusableDestination, Uploads};
 use crate::journal::AppendError;
 
 /// How often the jobs look whether something is due.
@@ -57,6 +58,9 @@ pub enum ServeError {
     /// The operator door.
     #[error(transparent)]
     Console(#[from] ConsoleError),
+    /// A destination.
+    #[error(transparent)]
+    Destination(#[from] UnusableDestination),
     /// The journal.
     #[error("the collector stops: what it is told can no longer be kept")]
     Journal(#[from] AppendError),
@@ -109,9 +113,16 @@ pub async fn start_with(
     let proofs = Proofs::new(books.clone(), &config, statements.clone());
     let closing = Closing::new(books.clone(), config.clone(), statements);
     let identity = Identity::new(books.clone());
-    let console = Console::new(books.clone(), presence.clone(), config, closing.clone(), proofs.clone());
+    let uploads = Uploads::new(&books, &config, &closing)?;
+    let console = Console::new(books.clone(), presence.clone(), config, closing.clone(), proofs.clone())
+        .with_uploads(uploads.clone());
     let mut parts = JoinSet::new();
     let ended = || ended(stopped.clone());
+    let (comparing, stopped_comparing) = (console.clone(), ended());
+    parts.spawn(async move {
+        comparing.compare_daily(stopped_comparing).await;
+        Ok(())
+    });
     let gateway = gateway::serve(agents, books.clone(), presence, settings, ended());
     parts.spawn(async move { Ok(gateway.await?) });
     let console = console::serve(operators, console, ended());
@@ -119,6 +130,11 @@ pub async fn start_with(
     let (orders, stopped) = (OrdersJob::new(books.clone()), ended());
     parts.spawn(async move {
         orders.follow(stopped).await;
+        Ok(())
+    });
+    let (sending, stopped) = (books.clone(), ended());
+    parts.spawn(async move {
+        uploads.follow(sending, stopped).await;
         Ok(())
     });
     let stopped = ended();

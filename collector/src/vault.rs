@@ -50,6 +50,8 @@ pub enum VaultKind {
     LicenceCode,
     /// What was sealed to a machine for an order.
     OrderSealed,
+    /// What lets the collector in at a destination.
+    DestinationSecrets,
     /// A secret of the collector.
     Secret,
 }
@@ -64,6 +66,7 @@ impl VaultKind {
             Self::TokenNote => "token-note/",
             Self::LicenceCode => "licence-code/",
             Self::OrderSealed => "order-sealed/",
+            Self::DestinationSecrets => "destination-secrets/",
             Self::Secret => "secret/",
         }
     }
@@ -86,6 +89,8 @@ pub enum VaultRow<'a> {
     LicenceCode(&'a LicenceId),
     /// What was sealed to a machine for an order; removed once the order is over.
     OrderSealed(&'a OrderId),
+    /// What lets the collector in at a destination, by the name that is configured.
+    DestinationSecrets(&'a str),
     /// A secret of the collector, by the name the code gives it.
     Secret(&'static str),
 }
@@ -106,6 +111,7 @@ impl fmt::Display for VaultRow<'_> {
             Self::TokenNote(id) => (VaultKind::TokenNote, id.as_str()),
             Self::LicenceCode(id) => (VaultKind::LicenceCode, id.as_str()),
             Self::OrderSealed(id) => (VaultKind::OrderSealed, id.as_str()),
+            Self::DestinationSecrets(name) => (VaultKind::DestinationSecrets, *name),
             Self::Secret(name) => (VaultKind::Secret, *name),
         };
         write!(f, "{}{id}", kind.prefix())

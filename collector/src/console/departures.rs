@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use seatbeat_ledger::calendar::Period;
 use seatbeat_ledger::fold::Fold;
+use seatbeat_ledger::mapping::Fields;
 use seatbeat_ledger::orders::Shown;
 use seatbeat_ledger::record::{Sku, State};
 use seatbeat_ledger::sku::{Billing, billing};
@@ -22,7 +23,10 @@ use super::command::checked_reason;
 use super::fault::{Fault, instant};
 use super::named::Around;
 use super::orders::switched_as;
-use crate::distributor::{Licence, Manual, Receipt, Step, carry_out};
+use crate::distributor::Manual;
+use crate::distributor::arm::{ArmError, Licence, Receipt, Step, carry_out};
+use crate::jobs::close::running_period;
+use crate::jobs::upload::desk::Desk;
 use crate::journal::Position;
 
 /// Both arms of a customer's SKU, side by side.
@@ -94,30 +98,85 @@ impl Console {
         Ok((tokens, position))
     }
 
-    /// Puts on record that the distributor, or the vendor's platform, has suspended or resumed a customer's SKU.
+    /// Suspends or resumes a customer's SKU at the distributor, or on the vendor's platform, through a destination; or
+    /// puts on record what an operator states to have done there.
     ///
     /// # Errors
-    /// When the receipt is none, the customer or the SKU is not known, it lies ahead, or it cannot be written.
+    /// When the receipt is none, the customer or the SKU is not known, no destination can, it refuses, or it cannot be
+    /// written.
     pub async fn switch_sku(
         &self,
         caller: &Caller,
         asked: wire::SwitchSkuRequest,
     ) -> Result<Position, Fault> {
         let now = self.books.clock().now();
-        let wire::SwitchSkuRequest { customer, sku, suspend, receipt, at_ms, reason } = asked;
-        checked_reason(&reason)?;
-        let customer: CustomerId = customer.parse()?;
+        checked_reason(&asked.reason)?;
+        let customer: CustomerId = asked.customer.parse()?;
         let (is_known, around) =
             self.books.read(|fold| (fold.registry().has_customer(&customer), Around::of(fold, now)));
         if !is_known {
             return Err(Fault::UnknownCustomer(customer));
         }
-        let licence = Licence { customer, sku: around.named()?.sku(&sku)? };
-        let at = if at_ms == 0 { now } else { instant("`at`", at_ms)? };
-        let stated = Manual::new(Receipt { id: receipt.trim().to_owned(), at });
-        let step = if suspend { Step::Suspend } else { Step::Resume };
-        let by = (caller.0.as_str(), reason.as_str());
-        let (_, position) = carry_out(&self.books, &stated, step, &licence, &receipt, by).await?;
+        let licence = Licence { customer, sku: around.named()?.sku(&asked.sku)?, mapped: Fields::new() };
+        let step = if asked.suspend { Step::Suspend } else { Step::Resume };
+        let by = (caller.0.as_str(), asked.reason.as_str());
+        if asked.by_connector {
+            return self.switch_there(&asked.destination, licence, step, by).await;
+        }
+        let at = if asked.at_ms == 0 { now } else { instant("`at`", asked.at_ms)? };
+        let stated = Manual::new(Receipt { id: asked.receipt.trim().to_owned(), at });
+        let (_, position) = carry_out(&self.books, &stated, step, &licence, &asked.receipt, by).await?;
+        Ok(position)
+    }
+
+    /// Asked again before its receipt is on record it has the same key, and one effect there.
+    async fn switch_there(
+        &self,
+        destination: &str,
+        mut licence: Licence,
+        step: Step,
+        by: (&str, &str),
+    ) -> Result<Position, Fault> {
+        let distributor = self.distributor_of(&licence.sku, running_period(&self.books))?;
+        let is_asked = |name: &str, desk: &Desk| match destination {
+            "" => desk.destination().distributor == distributor && desk.connector().arm().is_some(),
+            asked => asked == name,
+        };
+        let found: Vec<_> = self.uploads.desks().filter(|(name, desk)| is_asked(name, desk)).collect();
+        let (name, desk) = match found.as_slice() {
+            [(name, desk)] => (*name, *desk),
+            [] => {
+                let why = format!(
+                    "can {} SKU `{}` of `{distributor}`: do it in the vendor's or distributor's console, and state \
+                     the receipt",
+                    step.name(),
+                    licence.sku
+                );
+                return Err(Fault::value("no destination", why));
+            }
+            several => {
+                let names: Vec<&str> = several.iter().map(|(name, _)| *name).collect();
+                return Err(Fault::value(
+                    "the destination",
+                    format!("is one of {}: name it", names.join(", ")),
+                ));
+            }
+        };
+        let arm = desk.connector().arm().ok_or_else(|| ArmError::Unsupported {
+            arm: desk.destination().connector.name(),
+            act: step.name(),
+            sku: licence.sku.clone(),
+        })?;
+        let key = (licence.customer.clone(), licence.sku.clone());
+        licence.mapped = desk.mapping().remove(&key).ok_or_else(|| {
+            Fault::value("the customer's SKU", format!("is not mapped for destination `{name}`"))
+        })?;
+        let steps = self.books.read(|fold| {
+            let steps = fold.usage().licence(&licence.customer, &licence.sku);
+            steps.map_or(0, |steps| steps.len())
+        });
+        let key = format!("{}-{}-{}-{steps}", step.name(), licence.customer, licence.sku);
+        let (_, position) = carry_out(&self.books, arm, step, &licence, &key, by).await?;
         Ok(position)
     }
 }

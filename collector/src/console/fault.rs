@@ -6,6 +6,7 @@ use seatbeat_ledger::calendar::{Period, PeriodError};
 use seatbeat_ledger::fold::FoldError;
 use seatbeat_ledger::money::TooLarge;
 use seatbeat_ledger::policy::PolicyError;
+use seatbeat_ledger::reconciliation::Against;
 use seatbeat_ledger::registry::Refusal;
 use seatbeat_ledger::sample::SampleError;
 use seatbeat_proto::catalogue::PushedError;
@@ -13,7 +14,7 @@ use seatbeat_proto::ids::{BatchId, CustomerId, IdError, LicenceId, MachineId, To
 use seatbeat_proto::tls::TlsError;
 
 use crate::books::{NotReached, WriteError};
-use crate::distributor::ArmError;
+use crate::distributor::arm::ArmError;
 use crate::jobs::close::CloseError;
 use crate::jobs::close::effect::EffectError;
 use crate::jobs::proofs::ProofError;
@@ -167,6 +168,9 @@ pub enum Fault {
     /// Another price list came first.
     #[error("the price list was not put in force: another one was, since it was checked")]
     Overtaken,
+    /// Another set of rows came first.
+    #[error("what is said of {0} was not taken: another import came between")]
+    SaidOtherwise(Against),
     /// A month was not closed.
     #[error(transparent)]
     Close(#[from] CloseError),
@@ -231,7 +235,7 @@ impl Fault {
             Self::Policy(_) => Reason::Policy,
             Self::ZoneFixed { .. } => Reason::ZoneFixed,
             Self::Catalogue(_) => Reason::Catalogue,
-            Self::Overtaken => Reason::Overtaken,
+            Self::Overtaken | Self::SaidOtherwise(_) => Reason::Overtaken,
             Self::Close(error) | Self::Effect(EffectError::Close(error)) => close_reason(error),
             Self::Effect(EffectError::Refused(_)) => Reason::Invalid,
             Self::Effect(EffectError::Fold(_)) => Reason::Failed,
@@ -279,6 +283,7 @@ fn close_reason(error: &CloseError) -> Reason {
         CloseError::Ledger(_)
         | CloseError::Body(_)
         | CloseError::Sealed { .. }
+        | CloseError::Compare(_)
         | CloseError::File(_)
         | CloseError::MadeOtherwise { .. }
         | CloseError::Again { .. } => Reason::Failed,

@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::gateway::presence::Presence;
 use crate::jobs::close::Closing;
 use crate::jobs::proofs::Proofs;
+use crate::jobs::upload::Uploads;
 
 mod amend;
 pub mod auth;
@@ -31,14 +32,17 @@ pub mod export;
 pub mod fault;
 pub mod kit;
 pub mod licences;
+pub mod mapping;
 mod named;
 pub mod operators;
 pub mod orders;
 pub mod prices;
 pub mod proofs;
 pub mod query;
+pub mod reconcile;
 pub mod rows;
 mod service;
+pub mod uploads;
 mod wire_amend;
 pub mod wire_machines;
 pub mod wire_rows;
@@ -61,6 +65,7 @@ pub struct Console {
     config: Arc<Config>,
     closing: Closing,
     proofs: Proofs,
+    uploads: Uploads,
     /// One at a time: a name goes to the vault before its customer is in the journal.
     adding: Arc<Mutex<()>>,
     /// One at a time: each holds all its files in memory.
@@ -84,9 +89,18 @@ impl Console {
             config: Arc::new(config),
             closing,
             proofs,
+            uploads: Uploads::default(),
             adding: Arc::default(),
             importing: Arc::default(),
         }
+    }
+}
+
+impl Console {
+    /// With statements on their way.
+    #[must_use]
+    pub fn with_uploads(self, uploads: Uploads) -> Self {
+        Self { uploads, ..self }
     }
 }
 

@@ -27,6 +27,8 @@ use super::orders::{OrderQuery, Wish};
 use super::prices::NamedFile;
 use super::proofs::{Piece, Pieces};
 use super::query::MachineQuery;
+use super::reconcile::{DifferenceAsked, ReconcileQuery, Reconciled};
+use super::uploads::UploadQuery;
 use super::wire_rows::json;
 use crate::config::Names;
 use crate::jobs::proofs::BundleAsked;
@@ -335,6 +337,70 @@ impl Service for Console {
         files(self.answer_sample(period, distributor, request.nonce, request.after_position).await)
     }
 
+    type ListUploadsStream = FileStream;
+
+    async fn list_uploads(&self, request: Request<wire::UploadsRequest>) -> Answer<Self::ListUploadsStream> {
+        caller(&request)?;
+        let (query, _, after) = upload_query(request.into_inner())?;
+        let rows = self.uploads(query, after).await;
+        file_stream(rows.map(|rows| {
+            let bytes = serde_json::to_vec(&rows).expect("rows have text keys and plain values");
+            vec![NamedFile { name: "uploads.json".to_owned(), bytes }]
+        }))
+    }
+
+    type PlanUploadStream = FileStream;
+
+    async fn plan_upload(&self, request: Request<wire::UploadsRequest>) -> Answer<Self::PlanUploadStream> {
+        caller(&request)?;
+        let (query, look, after) = upload_query(request.into_inner())?;
+        file_stream(self.upload_plan(query, look, after).await)
+    }
+
+    async fn retry_upload(&self, request: Request<wire::UploadActRequest>) -> Answer<Done> {
+        let caller = caller(&request)?;
+        let wire::UploadActRequest { destination, period: month, reason } = request.into_inner();
+        let month = period(&month).map_err(|fault| status(&fault))?;
+        done(Console::retry_upload(self, &caller, &destination, month, &reason).await)
+    }
+
+    async fn settle_upload(&self, request: Request<wire::UploadActRequest>) -> Answer<Done> {
+        let caller = caller(&request)?;
+        let wire::UploadActRequest { destination, period: month, reason } = request.into_inner();
+        let month = period(&month).map_err(|fault| status(&fault))?;
+        done(Console::settle_upload(self, &caller, &destination, month, &reason).await)
+    }
+
+    async fn import_mapping(
+        &self,
+        request: Request<tonic::Streaming<wire::MappingImport>>,
+    ) -> Answer<wire::MappingImportReply> {
+        let caller = caller(&request)?;
+        answer(Console::import_mapping(self, &caller, request.into_inner()).await)
+    }
+
+    type ExportMappingStream = FileStream;
+
+    async fn export_mapping(
+        &self,
+        request: Request<wire::MappingRequest>,
+    ) -> Answer<Self::ExportMappingStream> {
+        caller(&request)?;
+        let wire::MappingRequest { destination, after_position } = request.into_inner();
+        file_stream(Console::export_mapping(self, &destination, after_position).await)
+    }
+
+    type SuggestMappingStream = FileStream;
+
+    async fn suggest_mapping(
+        &self,
+        request: Request<wire::MappingRequest>,
+    ) -> Answer<Self::SuggestMappingStream> {
+        caller(&request)?;
+        let wire::MappingRequest { destination, after_position } = request.into_inner();
+        file_stream(Console::suggest_mapping(self, &destination, after_position).await)
+    }
+
     type DocumentStream = FileStream;
 
     async fn document(&self, request: Request<wire::DocumentRequest>) -> Answer<Self::DocumentStream> {
@@ -490,6 +556,39 @@ impl Service for Console {
         let made = Console::install_kit(self, &caller, asked).await;
         answer(made.map(|(text, position)| wire::InstallKitReply { text, position: position.0 }))
     }
+
+    async fn reconcile(&self, request: Request<wire::ReconcileRequest>) -> Answer<wire::ReconcileReply> {
+        caller(&request)?;
+        let request = request.into_inner();
+        let (after, fetches) = (request.after_position, request.fetch);
+        let query = ReconcileQuery::try_from(request).map_err(|fault| status(&fault))?;
+        let unnamed = match fetches {
+            true => self.fetch_provisioned(&query).await.map_err(|fault| status(&fault))?,
+            false => Vec::new(),
+        };
+        let reconciled = Console::reconcile(self, query, after).await;
+        let reconciled = reconciled.map(|reconciled| Reconciled { unnamed, ..reconciled });
+        answer(reconciled.map(|reconciled| wire::ReconcileReply { json: json(&reconciled) }))
+    }
+
+    async fn import_invoice(
+        &self,
+        request: Request<tonic::Streaming<wire::InvoiceImport>>,
+    ) -> Answer<wire::InvoiceImportReply> {
+        let caller = caller(&request)?;
+        let taken = Console::import_invoice(self, &caller, request.into_inner()).await;
+        answer(taken.map(|taken| wire::InvoiceImportReply { json: json(&taken), position: taken.position }))
+    }
+
+    async fn explain_difference(
+        &self,
+        request: Request<wire::ExplainDifferenceRequest>,
+    ) -> Answer<wire::ExplainDifferenceReply> {
+        let caller = caller(&request)?;
+        let asked = DifferenceAsked::try_from(request.into_inner()).map_err(|fault| status(&fault))?;
+        let said = Console::explain_difference(self, &caller, asked).await;
+        answer(said.map(|said| wire::ExplainDifferenceReply { json: json(&said), position: said.position }))
+    }
 }
 
 fn kit(asked: wire::InstallKitRequest) -> Result<KitAsked, Fault> {
@@ -540,6 +639,12 @@ fn file_stream(files: Result<Vec<NamedFile>, Fault>) -> Answer<FileStream> {
 
 fn named(text: String) -> Option<String> {
     if text.is_empty() { None } else { Some(text) }
+}
+
+fn upload_query(request: wire::UploadsRequest) -> Result<(UploadQuery, bool, u64), Status> {
+    let wire::UploadsRequest { destination, period, look, after_position } = request;
+    let query = UploadQuery { destination: named(destination), period: optional_period(&period)? };
+    Ok((query, look, after_position))
 }
 
 fn files(pieces: Result<Pieces, Fault>) -> Answer<FileStream> {

@@ -30,6 +30,7 @@ mod explain;
 mod month;
 mod orders;
 mod prices;
+mod reconcile;
 mod registry;
 
 const POLICY: &str =

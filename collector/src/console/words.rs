@@ -1,7 +1,9 @@
 //! Blockers and flags in words: what is in the way, and what to do about it. Invariant: every blocker the ledger can
 //! raise has an advice that names its subject; one that a newer ledger raises is still named.
 
-use seatbeat_ledger::review::{InTheWay, LowCoverage};
+use seatbeat_ledger::reconciliation::Source;
+use seatbeat_ledger::reconciliation::compare::OpenDifferences;
+use seatbeat_ledger::review::{InTheWay, LowCoverage, Undeliverable};
 use seatbeat_ledger::statement::{Blocker, Flag};
 
 /// What stands in the way of sealing, and how it is settled.
@@ -15,10 +17,32 @@ pub struct Advice {
 
 /// What stands in the way of a draft, in words.
 pub fn in_the_way(one: &InTheWay) -> Advice {
-    let LowCoverage { coverage, .. } = match one {
-        InTheWay::Statement(blocker) => return self::blocker(blocker),
-        InTheWay::LowCoverage(low) => low,
+    match one {
+        InTheWay::Statement(blocker) => self::blocker(blocker),
+        InTheWay::LowCoverage(low) => low_coverage(low),
+        InTheWay::OpenDifferences(open) => open_differences(open),
+        InTheWay::Undeliverable(one) => undeliverable(one),
+    }
+}
+
+fn open_differences(open: &OpenDifferences) -> Advice {
+    let OpenDifferences { period, distributor, source, lines, .. } = open;
+    let says = match source {
+        Source::Invoice => format!("the invoice of {distributor}"),
+        Source::Destination(name) => format!("what {name} has on its books"),
     };
+    Advice {
+        what: format!(
+            "in {lines} line(s) {says} differs from the statement of {period}, and nobody has said why"
+        ),
+        remedy: format!(
+            "`seatbeat reconcile {period}` shows them, `seatbeat reconcile explain {period}` says why"
+        ),
+    }
+}
+
+fn low_coverage(low: &LowCoverage) -> Advice {
+    let coverage = &low.coverage;
     Advice {
         what: format!(
             "only {} of {} machines were heard from on the last {} days, fewer than {} of 100",
@@ -28,6 +52,17 @@ pub fn in_the_way(one: &InTheWay) -> Advice {
             "bring the silent ones back, retire those that are gone (`seatbeat machines retire`), or set \
                  `coverage_percent` in seatbeat.toml"
                 .to_owned(),
+    }
+}
+
+fn undeliverable(one: &Undeliverable) -> Advice {
+    let Undeliverable { destination, customer, sku, why, .. } = one;
+    Advice {
+        what: format!("customer {customer}, SKU {sku} cannot go to destination {destination}: {why}"),
+        remedy: format!(
+            "`seatbeat mapping import {destination} FILE.csv` says what it is called there; or take the destination \
+             out of seatbeat.toml"
+        ),
     }
 }
 
@@ -170,6 +205,17 @@ mod tests {
             "only 3 of 9 machines were heard from on the last 14 days, fewer than 80 of 100"
         );
         assert!(advice.remedy.contains("seatbeat machines retire"), "{}", advice.remedy);
+    }
+
+    #[test]
+    fn open_differences_say_whose_and_how_they_are_settled() {
+        let open = r#"{"blocker":"open_differences","period":"2026-10","distributor":"ingram","source":"invoice","lines":2}"#;
+        let advice = in_the_way(&serde_json::from_str(open).unwrap());
+        assert_eq!(
+            advice.what,
+            "in 2 line(s) the invoice of ingram differs from the statement of 2026-10, and nobody has said why"
+        );
+        assert!(advice.remedy.contains("seatbeat reconcile explain 2026-10"), "{}", advice.remedy);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
 
-use super::{Arm, ArmError, Licence, Receipt, Step};
+use super::arm::{Arm, ArmError, Licence, Receipt, Step};
 
 /// What an operator states to have done.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -25,8 +25,8 @@ pub mod effect;
 mod fault;
 
 pub use approved::Approved;
-pub(crate) use draft::evidence;
 pub use draft::{Draft, draft};
+pub(crate) use draft::{corrections_of, evidence};
 pub use fault::{AgainError, CloseError};
 
 /// Drafts that can still be approved; an older one is drafted anew.

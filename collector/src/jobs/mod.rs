@@ -5,3 +5,4 @@ pub mod close;
 pub mod identity;
 pub mod orders;
 pub mod proofs;
+pub mod upload;

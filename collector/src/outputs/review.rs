@@ -7,15 +7,16 @@ use seatbeat_ledger::unbilled::Unbilled;
 use super::document::{Cell, Table};
 use crate::console::words;
 
-/// The tables of a draft's review: what is too little heard, not billed, silent, dated back.
+/// The tables of a draft's review: what is in the way beside its statement, not billed, silent, dated back.
 pub fn tables(review: &Review) -> Vec<Table> {
-    vec![coverage(review), unbilled(&review.unbilled), silent(review), back_dated(review)]
+    vec![beside(review), unbilled(&review.unbilled), silent(review), back_dated(review)]
 }
 
-fn coverage(review: &Review) -> Table {
-    let mut table = Table::new("Coverage", &["what", "remedy"]);
-    let low = review.blockers.iter().filter(|one| matches!(one, InTheWay::LowCoverage(_)));
-    table.rows = low
+/// What is in the way beside the statement's own blockers, which are shown with it.
+fn beside(review: &Review) -> Table {
+    let mut table = Table::new("Also in the way", &["what", "remedy"]);
+    let beside = review.blockers.iter().filter(|one| !matches!(one, InTheWay::Statement(_)));
+    table.rows = beside
         .map(words::in_the_way)
         .map(|advice| vec![Cell::text(advice.what), Cell::text(advice.remedy)])
         .collect();

@@ -1,6 +1,7 @@
 //! A document as a workbook: a sheet a table, the facts on the first. Invariant: text is a string cell, never a
 //! formula; a number that a spreadsheet would round is written as text; the same document gives the same bytes.
 
+use jiff::Timestamp;
 use rust_xlsxwriter::{DocProperties, ExcelDateTime, Format, FormatAlign, Workbook, Worksheet, XlsxError};
 
 use super::document::{Cell, Document, Table};
@@ -35,10 +36,21 @@ pub enum SheetError {
 /// # Errors
 /// When a table does not fit on a sheet.
 pub fn workbook(document: &Document) -> Result<Vec<u8>, SheetError> {
-    let mut workbook = Workbook::new();
     // Without it the time of writing would be in the file.
-    let epoch = ExcelDateTime::from_ymd(2000, 1, 1)?;
-    workbook.set_properties(&DocProperties::new().set_title(&document.title).set_creation_datetime(&epoch));
+    written(document, &ExcelDateTime::from_ymd(2000, 1, 1)?)
+}
+
+/// The workbook, made at this instant.
+///
+/// # Errors
+/// When a table does not fit on a sheet.
+pub fn workbook_of(document: &Document, made_at: Timestamp) -> Result<Vec<u8>, SheetError> {
+    written(document, &ExcelDateTime::from_timestamp(made_at.as_second())?)
+}
+
+fn written(document: &Document, made_at: &ExcelDateTime) -> Result<Vec<u8>, SheetError> {
+    let mut workbook = Workbook::new();
+    workbook.set_properties(&DocProperties::new().set_title(&document.title).set_creation_datetime(made_at));
     let head = Format::new().set_bold();
     for (index, table) in document.tables.iter().enumerate() {
         if table.rows.len() > ROWS_MAX {
@@ -48,14 +60,17 @@ pub fn workbook(document: &Document) -> Result<Vec<u8>, SheetError> {
         sheet.set_name(sheet_name(&table.name, index))?;
         write(sheet, table, &head)?;
     }
-    let about = workbook.add_worksheet();
-    about.set_name("About")?;
-    about.write_string_with_format(0, 0, &document.title, &head)?;
-    for (row, (name, fact)) in (1u32..).zip(&document.facts) {
-        about.write_string(row, 0, name)?;
-        about.write_string(row, 1, clipped(fact))?;
+    // Programs that read the tables alone are given nothing beside them.
+    if !document.facts.is_empty() {
+        let about = workbook.add_worksheet();
+        about.set_name("About")?;
+        about.write_string_with_format(0, 0, &document.title, &head)?;
+        for (row, (name, fact)) in (1u32..).zip(&document.facts) {
+            about.write_string(row, 0, name)?;
+            about.write_string(row, 1, clipped(fact))?;
+        }
+        about.autofit();
     }
-    about.autofit();
     Ok(workbook.save_to_buffer()?)
 }
 
@@ -129,6 +144,13 @@ mod tests {
         let bytes = workbook(&document()).unwrap();
         assert_eq!(bytes, workbook(&document()).unwrap());
         assert!(bytes.starts_with(b"PK\x03\x04"));
+    }
+
+    #[test]
+    fn a_workbook_says_when_it_was_made_and_nothing_else_of_the_time() {
+        let of = |second| workbook_of(&document(), Timestamp::from_second(second).unwrap()).unwrap();
+        assert_eq!(of(1_793_000_000), of(1_793_000_000));
+        assert_ne!(of(1_793_000_000), of(1_793_000_001));
     }
 
     #[test]

@@ -317,7 +317,7 @@ async fn who_leaves_gets_no_machine_in_any_more_and_both_arms_are_shown() {
         suspend: true,
         receipt: receipt.to_owned(),
         at_ms: instant::to_ms(at.parse().unwrap()),
-        reason: String::new(),
+        ..Default::default()
     };
     let day = "2026-10-15T11:00:00Z";
     refused(

@@ -10,12 +10,14 @@ use seatbeat_ledger::bundle::gather::{GatherInput, MonthEvidence};
 use seatbeat_ledger::bundle::write::Part;
 use seatbeat_ledger::calendar::Period;
 use seatbeat_ledger::close::{self as ledger, CloseInput};
-use seatbeat_ledger::fold::Fold;
+use seatbeat_ledger::corrections::corrections;
+use seatbeat_ledger::fold::{Fold, Sealed};
 use seatbeat_ledger::life::{Drafted, Life, Phase, Standing, overall, standings};
 use seatbeat_ledger::policy::Policy;
-use seatbeat_ledger::review::{Review, ReviewInput};
+use seatbeat_ledger::reconciliation::compare::open;
+use seatbeat_ledger::review::{InTheWay, Review, ReviewInput};
 use seatbeat_ledger::sealed::{body_bytes, digest, seal};
-use seatbeat_ledger::statement::{MeterOutput, Statement};
+use seatbeat_ledger::statement::{Correction, MeterOutput, Statement};
 use seatbeat_ledger::variance::{VarianceRow, variance};
 use seatbeat_ledger::{RULES_VERSION, zone_data_version};
 use serde_json::Value;
@@ -24,6 +26,7 @@ use super::approved::Approved;
 use super::fault::CloseError;
 use super::nobody_enrolled_in;
 use crate::config::Config;
+use crate::distributor::destination::Destination;
 use crate::keys::Keys;
 
 /// What a period's statement would be.
@@ -186,6 +189,7 @@ pub fn draft(fold: &Fold, period: Period, now: Timestamp, config: &Config) -> Re
         Some(sealed_at) => variance(&input, &output.statement.lines, sealed_at)?,
         None => None,
     };
+    let open_differences = open(fold, period)?;
     let looked_at = ReviewInput {
         usage,
         registry: Some(fold.registry()),
@@ -194,8 +198,10 @@ pub fn draft(fold: &Fold, period: Period, now: Timestamp, config: &Config) -> Re
         statement: &output.statement,
         as_of,
         coverage: config.coverage(),
+        open_differences: &open_differences,
     };
-    let review = Review::of(looked_at, fold.back_dated());
+    let mut review = Review::of(looked_at, fold.back_dated());
+    review.blockers.extend(undeliverable(fold, config, &output.statement));
     let bodies = bodies(fold, &policy, &output)?;
     let mut draft = Draft {
         period,
@@ -211,6 +217,20 @@ pub fn draft(fold: &Fold, period: Period, now: Timestamp, config: &Config) -> Re
     };
     draft.standings = standings(fold, &timetable, period, now, || Ok::<_, CloseError>(draft.drafted()))?;
     Ok(draft)
+}
+
+/// Lines that cannot go where they have to, by what is configured and mapped.
+fn undeliverable(fold: &Fold, config: &Config, statement: &Statement) -> Vec<InTheWay> {
+    if config.destination.is_empty() {
+        return Vec::new();
+    }
+    let parts = bodies_by_distributor(statement);
+    let of = |(name, destination): (&String, &Destination)| {
+        let part = parts.get(&destination.distributor).filter(|_| statement.period >= destination.from);
+        let lines = part.map_or(&[][..], |part| &part.lines);
+        destination.in_the_way(name, lines, fold.mappings().of(name))
+    };
+    config.destination.iter().flat_map(of).map(InTheWay::Undeliverable).collect()
 }
 
 fn digest_of(bodies: &[Body]) -> String {
@@ -241,17 +261,56 @@ pub(super) fn compute(
     Ok(ledger::close(CloseInput { usage, usage_elsewhere, policy, period, as_of, sealed: &sealed })?)
 }
 
+/// What later statements correct of a sealed period: what they carry, and what the next one will by this fold.
+///
+/// # Errors
+/// When a policy or a sealed statement cannot be used.
+pub(crate) fn corrections_of(
+    fold: &Fold,
+    period: Period,
+    now: Timestamp,
+) -> Result<Vec<Correction>, CloseError> {
+    let mut found = Vec::new();
+    let mut open = None;
+    for later in [period.next(), period.next().next()] {
+        if fold.sealed(later).next().is_none() {
+            open = open.or(Some(later));
+            continue;
+        }
+        for body in sealed_bodies(fold, later)? {
+            found.extend(body.corrections);
+        }
+    }
+    if let Some(next) = open {
+        let policy = fold.terms().policy(next)?;
+        let end = policy.zone.first_instant(next.next().first_day());
+        let (usage, usage_elsewhere) = (fold.usage(), [].as_slice());
+        let (sealed, as_of) = (sealed_before(fold, next)?, (now < end).then_some(now));
+        let policy = &policy;
+        let input = CloseInput { usage, usage_elsewhere, policy, period: next, as_of, sealed: &sealed };
+        found.extend(corrections(&input)?);
+    }
+    found.retain(|one| one.for_period == period);
+    Ok(found)
+}
+
 /// The sealed bodies of the two periods before this one: those that it may correct, and their own corrections.
 fn sealed_before(fold: &Fold, period: Period) -> Result<Vec<SealedBody>, CloseError> {
     let first = period.previous().previous();
     let earlier = fold.sealed_periods().filter(|sealed| (first..period).contains(sealed));
-    earlier
-        .flat_map(|sealed| fold.sealed(sealed).map(move |(_, statement)| (sealed, statement)))
-        .map(|(period, statement)| {
-            serde_json::from_slice(&statement.body)
-                .map_err(|error| CloseError::Sealed { period, why: error.to_string() })
-        })
-        .collect()
+    let mut bodies = Vec::new();
+    for sealed in earlier {
+        bodies.extend(sealed_bodies(fold, sealed)?);
+    }
+    Ok(bodies)
+}
+
+fn sealed_bodies(fold: &Fold, period: Period) -> Result<Vec<SealedBody>, CloseError> {
+    let read = |(_, sealed): (&str, &Sealed)| {
+        serde_json::from_slice(&sealed.body)
+            .map_err(|error| CloseError::Sealed { period, why: error.to_string() })
+    };
+    fold.sealed(period).map(read).collect()
 }
 
 /// One for each distributor; one that has a sealed statement and nothing to bill any more gets an empty one, so that

@@ -6,6 +6,7 @@ use seatbeat_ledger::close as ledger;
 use seatbeat_ledger::fold::FoldError;
 use seatbeat_ledger::jcs::JcsError;
 use seatbeat_ledger::policy::PolicyError;
+use seatbeat_ledger::reconciliation::compare::CompareError;
 use seatbeat_ledger::review::InTheWay;
 use seatbeat_ledger::sealed::VerifyError;
 
@@ -32,6 +33,9 @@ pub enum CloseError {
         /// What is wrong.
         why: String,
     },
+    /// What others say of a sealed month cannot be compared with it.
+    #[error(transparent)]
+    Compare(#[from] CompareError),
     /// A sealed file cannot be made.
     #[error(transparent)]
     File(#[from] VerifyError),

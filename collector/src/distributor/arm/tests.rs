@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::distributor::Manual;
 use crate::found::found;
 
 /// Suspends anything but SKU `FIXED`; loses its first answer.
@@ -66,7 +67,7 @@ fn books() -> (TempDir, Books) {
 }
 
 fn licence(sku: &str) -> Licence {
-    Licence { customer: "cus_a".parse().unwrap(), sku: sku.parse().unwrap() }
+    Licence { customer: "cus_a".parse().unwrap(), sku: sku.parse().unwrap(), mapped: Fields::new() }
 }
 
 const BY: (&str, &str) = ("opr_a", "not paid");
