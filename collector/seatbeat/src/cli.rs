@@ -14,8 +14,8 @@ use crate::demo;
 use crate::out::{self, Out};
 use crate::profile::{self, Profile};
 use crate::{
-    catalogue, config, customers, document, export, hints, init, licences, machines, meter, moment,
-    operators, orders, policy, prices, serve, statement, status, tokens, usage, verify,
+    catalogue, config, customers, document, export, hints, init, licences, machines, mapping, meter, moment,
+    operators, orders, policy, prices, reconcile, serve, statement, status, tokens, upload, usage, verify,
 };
 
 /// Heading of the options that every verb takes.
@@ -87,6 +87,14 @@ enum Verb {
     /// Monthly statements
     #[command(subcommand)]
     Statement(statement::Verb),
+    /// A sealed month beside what the vendor's platform and the distributor's invoice say of it
+    Reconcile(reconcile::Args),
+    /// Sealed statements on their way to distributors
+    #[command(subcommand)]
+    Upload(upload::Verb),
+    /// What destinations call customers and SKUs
+    #[command(subcommand)]
+    Mapping(mapping::Verb),
     /// Write what a period's statement is computed from, for anyone to recompute it
     Export(export::Args),
     /// Compute a statement from files, without a collector
@@ -117,6 +125,10 @@ pub struct Context {
 #[cfg(feature = "demo")]
 const AGENT: &str = "__agent";
 
+/// The distributor's platform in this same binary, likewise.
+#[cfg(feature = "demo")]
+pub const PLATFORM: &str = "__platform";
+
 /// Runs the program: 0 done, 1 failed, 2 wrong usage.
 pub fn main_from(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
@@ -125,6 +137,10 @@ pub fn main_from(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         && agent == AGENT
     {
         return seatbeat_agent::cli::main_from(std::iter::once(program.clone()).chain(rest.iter().cloned()));
+    }
+    #[cfg(feature = "demo")]
+    if args.get(1).is_some_and(|verb| verb == PLATFORM) {
+        return demo::platform::main();
     }
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
@@ -186,6 +202,13 @@ fn run(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
         Verb::Statement(verb) => {
             context.ask(async |collector| statement::run(verb, collector, context.out).await)
         }
+        Verb::Reconcile(args) => {
+            context.ask(async |collector| reconcile::run(args, collector, context.out).await)
+        }
+        Verb::Upload(verb) => context.ask(async |collector| upload::run(verb, collector, context.out).await),
+        Verb::Mapping(verb) => {
+            context.ask(async |collector| mapping::run(verb, collector, context.out).await)
+        }
         Verb::Export(args) => context.ask(async |collector| export::run(args, collector, context.out).await),
     };
     done.map(|()| ExitCode::SUCCESS)
@@ -225,6 +248,11 @@ mod tests {
             vec!["seatbeat", "usage", "--period", "2026-13"],
             vec!["seatbeat", "statement", "close"],
             vec!["seatbeat", "machines", "show", "cus_a"],
+            vec!["seatbeat", "reconcile"],
+            vec!["seatbeat", "reconcile", "2026-13"],
+            vec!["seatbeat", "reconcile", "2026-10", "--invoice", "i.csv"],
+            vec!["seatbeat", "reconcile", "2026-10", "--dry-run"],
+            vec!["seatbeat", "reconcile", "explain", "2026-10", "--customer", "cus_a", "--sku", "A"],
             vec!["seatbeat", "tokens", "create", "--customer", "cus_a", "--expires", "soon"],
         ] {
             let error = Cli::try_parse_from(&args).unwrap_err();

@@ -111,6 +111,26 @@ pub async fn save(
     Ok(written)
 }
 
+/// Files that come in pieces, whole and in memory, by their names.
+///
+/// # Errors
+/// When they do not arrive.
+pub async fn receive(
+    collector: &Collector,
+    mut chunks: Streaming<FileChunk>,
+) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
+    let mut received: Vec<(String, Vec<u8>)> = Vec::new();
+    while let Some(chunk) = chunks.message().await.map_err(|status| collector.failed(&status))? {
+        if received.is_empty() || !chunk.name.is_empty() {
+            received.push((chunk.name, Vec::new()));
+        }
+        if let Some((_, bytes)) = received.last_mut() {
+            bytes.extend(chunk.piece);
+        }
+    }
+    Ok(received)
+}
+
 /// Paths, one a line.
 pub fn listed(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join("\n")

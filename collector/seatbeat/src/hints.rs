@@ -151,6 +151,9 @@ fn serve(error: &ServeError) -> Option<String> {
         ServeError::Journal(_) => {
             Some("look at the disk, then start again: what was acknowledged is kept".to_owned())
         }
+        ServeError::Destination(_) => {
+            Some("mend `[destination.NAME]` in the store's seatbeat.toml, then start again".to_owned())
+        }
         ServeError::Gateway(_) | ServeError::Console(_) | ServeError::Panicked(_) => None,
     }
 }

@@ -79,6 +79,10 @@ pub enum Verb {
         #[arg(long)]
         reason: String,
     },
+    /// Have the distributor, or the vendor's platform, suspend a customer's SKU now: from the next day it is not counted
+    Suspend(There),
+    /// Have the distributor, or the vendor's platform, switch a customer's SKU on again
+    Resume(There),
     /// The distributor, or the vendor's platform, has suspended a customer's SKU: from the next day it is not counted
     Suspended(Receipt),
     /// The distributor, or the vendor's platform, has a customer's SKU on again
@@ -91,6 +95,35 @@ pub enum Verb {
         #[arg(long)]
         reason: String,
     },
+}
+
+/// What is to be done at the distributor.
+#[derive(Debug, Args)]
+pub struct There {
+    /// Whose
+    customer: CustomerId,
+    /// Which SKU
+    sku: Sku,
+    /// Through which destination of seatbeat.toml [default: the one of the SKU's distributor that can]
+    #[arg(long, value_name = "NAME")]
+    destination: Option<String>,
+    /// Why
+    #[arg(long)]
+    reason: String,
+}
+
+impl There {
+    fn request(self, suspend: bool) -> wire::SwitchSkuRequest {
+        wire::SwitchSkuRequest {
+            customer: self.customer.to_string(),
+            sku: self.sku.to_string(),
+            suspend,
+            reason: self.reason,
+            by_connector: true,
+            destination: self.destination.unwrap_or_default(),
+            ..Default::default()
+        }
+    }
 }
 
 /// What was done at the distributor.
@@ -182,8 +215,10 @@ pub async fn run(verb: Verb, collector: &mut Collector, out: Out) -> anyhow::Res
             let done = collector.call(async |console| console.withdraw_licence(request).await).await?;
             Ok(out::done(out, done.position, &format!("{licence} is out of use"))?)
         }
-        Verb::Suspended(receipt) => switch_sku(receipt, true, collector, out).await,
-        Verb::Resumed(receipt) => switch_sku(receipt, false, collector, out).await,
+        Verb::Suspend(there) => switch_sku(there.request(true), collector, out).await,
+        Verb::Resume(there) => switch_sku(there.request(false), collector, out).await,
+        Verb::Suspended(receipt) => switch_sku(receipt.request(true), collector, out).await,
+        Verb::Resumed(receipt) => switch_sku(receipt.request(false), collector, out).await,
         Verb::Reveal { licence, reason } => {
             let request = wire::LicenceActRequest { licence: licence.to_string(), reason };
             let revealed = collector.call(async |console| console.reveal_licence(request).await).await?;
@@ -193,22 +228,27 @@ pub async fn run(verb: Verb, collector: &mut Collector, out: Out) -> anyhow::Res
     }
 }
 
+impl Receipt {
+    fn request(self, suspend: bool) -> wire::SwitchSkuRequest {
+        wire::SwitchSkuRequest {
+            customer: self.customer.to_string(),
+            sku: self.sku.to_string(),
+            suspend,
+            receipt: self.receipt,
+            at_ms: self.at.map_or(0, seatbeat_proto::instant::to_ms),
+            reason: self.reason,
+            ..Default::default()
+        }
+    }
+}
+
 async fn switch_sku(
-    asked: Receipt,
-    suspend: bool,
+    request: wire::SwitchSkuRequest,
     collector: &mut Collector,
     out: Out,
 ) -> anyhow::Result<()> {
-    let Receipt { customer, sku, receipt, at, reason } = asked;
-    let words = format!("{sku} of {customer} is {}", if suspend { "suspended" } else { "on again" });
-    let request = wire::SwitchSkuRequest {
-        customer: customer.to_string(),
-        sku: sku.to_string(),
-        suspend,
-        receipt,
-        at_ms: at.map_or(0, seatbeat_proto::instant::to_ms),
-        reason,
-    };
+    let standing = if request.suspend { "suspended" } else { "on again" };
+    let words = format!("{} of {} is {standing}", request.sku, request.customer);
     let done = collector.call(async |console| console.switch_sku(request).await).await?;
     Ok(out::done(out, done.position, &words)?)
 }

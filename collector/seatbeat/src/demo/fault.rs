@@ -70,6 +70,24 @@ pub enum Fault {
     /// A fact was not written.
     #[error("failed to record what an operator did")]
     Write(#[from] seatbeat_collector::books::WriteError),
+    /// The distributor's platform as a process.
+    #[error("failed to {act} the platform that stands in for a distributor")]
+    Platform {
+        /// What was tried.
+        act: &'static str,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// What the platform calls customers was refused.
+    #[error("the mapping of the distributor's platform was refused:\n{}", .0.join("\n"))]
+    Unmapped(Vec<String>),
+    /// A statement did not arrive.
+    #[error("a statement is not settled with its distributor:\n{}", .0.join("\n"))]
+    NotSettled(Vec<String>),
+    /// An answer that is none.
+    #[error("the collector's answer is not understood")]
+    Answer(#[source] anyhow::Error),
     /// The agent process.
     #[error("failed to {act} the agent on this machine; its log is `{log}`")]
     Agent {

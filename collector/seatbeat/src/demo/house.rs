@@ -11,6 +11,7 @@ use seatbeat_collector::books::Books;
 use seatbeat_collector::clock::Clock;
 use seatbeat_collector::config::Config;
 use seatbeat_collector::console::rows::{Customer, CustomerList, NewToken, Status};
+use seatbeat_collector::distributor::destination::Destination;
 use seatbeat_collector::found::found;
 use seatbeat_collector::serve::{self, ServeError};
 use seatbeat_fleet::CUSTOMERS;
@@ -62,11 +63,13 @@ impl House {
     pub async fn open(
         mut place: Place,
         policy: &str,
+        destinations: impl IntoIterator<Item = (String, Destination)>,
         args: &Args,
         clock: Clock,
         steps: &mut Steps,
     ) -> Result<Self, Fault> {
-        let config = configuration(args, &place);
+        let destination = destinations.into_iter().collect();
+        let config = Config { destination, ..configuration(args, &place) };
         let token = take_store(&mut place, &config, policy, clock, steps)?;
         let step = steps.begin("start the collector");
         let running = serve::start(&place.store(), clock).await?;
@@ -171,7 +174,7 @@ impl House {
     pub fn tries(&self) -> String {
         let profile = self.place.profile();
         let ask = |verb: &str| format!("  seatbeat --profile {} {verb}", profile.display());
-        let verbs = ["usage", "machines list", "status"].map(ask);
+        let verbs = ["usage", "machines list", "upload status", "status"].map(ask);
         format!("Try in another terminal\n{}", verbs.join("\n"))
     }
 

@@ -8,6 +8,7 @@ mod fleet;
 mod folder;
 mod house;
 mod live;
+pub mod platform;
 mod steps;
 
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ use self::agent::Agent;
 use self::fault::Fault;
 use self::folder::Place;
 use self::house::House;
+use self::platform::Platform;
 use self::steps::Steps;
 use crate::cli::Context;
 use crate::{hints, out};
@@ -92,9 +94,11 @@ async fn demonstrate(args: &Args, clock: Clock) -> Result<(), Fault> {
     let plan = seatbeat_fleet::plan(clock.now(), ZONE, &zone, SEED)?;
     let mut steps = Steps::default();
     let place = Place::take(args.folder.clone(), &plan.period, clock.now())?;
-    let mut house = House::open(place, &plan.policy, args, clock, &mut steps).await?;
+    let platform = Platform::start()?;
+    let destinations = platform.destinations(&place, &plan)?;
+    let mut house = House::open(place, &plan.policy, destinations, args, clock, &mut steps).await?;
     let outcome = tokio::select! {
-        shown = show(&mut house, &plan, args, &mut steps) => shown,
+        shown = show(&mut house, &plan, &platform, args, &mut steps) => shown,
         // After the checks it is the way to end; before them it is a failure.
         () = stop_signal() => Err(Fault::Interrupted),
     };
@@ -111,12 +115,20 @@ async fn demonstrate(args: &Args, clock: Clock) -> Result<(), Fault> {
     }
 }
 
-async fn show(house: &mut House, plan: &Plan, args: &Args, steps: &mut Steps) -> Result<(), Fault> {
+async fn show(
+    house: &mut House,
+    plan: &Plan,
+    platform: &Platform,
+    args: &Args,
+    steps: &mut Steps,
+) -> Result<(), Fault> {
     let tokens = house.add_customers(steps).await?;
+    platform::map(house, steps).await?;
     let _agent = Agent::start(house, &tokens, steps).await?;
     fleet::enrol(house, plan, &tokens, steps).await?;
     fleet::send(house, plan, &tokens, steps).await?;
     let sealed = check::close_month(house, plan, steps).await?;
+    platform::settled(house, plan, platform, steps).await?;
     house.checked()?;
     let verify = sealed.first().map(|file| house.verify_command(file));
     out::data(&format!("\n{}", out::page([Some(house.whereabouts()), verify])))?;
