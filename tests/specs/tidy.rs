@@ -14,7 +14,8 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
     ("seatbeat-agent", "agent", &["seatbeat-proto"]),
     ("seatbeat-ledger", "collector/ledger", &["seatbeat-proto"]),
     ("seatbeat-verify", "collector/verify", &["seatbeat-ledger", "seatbeat-proto"]),
-    ("seatbeat-collector", "collector", &["seatbeat-ledger", "seatbeat-proto"]),
+    ("seatbeat-collector", "collector", &["seatbeat-ledger", "seatbeat-proto", "seatbeat-standin"]),
+    ("seatbeat-standin", "tests/standin", &[]),
     ("seatbeat-fleet", "tests/fleet", &["seatbeat-proto"]),
     (
         "seatbeat-benches",
@@ -40,6 +41,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
             "seatbeat-fleet",
             "seatbeat-ledger",
             "seatbeat-proto",
+            "seatbeat-standin",
             "seatbeat-verify",
         ],
     ),
@@ -53,6 +55,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
             "seatbeat-fleet",
             "seatbeat-ledger",
             "seatbeat-proto",
+            "seatbeat-standin",
         ],
     ),
 ];
