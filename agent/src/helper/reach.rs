@@ -17,7 +17,8 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
 use super::words::{
-    Answer, Answered, LookAt, MESSAGE_TIME, Nothing, Said, Saying, receive, receive_blocking, send, send_blocking,
+    Answer, Answered, LookAt, MESSAGE_TIME, Nothing, Said, Saying, receive, receive_blocking, send,
+    send_blocking,
 };
 use crate::act::arm::{Arm, ArmEnd, Ask, Notice, Told};
 use crate::catalogue::FILE as CATALOGUE;
