@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -62,6 +63,21 @@ pub struct Books {
     keys: Arc<Keys>,
     clock: Clock,
     alarms: Alarms,
+}
+
+/// Who wrote a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Actor<'a> {
+    /// An operator's or a machine's id, or the collector.
+    pub name: &'a str,
+    /// The address that an operator asked from.
+    pub from: Option<IpAddr>,
+}
+
+impl<'a> From<&'a str> for Actor<'a> {
+    fn from(name: &'a str) -> Self {
+        Self { name, from: None }
+    }
 }
 
 /// For whom a commit had orders or keys that may go out.
@@ -248,8 +264,13 @@ impl Books {
     ///
     /// # Errors
     /// When the journal cannot take it: nothing was written then.
-    pub async fn write(&self, actor: &str, reason: &str, fact: Fact) -> Result<Position, WriteError> {
-        let record = self.record(actor, reason, fact);
+    pub async fn write(
+        &self,
+        actor: impl Into<Actor<'_>>,
+        reason: &str,
+        fact: Fact,
+    ) -> Result<Position, WriteError> {
+        let record = self.record(actor.into(), reason, fact);
         let at = self.appender.append(record.encode_to_vec()).await?;
         Ok(Position(at.0 + 1))
     }
@@ -260,10 +281,11 @@ impl Books {
     /// As [`Books::write`].
     pub async fn write_all(
         &self,
-        actor: &str,
+        actor: impl Into<Actor<'_>>,
         reason: &str,
         facts: Vec<Fact>,
     ) -> Result<Position, WriteError> {
+        let actor = actor.into();
         let count = facts.len() as u64;
         let records =
             facts.into_iter().map(|fact| self.record(actor, reason, fact).encode_to_vec()).collect();
@@ -271,11 +293,12 @@ impl Books {
         Ok(Position(first.0 + count))
     }
 
-    fn record(&self, actor: &str, reason: &str, fact: Fact) -> JournalRecord {
+    fn record(&self, actor: Actor<'_>, reason: &str, fact: Fact) -> JournalRecord {
         JournalRecord {
             recorded_at_ms: self.clock.now_ms(),
-            actor: actor.to_owned(),
+            actor: actor.name.to_owned(),
             reason: reason.to_owned(),
+            from: actor.from.map(|address| address.to_string()).unwrap_or_default(),
             fact: Some(fact),
         }
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
 use prost::Message as _;
 use seatbeat_ledger::fold::{FORMAT, Fold, FoldError};
 use seatbeat_ledger::policy::{Policy, PolicyError};
@@ -147,8 +148,10 @@ pub fn opened_by(folder: &Path, token: &str) -> Result<Option<FoundedStore>, Fou
     for (_, record) in journal.reader().read_from(Position(0), FIRST_RECORDS)? {
         fold.apply(&record)?;
     }
-    let operator = fold.registry().operator(&hash(token.as_bytes())).cloned();
-    let Some((operator, founded)) = operator.zip(fold.founded()) else { return Ok(None) };
+    let let_in = fold.operators().by_token(&hash(token.as_bytes()), Timestamp::UNIX_EPOCH);
+    let Some((operator, founded)) = let_in.map(|who| who.operator).zip(fold.founded()) else {
+        return Ok(None);
+    };
     Ok(Some(FoundedStore {
         reseller: founded.reseller.clone(),
         operator,
@@ -171,12 +174,14 @@ fn first_records(founded: &FoundedStore, keys: &Keys, policy: &str, recorded_at_
         Fact::OperatorAdded(OperatorAdded {
             operator: founded.operator.to_string(),
             token_hash: hash(founded.operator_token.as_bytes()).to_vec(),
+            ..Default::default()
         }),
         Fact::PolicySet(PolicySet { toml: policy.to_owned(), ..Default::default() }),
     ];
     let record = |fact| {
         let (actor, reason) = ("collector".to_owned(), "founded".to_owned());
-        JournalRecord { recorded_at_ms, actor, reason, fact: Some(fact) }.encode_to_vec()
+        JournalRecord { recorded_at_ms, actor, reason, fact: Some(fact), ..Default::default() }
+            .encode_to_vec()
     };
     facts.into_iter().map(record).collect()
 }

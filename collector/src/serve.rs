@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use crate::books::{Books, BooksEnd, BooksError};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
-use crate::console::{self, Console, ConsoleError};
+use crate::console::{Console, door};
 use crate::gateway::presence::Presence;
 use crate::gateway::{self, GatewayError};
 use crate::jobs::close::Closing;
@@ -55,9 +55,6 @@ pub enum ServeError {
     /// The agent door.
     #[error(transparent)]
     Gateway(#[from] GatewayError),
-    /// The operator door.
-    #[error(transparent)]
-    Console(#[from] ConsoleError),
     /// A destination.
     #[error(transparent)]
     Destination(#[from] UnusableDestination),
@@ -125,8 +122,11 @@ pub async fn start_with(
     });
     let gateway = gateway::serve(agents, books.clone(), presence, settings, ended());
     parts.spawn(async move { Ok(gateway.await?) });
-    let console = console::serve(operators, console, ended());
-    parts.spawn(async move { Ok(console.await?) });
+    let console = door::serve(operators, None, console, ended());
+    parts.spawn(async move {
+        console.await;
+        Ok(())
+    });
     let (orders, stopped) = (OrdersJob::new(books.clone()), ended());
     parts.spawn(async move {
         orders.follow(stopped).await;

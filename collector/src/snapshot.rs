@@ -12,7 +12,7 @@ use crate::store::{StoreError, sync_folder_of, write_aside};
 pub const BODY_BYTES_MAX: usize = 1024 * 1024 * 1024;
 
 const MAGIC: &[u8; 17] = b"seatbeat snapshot";
-const FORMAT: u32 = 11;
+const FORMAT: u32 = 12;
 const HEAD_LENGTH: usize = MAGIC.len() + 4 + 8 + 32 + 8;
 const CHECKSUM_LENGTH: usize = 4;
 

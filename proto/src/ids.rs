@@ -129,6 +129,10 @@ id!(
     OperatorId, "opr_", "an operator id"
 );
 id!(
+    /// A program's token at the operator door.
+    ApiTokenId, "apt_", "an API token id"
+);
+id!(
     /// One order to one machine.
     OrderId, "ord_", "an order id"
 );

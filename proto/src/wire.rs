@@ -9,6 +9,9 @@
 
 include!(concat!(env!("OUT_DIR"), "/seatbeat.v1.rs"));
 
+/// All of them as one encoded `google.protobuf.FileDescriptorSet`, for who asks a server what it speaks.
+pub const FILE_DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors"));
+
 /// Version of the conversation on the link. Raised when an older side could misread a newer one.
 pub const PROTOCOL_VERSION: u32 = 1;
 

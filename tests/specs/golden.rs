@@ -49,7 +49,13 @@ struct Scribe {
 impl Scribe {
     fn write(&mut self, actor: &str, reason: &str, fact: Fact) {
         let (actor, reason) = (actor.to_owned(), reason.to_owned());
-        let record = JournalRecord { recorded_at_ms: self.now_ms, actor, reason, fact: Some(fact) };
+        let record = JournalRecord {
+            recorded_at_ms: self.now_ms,
+            actor,
+            reason,
+            fact: Some(fact),
+            ..Default::default()
+        };
         frame::append(&mut self.file, &record.encode_to_vec()).expect("a record fits into a frame");
         self.records += 1;
     }
@@ -136,7 +142,8 @@ fn first_records(scribe: &mut Scribe) {
             statement_key: public(202),
         }),
     );
-    let operator = wire::OperatorAdded { operator: "opr_golden".into(), token_hash: vec![7; 32] };
+    let operator =
+        wire::OperatorAdded { operator: "opr_golden".into(), token_hash: vec![7; 32], ..Default::default() };
     scribe.write("collector", "founded", Fact::OperatorAdded(operator));
     scribe.write(
         "opr_golden",

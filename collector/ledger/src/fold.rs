@@ -15,11 +15,13 @@ use crate::calendar::Period;
 use crate::entitlements::Licences;
 use crate::mapping::Mappings;
 use crate::merkle::{Frontier, Hash};
+use crate::mutes::Mutes;
+use crate::operators::Operators;
 use crate::orders::{Answer, Orders};
 use crate::prices::staging::Staging;
 use crate::reconciliation::Reconciliation;
 use crate::record::{Entry as LedgerEntry, Event, Record};
-use crate::registry::{Machine, NewMachine, Operator, Refusal, Registry, Standing, Tip, Token};
+use crate::registry::{Machine, NewMachine, Refusal, Registry, Standing, Tip, Token};
 use crate::standing::Departure;
 use crate::terms::Terms;
 use crate::uploads::Uploads;
@@ -30,6 +32,7 @@ mod convert;
 mod entitled;
 mod entry;
 pub mod evidence;
+mod let_in;
 mod ordered;
 mod priced;
 mod reading;
@@ -63,6 +66,8 @@ pub struct Fold {
     settings: Option<Settings>,
     catalogue: Option<PushedCatalogue>,
     registry: Registry,
+    operators: Operators,
+    mutes: Mutes,
     licences: Arc<Licences>,
     /// Copies share what has not changed.
     statements: Arc<Statements>,
@@ -237,6 +242,16 @@ impl Fold {
         self.statements.approved_periods()
     }
 
+    /// Who may use the operator door.
+    pub fn operators(&self) -> &Operators {
+        &self.operators
+    }
+
+    /// Alerts that are not told.
+    pub fn mutes(&self) -> &Mutes {
+        &self.mutes
+    }
+
     /// Periods that have a sealed statement.
     pub fn sealed_periods(&self) -> impl Iterator<Item = Period> {
         self.statements.sealed_periods()
@@ -302,18 +317,18 @@ impl Fold {
             Fact::EvidenceReceived(fact) => {
                 return self.receive(entry, fact, evidence.ok_or(Refusal::Malformed)?, at);
             }
-            Fact::OperatorAdded(fact) => {
-                let token_hash = entry.bytes32("token_hash", &fact.token_hash)?;
-                let id = entry.id("operator", &fact.operator)?;
-                self.registry.operators.insert(id, Operator { token_hash, revoked: false });
+            Fact::OperatorAdded(fact) => self.add_operator(entry, fact)?,
+            Fact::OperatorAllowed(fact) => self.allow_operator(entry, fact)?,
+            Fact::OperatorRevoked(fact) => self.operators.revoke(&entry.id("operator", &fact.operator)?)?,
+            Fact::OperatorErased(fact) => self.operators.erase(&entry.id("operator", &fact.operator)?)?,
+            Fact::ApiTokenCreated(fact) => self.add_api_token(entry, fact, at)?,
+            Fact::ApiTokenRevoked(fact) => {
+                self.operators.revoke_api_token(&entry.id("api_token", &fact.api_token)?)?;
             }
-            Fact::OperatorRevoked(fact) => {
-                if let Some(operator) =
-                    self.registry.operators.get_mut(&entry.id("operator", &fact.operator)?)
-                {
-                    operator.revoked = true;
-                }
-            }
+            // Who did what; nothing depends on it.
+            Fact::SignedIn(_) | Fact::CredentialSet(_) => {}
+            Fact::AlertMuted(fact) => self.mute_alert(entry, fact, at)?,
+            Fact::CustomerErased(fact) => self.erase_customer(entry, fact)?,
             Fact::MachineBanned(fact) => {
                 let machine = self.registry.machines.get_mut(&entry.id("machine", &fact.machine)?);
                 machine.ok_or(Refusal::UnknownMachine)?.banned = fact.banned;

@@ -1,4 +1,4 @@
-//! Who is known: customers, tokens, operators, machines and the tips of their chains.
+//! Who is known: customers, tokens, machines and the tips of their chains.
 //! Invariant: what must be unique or limited (a token's last use, an id) is decided here, at a record's position,
 //! from the records before it alone.
 
@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use seatbeat_proto::ids::{CustomerId, MachineId, OperatorId, ProductId, SpoolId, TokenId};
+use seatbeat_proto::ids::{CustomerId, MachineId, ProductId, SpoolId, TokenId};
 use serde::{Deserialize, Serialize};
 
 use crate::few::FewMap;
@@ -20,7 +20,8 @@ use crate::usage::{AGE_MAX, AHEAD_MAX};
 pub struct Registry {
     pub(crate) customers: BTreeSet<CustomerId>,
     pub(crate) tokens: BTreeMap<TokenId, Token>,
-    pub(crate) operators: BTreeMap<OperatorId, Operator>,
+    /// Customers whose names were taken out of the vault.
+    pub(crate) erased: BTreeSet<CustomerId>,
     pub(crate) machines: Shelves<Machine>,
     /// The machines of each customer; copies share those that have not changed.
     owned: BTreeMap<CustomerId, Arc<BTreeSet<MachineId>>>,
@@ -51,15 +52,6 @@ pub struct Token {
     pub revoked: bool,
     /// When it let machines in during the last hour.
     recent: VecDeque<Timestamp>,
-}
-
-/// Who may use the operator door.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Operator {
-    /// SHA-256 of the token.
-    pub token_hash: [u8; 32],
-    /// No longer let in.
-    pub revoked: bool,
 }
 
 /// One machine key that was let in.
@@ -241,6 +233,12 @@ pub enum Refusal {
     /// A machine holds seats for its customer.
     #[error("the machine is another customer's")]
     ForeignMachine,
+    /// Somebody has to be left who may let others in.
+    #[error("it is the last operator who may let others in")]
+    LastAdmin,
+    /// What it is asked for is for those who have left for good.
+    #[error("the customer has not left for good")]
+    StillHere,
     /// No such operator, or no longer let in.
     #[error("the operator is not known here")]
     UnknownOperator,
@@ -299,6 +297,11 @@ impl Registry {
         self.customers.iter()
     }
 
+    /// Whether a customer's name was taken out of the vault.
+    pub fn is_erased(&self, customer: &CustomerId) -> bool {
+        self.erased.contains(customer)
+    }
+
     /// The token of this id.
     pub fn token(&self, token: &TokenId) -> Option<&Token> {
         self.tokens.get(token)
@@ -307,16 +310,6 @@ impl Registry {
     /// All tokens, by id.
     pub fn tokens(&self) -> impl Iterator<Item = (&TokenId, &Token)> {
         self.tokens.iter()
-    }
-
-    /// The operator whose token has this hash, when let in.
-    pub fn operator(&self, token_hash: &[u8; 32]) -> Option<&OperatorId> {
-        self.operators.iter().find(|(_, o)| !o.revoked && o.token_hash == *token_hash).map(|(id, _)| id)
-    }
-
-    /// All operators, by id: whether each was let go.
-    pub fn operators(&self) -> impl Iterator<Item = (&OperatorId, bool)> {
-        self.operators.iter().map(|(id, operator)| (id, operator.revoked))
     }
 
     /// The machine of this id.

@@ -5,7 +5,7 @@ use std::error::Error as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use seatbeat_collector::console::fault::{REASON_KEY, Reason};
+use seatbeat_collector::console::fault::{HINT_KEY, REASON_KEY, Reason};
 use seatbeat_collector::console::wire_rows::RowError;
 use seatbeat_proto::wire::console_client::ConsoleClient;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -72,6 +72,8 @@ pub enum RemoteError {
         message: String,
         /// In kind.
         reason: Reason,
+        /// What it says is to be done about it.
+        hint: Option<String>,
     },
     /// Something else answered, or a newer collector.
     #[error("the answer from {address} is not one of a collector: {message}")]
@@ -166,7 +168,11 @@ impl Collector {
                 Reason::NotLetIn => {
                     RemoteError::NotLetIn { address: self.address.clone(), profile: self.profile.clone() }
                 }
-                reason => RemoteError::Refused { message: status.message().to_owned(), reason },
+                reason => {
+                    let hint = status.metadata().get_bin(HINT_KEY).and_then(|value| value.to_bytes().ok());
+                    let hint = hint.map(|hint| String::from_utf8_lossy(&hint).into_owned());
+                    RemoteError::Refused { message: status.message().to_owned(), reason, hint }
+                }
             };
         }
         let address = self.address.clone();

@@ -95,7 +95,9 @@ fn remote(error: &RemoteError) -> Option<String> {
         RemoteError::Foreign { .. } => {
             Some("does another program listen there, or a collector of another version?".to_owned())
         }
-        RemoteError::Refused { reason, .. } => refused(*reason).map(str::to_owned),
+        RemoteError::Refused { reason, hint, .. } => {
+            hint.clone().or_else(|| refused(*reason).map(str::to_owned))
+        }
         RemoteError::Row(_) => Some("use the `seatbeat` of the collector's version".to_owned()),
     }
 }
@@ -139,7 +141,9 @@ fn refused(reason: Reason) -> Option<&'static str> {
         Reason::NotReached => Some("ask again in a moment"),
         Reason::NotWritten => Some("see the collector's log: nothing is taken until it can be written"),
         Reason::Failed => Some("see the collector's log"),
-        Reason::Blocked | Reason::Invalid | Reason::NotLetIn => None,
+        Reason::Forbidden => Some("an admin can change that: `seatbeat operators allow`"),
+        Reason::TooOften => Some("wait a minute, then try again"),
+        Reason::Blocked | Reason::Invalid | Reason::NotLetIn | Reason::NoSuchPage => None,
     }
 }
 
@@ -154,7 +158,7 @@ fn serve(error: &ServeError) -> Option<String> {
         ServeError::Destination(_) => {
             Some("mend `[destination.NAME]` in the store's seatbeat.toml, then start again".to_owned())
         }
-        ServeError::Gateway(_) | ServeError::Console(_) | ServeError::Panicked(_) => None,
+        ServeError::Gateway(_) | ServeError::Panicked(_) => None,
     }
 }
 
@@ -257,7 +261,7 @@ mod tests {
         let missing = ProfileError::Missing("/home/op/operator.toml".into());
         let error = Err::<(), _>(missing).context("failed to list customers").unwrap_err();
         assert!(of(&error).unwrap().contains("`seatbeat init`"));
-        let refused = RemoteError::Refused { message: "x".to_owned(), reason: Reason::InGrace };
+        let refused = RemoteError::Refused { message: "x".to_owned(), reason: Reason::InGrace, hint: None };
         assert!(of(&refused.into()).unwrap().contains("--dry-run"));
         assert_eq!(of(&anyhow::anyhow!("odd")), None);
     }

@@ -46,9 +46,10 @@ impl Console {
         let Checked { fact, period } = self.books.read(|fold| checked(fold, change, now))?;
         let record = JournalRecord {
             recorded_at_ms: instant::to_ms(now),
-            actor: caller.0.to_string(),
+            actor: caller.operator().to_string(),
             reason: reason.to_owned(),
             fact: Some(fact.clone()),
+            ..Default::default()
         };
         let closing = self.closing.clone();
         let effects = tokio::task::spawn_blocking(move || closing.effect(&record, period)).await??;

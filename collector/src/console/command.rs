@@ -16,6 +16,7 @@ use seatbeat_proto::{instant, tls};
 use super::Console;
 use super::auth::Caller;
 use super::fault::Fault;
+use super::query::known_customer;
 use super::rows::{Customer, NewToken, SealedStatements};
 use crate::books::Books;
 use crate::jobs::close::Seal;
@@ -82,9 +83,7 @@ impl Console {
         if terms.expires_at.duration_since(now) > TOKEN_LIFE_MAX {
             return Err(Fault::value("`expires_at`", "is more than ten years away"));
         }
-        if !self.books.read(|fold| fold.registry().has_customer(&terms.customer)) {
-            return Err(Fault::UnknownCustomer(terms.customer));
-        }
+        self.books.read(|fold| known_customer(fold, &caller.reach(), Some(&terms.customer)))?;
         let addresses = self.config.addresses();
         if addresses.is_empty() {
             return Err(Fault::NoAddress);
@@ -130,7 +129,10 @@ impl Console {
         token: TokenId,
         reason: &str,
     ) -> Result<Position, Fault> {
-        let revoked = self.books.read(|fold| fold.registry().token(&token).map(|token| token.revoked));
+        let reach = caller.reach();
+        let revoked = self.books.read(|fold| {
+            fold.registry().token(&token).filter(|one| reach.has(&one.customer)).map(|one| one.revoked)
+        });
         match revoked {
             None => Err(Fault::UnknownToken(token)),
             Some(true) => Ok(self.position()),
@@ -152,7 +154,10 @@ impl Console {
         banned: bool,
         reason: &str,
     ) -> Result<Position, Fault> {
-        if self.known_machine(&machine, |machine| machine.banned)? == banned {
+        let (of, is_banned) =
+            self.known_machine(&machine, |machine| (machine.customer.clone(), machine.banned))?;
+        caller.reaches(&of).map_err(|_| Fault::UnknownMachine(machine.clone()))?;
+        if is_banned == banned {
             return Ok(self.position());
         }
         let fact = Fact::MachineBanned(MachineBanned { machine: machine.to_string(), banned });
@@ -205,14 +210,14 @@ impl Console {
         if supersede && reason.trim().is_empty() {
             return Err(Fault::value("the reason", "is missing: what was sealed is superseded for one"));
         }
-        let actor = caller.0.as_str();
+        let actor = caller.into();
         let files = self.closing.seal(Seal { period, digest, supersede, actor, reason }).await?;
         self.sealed_rows(period, files, self.position().0)
     }
 
     pub(super) async fn write(&self, caller: &Caller, reason: &str, fact: Fact) -> Result<Position, Fault> {
         checked_reason(reason)?;
-        Ok(self.books.write(caller.0.as_str(), reason, fact).await?)
+        Ok(self.books.write(caller, reason, fact).await?)
     }
 
     fn known_machine<T>(

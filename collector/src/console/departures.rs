@@ -23,6 +23,7 @@ use super::command::checked_reason;
 use super::fault::{Fault, instant};
 use super::named::Around;
 use super::orders::switched_as;
+use crate::books::Actor;
 use crate::distributor::Manual;
 use crate::distributor::arm::{ArmError, Licence, Receipt, Step, carry_out};
 use crate::jobs::close::running_period;
@@ -94,7 +95,7 @@ impl Console {
             return Ok((tokens, Position(self.books.read(Fold::position))));
         }
         self.tried(caller, reason, &facts).await?;
-        let position = self.books.write_all(caller.0.as_str(), reason, facts).await?;
+        let position = self.books.write_all(caller, reason, facts).await?;
         Ok((tokens, position))
     }
 
@@ -119,7 +120,7 @@ impl Console {
         }
         let licence = Licence { customer, sku: around.named()?.sku(&asked.sku)?, mapped: Fields::new() };
         let step = if asked.suspend { Step::Suspend } else { Step::Resume };
-        let by = (caller.0.as_str(), asked.reason.as_str());
+        let by = (caller.into(), asked.reason.as_str());
         if asked.by_connector {
             return self.switch_there(&asked.destination, licence, step, by).await;
         }
@@ -135,7 +136,7 @@ impl Console {
         destination: &str,
         mut licence: Licence,
         step: Step,
-        by: (&str, &str),
+        by: (Actor<'_>, &str),
     ) -> Result<Position, Fault> {
         let distributor = self.distributor_of(&licence.sku, running_period(&self.books))?;
         let is_asked = |name: &str, desk: &Desk| match destination {

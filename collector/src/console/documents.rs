@@ -15,6 +15,7 @@ use seatbeat_proto::ids::CustomerId;
 use serde::{Deserialize, Serialize};
 
 use super::Console;
+use super::auth::Caller;
 use super::fault::Fault;
 use super::prices::NamedFile;
 use crate::jobs::close::{self, CloseError};
@@ -129,7 +130,12 @@ impl Console {
     ///
     /// # Errors
     /// When the position is not known here in time, the month cannot be computed, or the format cannot hold it.
-    pub async fn document(&self, query: DocumentQuery, after: u64) -> Result<NamedFile, Fault> {
+    pub async fn document(
+        &self,
+        caller: &Caller,
+        query: DocumentQuery,
+        after: u64,
+    ) -> Result<NamedFile, Fault> {
         self.books.reached(after).await?;
         let period = query.period.unwrap_or_else(|| close::running_period(&self.books));
         let ending = query.format.ending();
@@ -137,7 +143,7 @@ impl Console {
         let name = format!("{period}{of}-{}.{ending}", query.kind.name());
         let bytes = match query.kind {
             Kind::Usage => {
-                let usage = self.usage(Some(period), query.customer, after).await?;
+                let usage = self.usage(caller, Some(period), query.customer, after).await?;
                 render(query.format, &usage, &tables::usage(&usage))?
             }
             _ => {

@@ -11,6 +11,7 @@ use seatbeat_ledger::close::{CloseInput, close};
 use seatbeat_ledger::explain::{Asked, Explanation, MachineTold, Of, explain};
 use seatbeat_ledger::fold::Fold;
 use seatbeat_ledger::money::Quantity;
+use seatbeat_ledger::operators::Reach;
 use seatbeat_ledger::policy::Policy;
 use seatbeat_ledger::record::{Sku, State};
 use seatbeat_ledger::statement::Line;
@@ -175,7 +176,7 @@ impl Console {
             Of::Line(customer, sku) => (Some(customer), Some(sku)),
             Of::Unbilled(customer) => (customer.as_ref(), None),
         };
-        known_customer(&counted.fold, customer)?;
+        known_customer(&counted.fold, &Reach::House, customer)?;
         let is_it = |line: &&Line| Some(&line.customer) == customer && Some(&line.sku) == sku;
         let line = counted.lines.iter().find(is_it).cloned();
         let sealed = match (customer, sku) {

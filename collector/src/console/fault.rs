@@ -25,6 +25,9 @@ use crate::vault::VaultError;
 /// Name of the gRPC metadata that carries a fault's [`Reason`].
 pub const REASON_KEY: &str = "seatbeat-reason";
 
+/// Name of the gRPC metadata that carries what to do about a fault, where that depends on more than its reason.
+pub const HINT_KEY: &str = "seatbeat-hint-bin";
+
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
         /// The kind of a fault.
@@ -48,6 +51,12 @@ macro_rules! reasons {
 reasons! {
     /// No operator token, or not one of this collector.
     NotLetIn = "not_let_in",
+    /// The role or the customers of who asks do not take it in.
+    Forbidden = "forbidden",
+    /// Too many tries: later again.
+    TooOften = "too_often",
+    /// Nothing is at that address.
+    NoSuchPage = "no_such_page",
     /// A value that cannot be used.
     Invalid = "invalid",
     /// Nobody of that id.
@@ -106,6 +115,12 @@ pub enum Fault {
     /// No operator token, or not one of this collector.
     #[error("no operator of this collector has this token")]
     NotLetIn,
+    /// The role or the customers of who asks do not take it in.
+    #[error("you may not: {0}")]
+    Forbidden(&'static str),
+    /// Nothing is at that address.
+    #[error("nothing is at this address")]
+    NoSuchPage,
     /// An id is none.
     #[error(transparent)]
     Id(#[from] IdError),
@@ -222,6 +237,8 @@ impl Fault {
     pub fn reason(&self) -> Reason {
         match self {
             Self::NotLetIn => Reason::NotLetIn,
+            Self::Forbidden(_) => Reason::Forbidden,
+            Self::NoSuchPage => Reason::NoSuchPage,
             Self::Id(_) | Self::Period(_) | Self::Value { .. } => Reason::Invalid,
             Self::UnknownCustomer(_) => Reason::UnknownCustomer,
             Self::UnknownMachine(_) => Reason::UnknownMachine,
@@ -250,6 +267,14 @@ impl Fault {
             | Self::Search(_)
             | Self::Certificate(_)
             | Self::Panicked(_) => Reason::Failed,
+        }
+    }
+
+    /// What to do about it, where that depends on more than its kind.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Arm(error) => error.hint(),
+            _ => None,
         }
     }
 

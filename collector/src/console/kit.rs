@@ -79,6 +79,7 @@ impl Console {
             return Err(Fault::value("`format`", "has to be json or html"));
         }
         let customer = terms.customer.clone();
+        caller.reaches(&customer)?;
         let customer_name = self.name(VaultRow::CustomerName(&customer))?;
         let held: Vec<(LicenceId, Licence, u32)> = self.books.read(|fold| {
             let held =

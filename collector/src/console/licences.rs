@@ -152,7 +152,7 @@ impl Console {
         imported.licences = rows.iter().map(|(licence, _)| licence.clone()).collect();
         let books = self.books.clone();
         tokio::task::spawn_blocking(move || put_codes(&books, &rows)).await??;
-        imported.position = self.books.write_all(caller.0.as_str(), reason, facts).await?.0;
+        imported.position = self.books.write_all(caller, reason, facts).await?.0;
         Ok(imported)
     }
 

@@ -99,7 +99,7 @@ impl Console {
             return Ok(imported);
         }
         let facts = rows.chunks(ROWS_PER_RECORD).map(|rows| fact(&destination, rows)).collect();
-        imported.position = self.books.write_all(caller.0.as_str(), &reason, facts).await?.0;
+        imported.position = self.books.write_all(caller, &reason, facts).await?.0;
         Ok(imported)
     }
 

@@ -32,7 +32,11 @@ impl Console {
         let put = move || books.vault().put(VaultRow::OperatorName(&id), name.as_bytes());
         tokio::task::spawn_blocking(put).await??;
         let token_hash = hash(token.as_bytes()).to_vec();
-        let fact = Fact::OperatorAdded(wire::OperatorAdded { operator: operator.to_string(), token_hash });
+        let fact = Fact::OperatorAdded(wire::OperatorAdded {
+            operator: operator.to_string(),
+            token_hash,
+            ..Default::default()
+        });
         let position = self.write(caller, reason, fact).await?;
         Ok((operator, token, position))
     }
@@ -45,11 +49,11 @@ impl Console {
         self.books.reached(after).await?;
         let known: Vec<(OperatorId, bool)> = self
             .books
-            .read(|fold| fold.registry().operators().map(|(id, gone)| (id.clone(), gone)).collect());
+            .read(|fold| fold.operators().all().map(|(id, one)| (id.clone(), one.revoked)).collect());
         let row = |(operator, revoked): (OperatorId, bool)| {
             Ok(wire::OperatorRow {
                 name: self.name(VaultRow::OperatorName(&operator))?,
-                you: operator == caller.0,
+                you: operator == *caller.operator(),
                 operator: operator.to_string(),
                 revoked,
             })
@@ -69,7 +73,7 @@ impl Console {
     ) -> Result<Position, Fault> {
         let _one_at_a_time = self.adding.lock().await;
         let in_force: Vec<OperatorId> = self.books.read(|fold| {
-            let known = fold.registry().operators().filter(|(_, gone)| !gone);
+            let known = fold.operators().all().filter(|(_, one)| !one.revoked);
             known.map(|(id, _)| id.clone()).collect()
         });
         if !in_force.contains(&operator) {

@@ -455,9 +455,10 @@ impl Console {
         let (mut fold, recorded_at_ms) = (self.books.read(Fold::clone), self.books.clock().now_ms());
         let record = |fact: &Fact| JournalRecord {
             recorded_at_ms,
-            actor: caller.0.to_string(),
+            actor: caller.operator().to_string(),
             reason: reason.to_owned(),
             fact: Some(fact.clone()),
+            ..Default::default()
         };
         let records: Vec<_> = facts.iter().map(|fact| record(fact).encode_to_vec()).collect();
         let tried = tokio::task::spawn_blocking(move || -> Result<(), Fault> {
@@ -481,7 +482,7 @@ impl Console {
         let mut position = Position(0);
         while facts.peek().is_some() {
             let some = facts.by_ref().take(FACTS_AT_ONCE).collect();
-            position = self.books.write_all(caller.0.as_str(), reason, some).await?;
+            position = self.books.write_all(caller, reason, some).await?;
         }
         Ok(position)
     }

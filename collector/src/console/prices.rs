@@ -18,6 +18,7 @@ use super::Console;
 use super::auth::Caller;
 use super::command::checked_reason;
 use super::fault::{Fault, period};
+use crate::books::Actor;
 
 /// Files of one import: three kinds, some of them in parts.
 const FILES_MAX: usize = 32;
@@ -147,7 +148,7 @@ impl Console {
         valid_from: Period,
         revision: u64,
     ) -> Result<u64, Fault> {
-        let actor = caller.0.as_str();
+        let actor = Actor::from(caller);
         let parts = staging::parts(id, list);
         let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
         for some in parts.chunks(PARTS_AT_ONCE) {

@@ -11,13 +11,15 @@ use seatbeat_ledger::calendar::Period;
 use seatbeat_ledger::fold::Fold;
 use seatbeat_ledger::fold::evidence::{self, Body};
 use seatbeat_ledger::life::Life;
+use seatbeat_ledger::operators::{Reach, Right};
 use seatbeat_ledger::pricing::earnings;
-use seatbeat_ledger::registry;
+use seatbeat_ledger::registry::{self, Registry};
 use seatbeat_ledger::statement::{EarningsRow, Line, MeterOutput, Statement};
 use seatbeat_ledger::terms::Terms;
 use seatbeat_proto::ids::{CustomerId, MachineId};
 
 use super::Console;
+use super::auth::Caller;
 use super::fault::Fault;
 use super::rows::{
     Customer, CustomerList, Draft, Evidence, Machine, MachineDetail, MachinePage, PeriodState, Product,
@@ -83,14 +85,16 @@ impl Console {
     ///
     /// # Errors
     /// When the position is not known here in time, or the vault cannot be read.
-    pub async fn customers(&self, after: u64) -> Result<CustomerList, Fault> {
+    pub async fn customers(&self, caller: &Caller, after: u64) -> Result<CustomerList, Fault> {
         self.books.reached(after).await?;
-        let counts: BTreeMap<CustomerId, u64> = self.books.read(|fold| {
+        let reach = caller.reach();
+        let mut counts: BTreeMap<CustomerId, u64> = self.books.read(|fold| {
             let registry = fold.registry();
             let known = registry.customers().map(|customer| (customer.clone(), 0));
             let owning = registry.machines_of_customers();
             known.chain(owning.map(|(customer, count)| (customer.clone(), count as u64))).collect()
         });
+        counts.retain(|customer, _| reach.has(customer));
         let named =
             |(customer, machines)| Ok(Customer { name: self.customer_name(&customer)?, customer, machines });
         Ok(CustomerList { customers: counts.into_iter().map(named).collect::<Result<_, Fault>>()? })
@@ -100,7 +104,7 @@ impl Console {
     ///
     /// # Errors
     /// When the position is not known here in time.
-    pub async fn tokens(&self, after: u64) -> Result<TokenList, Fault> {
+    pub async fn tokens(&self, caller: &Caller, after: u64) -> Result<TokenList, Fault> {
         self.books.reached(after).await?;
         let row = |(id, token): (&_, &registry::Token)| Token {
             token: Clone::clone(id),
@@ -110,26 +114,39 @@ impl Console {
             expires_at: token.expires_at,
             revoked: token.revoked,
         };
-        Ok(TokenList { tokens: self.books.read(|fold| fold.registry().tokens().map(row).collect()) })
+        let reach = caller.reach();
+        Ok(TokenList {
+            tokens: self.books.read(|fold| {
+                fold.registry().tokens().filter(|(_, token)| reach.has(&token.customer)).map(row).collect()
+            }),
+        })
     }
 
     /// A page of machines, by id.
     ///
     /// # Errors
     /// When the position is not known here in time, the customer is not known, or the vault cannot be read.
-    pub async fn machines(&self, query: MachineQuery, after: u64) -> Result<MachinePage, Fault> {
+    pub async fn machines(
+        &self,
+        caller: &Caller,
+        query: MachineQuery,
+        after: u64,
+    ) -> Result<MachinePage, Fault> {
         self.books.reached(after).await?;
         let size = match query.page_size as usize {
             0 => PAGE_SIZE,
             size => size.min(PAGE_SIZE_MAX),
         };
+        let reach = caller.reach();
         let mut found: Vec<(MachineId, registry::Machine)> = self.books.read(|fold| {
-            known_customer(fold, query.customer.as_ref())?;
+            known_customer(fold, &reach, query.customer.as_ref())?;
             let (registry, after) = (fold.registry(), query.page_after.as_ref());
             let copied = |(id, machine): (&MachineId, &registry::Machine)| (id.clone(), machine.clone());
             Ok::<_, Fault>(match &query.customer {
                 Some(customer) => registry.machines_of(customer, after).take(size + 1).map(copied).collect(),
-                None => registry.machines_after(after).take(size + 1).map(copied).collect(),
+                None => {
+                    within(registry, &reach, after, size + 1).into_iter().take(size + 1).map(copied).collect()
+                }
             })
         })?;
         let has_more = found.len() > size;
@@ -146,10 +163,11 @@ impl Console {
     ///
     /// # Errors
     /// When the position is not known here in time, the machine is not known, or a part cannot be read.
-    pub async fn machine(&self, id: MachineId, after: u64) -> Result<MachineDetail, Fault> {
+    pub async fn machine(&self, caller: &Caller, id: MachineId, after: u64) -> Result<MachineDetail, Fault> {
         self.books.reached(after).await?;
         let known = self.books.read(|fold| fold.registry().machine(&id).cloned());
-        let machine = known.ok_or_else(|| Fault::UnknownMachine(id.clone()))?;
+        let within = known.filter(|machine| caller.reach().has(&machine.customer));
+        let machine = within.ok_or_else(|| Fault::UnknownMachine(id.clone()))?;
         let spools = machine.spools.iter().map(|(spool, tip)| Spool {
             spool: spool.clone(),
             sequence: tip.sequence,
@@ -170,20 +188,23 @@ impl Console {
     /// When the position is not known here in time, the customer is not known, or the period cannot be computed.
     pub async fn usage(
         &self,
+        caller: &Caller,
         period: Option<Period>,
         customer: Option<CustomerId>,
         after: u64,
     ) -> Result<Usage, Fault> {
         self.books.reached(after).await?;
-        self.books.read(|fold| known_customer(fold, customer.as_ref()))?;
+        let (reach, sees_money) = (caller.reach(), caller.let_in.has(Right::Bill));
+        self.books.read(|fold| known_customer(fold, &reach, customer.as_ref()))?;
         let period = period.unwrap_or_else(|| close::running_period(&self.books));
         let closing = self.closing.clone();
         let output = tokio::task::spawn_blocking(move || closing.to_date(period)).await??;
         let MeterOutput { statement, earnings } = output;
         let earned: BTreeMap<_, _> =
             earnings.iter().map(|row| ((row.customer.clone(), row.sku.clone()), row)).collect();
-        let is_of = |of: Option<&CustomerId>| {
-            customer.as_ref().is_none_or(|asked| of.is_none_or(|customer| customer == asked))
+        let is_of = |of: Option<&CustomerId>| match of {
+            None => reach == Reach::House,
+            Some(of) => reach.has(of) && customer.as_ref().is_none_or(|asked| asked == of),
         };
         let mut names = BTreeMap::new();
         let mut rows = Vec::new();
@@ -192,7 +213,7 @@ impl Console {
                 names.insert(line.customer.clone(), self.customer_name(&line.customer)?);
             }
             let earned = earned.get(&(line.customer.clone(), line.sku.clone())).copied();
-            rows.push(usage_row(line, names[&line.customer].clone(), earned));
+            rows.push(usage_row(line, names[&line.customer].clone(), earned, sees_money));
         }
         Ok(Usage {
             period,
@@ -329,17 +350,35 @@ impl Console {
     }
 }
 
-pub(super) fn known_customer(fold: &Fold, customer: Option<&CustomerId>) -> Result<(), Fault> {
+/// Whether there is such a customer within reach.
+pub(super) fn known_customer(fold: &Fold, reach: &Reach, customer: Option<&CustomerId>) -> Result<(), Fault> {
     match customer {
-        Some(customer) if !fold.registry().has_customer(customer) => {
+        Some(customer) if !fold.registry().has_customer(customer) || !reach.has(customer) => {
             Err(Fault::UnknownCustomer(customer.clone()))
         }
         _ => Ok(()),
     }
 }
 
-fn usage_row(line: &Line, customer_name: String, earned: Option<&EarningsRow>) -> UsageRow {
-    let price = line.price.as_ref();
+/// The machines within reach, by id, behind one: at least the first `limit`.
+fn within<'a>(
+    registry: &'a Registry,
+    reach: &Reach,
+    after: Option<&'a MachineId>,
+    limit: usize,
+) -> Vec<(&'a MachineId, &'a registry::Machine)> {
+    let Reach::Customers(customers) = reach else {
+        return registry.machines_after(after).take(limit).collect();
+    };
+    let of_each = customers.iter().flat_map(|customer| registry.machines_of(customer, after).take(limit));
+    let mut machines: Vec<_> = of_each.collect();
+    machines.sort_unstable_by_key(|(id, _)| *id);
+    machines
+}
+
+fn usage_row(line: &Line, customer_name: String, earned: Option<&EarningsRow>, sees_money: bool) -> UsageRow {
+    let price = line.price.as_ref().filter(|_| sees_money);
+    let earned = earned.filter(|_| sees_money);
     UsageRow {
         customer: line.customer.clone(),
         customer_name,

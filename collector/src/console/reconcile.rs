@@ -22,7 +22,7 @@ use super::Console;
 use super::auth::Caller;
 use super::command::checked_reason;
 use super::fault::{Fault, period};
-use crate::books::Books;
+use crate::books::{Actor, Books};
 use crate::distributor::connector::FarSeats;
 use crate::jobs::close::{CloseError, corrections_of};
 
@@ -253,8 +253,7 @@ impl Console {
             cost: text(sides.cost),
             amount: text(sides.amount),
         };
-        let actor = caller.0.as_str();
-        let position = self.books.write(actor, &reason, Fact::DifferenceExplained(fact)).await?.0;
+        let position = self.books.write(caller, &reason, Fact::DifferenceExplained(fact)).await?.0;
         let fold = self.books.read(Fold::clone);
         let Against { period, distributor, source } = against.clone();
         let open = tokio::task::spawn_blocking(move || open_lines(&fold, &against)).await??;
@@ -429,14 +428,14 @@ pub async fn note_provisioned(
     }
     let facts = parts::provisioned(&against, rows.iter(), unmapped)
         .map_err(|error| Fault::value("what it has on its books", format!("is too much: {error}")))?;
-    let is_new = write_set(books, COLLECTOR, "", &against, facts).await?.is_some();
+    let is_new = write_set(books, COLLECTOR.into(), "", &against, facts).await?.is_some();
     Ok(Noted { lines: rows.len(), unnamed, is_new })
 }
 
 /// Writes a set, unless it is what was said last. Answers the position behind it.
 async fn write_set(
     books: &Books,
-    actor: &str,
+    actor: Actor<'_>,
     reason: &str,
     against: &Against,
     facts: Vec<Fact>,

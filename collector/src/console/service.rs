@@ -21,7 +21,7 @@ use super::command::TokenTerms;
 use super::documents::{CustomerBilling, DocumentQuery};
 use super::explain::ExplainQuery;
 use super::export::Chunk;
-use super::fault::{Fault, REASON_KEY, Reason, instant, period};
+use super::fault::{Fault, HINT_KEY, REASON_KEY, Reason, instant, period};
 use super::kit::KitAsked;
 use super::orders::{OrderQuery, Wish};
 use super::prices::NamedFile;
@@ -41,8 +41,11 @@ pub(super) fn status(fault: &Fault) -> Status {
     let reason = fault.reason();
     let code = match reason {
         Reason::NotLetIn => Code::Unauthenticated,
+        Reason::Forbidden => Code::PermissionDenied,
+        Reason::TooOften => Code::ResourceExhausted,
         Reason::Invalid | Reason::Policy | Reason::Catalogue => Code::InvalidArgument,
-        Reason::UnknownCustomer
+        Reason::NoSuchPage
+        | Reason::UnknownCustomer
         | Reason::UnknownMachine
         | Reason::UnknownToken
         | Reason::UnknownLicence
@@ -69,6 +72,9 @@ pub(super) fn status(fault: &Fault) -> Status {
     }
     let mut status = Status::new(code, fault.words());
     status.metadata_mut().insert(REASON_KEY, MetadataValue::from_static(reason.as_str()));
+    if let Some(hint) = fault.hint() {
+        status.metadata_mut().insert_bin(HINT_KEY, MetadataValue::from_bytes(hint.as_bytes()));
+    }
     status
 }
 
@@ -113,8 +119,8 @@ impl Service for Console {
     }
 
     async fn list_customers(&self, request: Request<wire::ListRequest>) -> Answer<wire::CustomerList> {
-        caller(&request)?;
-        answer(self.customers(request.into_inner().after_position).await)
+        let caller = caller(&request)?;
+        answer(self.customers(&caller, request.into_inner().after_position).await)
     }
 
     async fn create_token(&self, request: Request<wire::CreateTokenRequest>) -> Answer<wire::CreatedToken> {
@@ -130,8 +136,8 @@ impl Service for Console {
     }
 
     async fn list_tokens(&self, request: Request<wire::ListRequest>) -> Answer<wire::TokenList> {
-        caller(&request)?;
-        answer(self.tokens(request.into_inner().after_position).await)
+        let caller = caller(&request)?;
+        answer(self.tokens(&caller, request.into_inner().after_position).await)
     }
 
     async fn revoke_token(&self, request: Request<wire::RevokeTokenRequest>) -> Answer<Done> {
@@ -141,20 +147,20 @@ impl Service for Console {
     }
 
     async fn list_machines(&self, request: Request<wire::ListMachinesRequest>) -> Answer<wire::MachineList> {
-        caller(&request)?;
+        let caller = caller(&request)?;
         let request = request.into_inner();
         let query = MachineQuery {
             customer: optional(&request.customer)?,
             page_after: optional(&request.page_after)?,
             page_size: request.page_size,
         };
-        answer(self.machines(query, request.after_position).await)
+        answer(self.machines(&caller, query, request.after_position).await)
     }
 
     async fn show_machine(&self, request: Request<wire::ShowMachineRequest>) -> Answer<wire::MachineDetail> {
-        caller(&request)?;
+        let caller = caller(&request)?;
         let wire::ShowMachineRequest { machine, after_position } = request.into_inner();
-        answer(self.machine(id(&machine)?, after_position).await)
+        answer(self.machine(&caller, id(&machine)?, after_position).await)
     }
 
     async fn amend(&self, request: Request<wire::AmendRequest>) -> Answer<wire::Amended> {
@@ -171,10 +177,12 @@ impl Service for Console {
     }
 
     async fn usage(&self, request: Request<wire::UsageRequest>) -> Answer<wire::UsageReply> {
-        caller(&request)?;
+        let caller = caller(&request)?;
         let request = request.into_inner();
         let period = optional_period(&request.period)?;
-        answer(Console::usage(self, period, optional(&request.customer)?, request.after_position).await)
+        answer(
+            Console::usage(self, &caller, period, optional(&request.customer)?, request.after_position).await,
+        )
     }
 
     async fn get_policy(&self, request: Request<wire::PolicyRequest>) -> Answer<wire::Policy> {
@@ -404,11 +412,11 @@ impl Service for Console {
     type DocumentStream = FileStream;
 
     async fn document(&self, request: Request<wire::DocumentRequest>) -> Answer<Self::DocumentStream> {
-        caller(&request)?;
+        let caller = caller(&request)?;
         let request = request.into_inner();
         let after = request.after_position;
         let query = DocumentQuery::try_from(request).map_err(|fault| status(&fault))?;
-        file_stream(Console::document(self, query, after).await.map(|file| vec![file]))
+        file_stream(Console::document(self, &caller, query, after).await.map(|file| vec![file]))
     }
 
     async fn what_if(&self, request: Request<wire::WhatIfRequest>) -> Answer<wire::WhatIfReply> {

@@ -296,7 +296,7 @@ impl Console {
                 };
                 let facts = vec![Fact::UploadRetried(fact)];
                 self.tried(caller, reason, &facts).await?;
-                self.books.write_all(caller.0.as_str(), reason, facts).await?
+                self.books.write_all(caller, reason, facts).await?
             }
         };
         desk.forget(&id).await;
@@ -347,7 +347,7 @@ impl Console {
         };
         let facts: Vec<Fact> = settled.into_iter().map(fact).collect();
         self.tried(caller, reason, &facts).await?;
-        Ok(self.books.write_all(caller.0.as_str(), reason, facts).await?)
+        Ok(self.books.write_all(caller, reason, facts).await?)
     }
 
     /// Asks the destinations of a month's distributors for what is on their books, and puts that on record. Answers

@@ -11,7 +11,7 @@ use seatbeat_proto::instant;
 use seatbeat_proto::wire::journal_record::Fact;
 use seatbeat_proto::wire::{LicenceResumed, LicenceSuspended};
 
-use crate::books::{Books, WriteError};
+use crate::books::{Actor, Books, WriteError};
 use crate::journal::Position;
 
 /// Longest id of a receipt, in bytes: a request number, or the address of a page that shows it.
@@ -147,7 +147,7 @@ pub async fn carry_out(
     step: Step,
     licence: &Licence,
     key: &str,
-    (actor, reason): (&str, &str),
+    (actor, reason): (Actor<'_>, &str),
 ) -> Result<(Receipt, Position), ArmError> {
     let receipt = arm.act(step, licence, key).await?;
     checked(&receipt, books.clock().now())?;

@@ -14,7 +14,7 @@ use seatbeat_ledger::sealed;
 use seatbeat_ledger::statement::MeterOutput;
 use seatbeat_proto::wire::Signed;
 
-use crate::books::Books;
+use crate::books::{Actor, Books};
 use crate::config::Config;
 use crate::journal::Position;
 use crate::store;
@@ -65,7 +65,7 @@ pub struct Seal<'a> {
     /// In place of what was sealed of that month.
     pub supersede: bool,
     /// Who approves it.
-    pub actor: &'a str,
+    pub actor: Actor<'a>,
     /// Why, in their words.
     pub reason: &'a str,
 }
@@ -278,7 +278,7 @@ impl Closing {
             Life::Draft { wait: Wait::Collector, .. } => {
                 let reason = "nothing blocks it on the day of unattended approval";
                 let digest = draft.digest.as_str();
-                self.seal(Seal { period, digest, supersede: false, actor: COLLECTOR, reason }).await?;
+                self.seal(Seal { period, digest, supersede: false, actor: COLLECTOR.into(), reason }).await?;
                 tracing::info!(%period, digest, "a month was sealed");
                 Ok(None)
             }
@@ -310,7 +310,7 @@ impl Closing {
             let again = tokio::task::spawn_blocking(move || closing.made_again(period, &asked)).await;
             let again = again.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
             let facts = self.books.read(|fold| again.left_to_seal(fold));
-            self.books.write_all(&approval.by, &approval.reason, facts).await?;
+            self.books.write_all(approval.by.as_str(), &approval.reason, facts).await?;
             self.drop_files(period);
             tracing::info!(%period, digest = approval.digest, "an approved month was sealed after a restart");
         }

@@ -75,7 +75,14 @@ pub fn start() -> Timestamp {
 
 fn record(at: Timestamp, actor: &str, fact: Fact) -> Vec<u8> {
     let (actor, reason) = (actor.to_owned(), String::new());
-    JournalRecord { recorded_at_ms: at.as_millisecond(), actor, reason, fact: Some(fact) }.encode_to_vec()
+    JournalRecord {
+        recorded_at_ms: at.as_millisecond(),
+        actor,
+        reason,
+        fact: Some(fact),
+        ..Default::default()
+    }
+    .encode_to_vec()
 }
 
 fn unsigned(payload: Vec<u8>) -> Option<wire::Signed> {

@@ -234,6 +234,7 @@ impl Log {
             actor: "collector".to_owned(),
             reason: String::new(),
             fact: Some(Fact::StatementSealed(sealed)),
+            ..Default::default()
         };
         let record = record.encode_to_vec();
         self.add(&record)?;

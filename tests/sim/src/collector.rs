@@ -205,6 +205,7 @@ impl Collector {
             actor: actor.to_owned(),
             reason: reason.to_owned(),
             fact: Some(fact),
+            ..Default::default()
         };
         let records: Vec<Vec<u8>> = facts.into_iter().map(|fact| record(fact).encode_to_vec()).collect();
         let Some(running) = &mut self.running else { return Err(NotWritten::Over) };

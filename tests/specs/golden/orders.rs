@@ -14,7 +14,8 @@ use super::{DAY_MS, START_MS, Scribe, key, machine, received};
 pub fn write(scribe: &mut Scribe) {
     let fact = |for_good| Fact::CustomerLeft(wire::CustomerLeft { customer: "cus_a".into(), for_good });
     scribe.write("opr_golden", "not paid", fact(false));
-    let second = wire::OperatorAdded { operator: "opr_second".into(), token_hash: vec![8; 32] };
+    let second =
+        wire::OperatorAdded { operator: "opr_second".into(), token_hash: vec![8; 32], ..Default::default() };
     scribe.write("opr_golden", "", Fact::OperatorAdded(second));
     for (revision, keys, signer) in [(1, [205], 205), (2, [207], 206)] {
         let keys = wire::OrderKeys {

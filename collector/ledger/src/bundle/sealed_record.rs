@@ -72,6 +72,7 @@ mod tests {
                 revision: 1,
                 statement: Some(statement.clone()),
             })),
+            ..Default::default()
         };
         let bytes = record.encode_to_vec();
         let around = Around::cut(&bytes, &statement.payload).unwrap();

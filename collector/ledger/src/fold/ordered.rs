@@ -48,8 +48,7 @@ impl Fold {
         at: Timestamp,
     ) -> Result<(), Stop> {
         let operator: OperatorId = parsed(&entry.record.actor).map_err(|_| Refusal::UnknownOperator)?;
-        let is_let_in = self.registry.operators.get(&operator).is_some_and(|operator| !operator.revoked);
-        refuse_unless(is_let_in, Refusal::UnknownOperator)?;
+        refuse_unless(self.operators.let_in(&operator).is_some(), Refusal::UnknownOperator)?;
         Ok(self.orders.confirm(&parsed(&fact.batch)?, by(entry, at))?)
     }
 

@@ -30,6 +30,7 @@ impl Journal {
             actor: "opr_1".to_owned(),
             reason: "because".to_owned(),
             fact: Some(fact),
+            ..Default::default()
         };
         self.records.push(record.encode_to_vec());
     }

@@ -40,7 +40,7 @@ impl House {
     fn write(&mut self, actor: &str, now: &str, fact: Fact) -> Verdict {
         let recorded_at_ms = instant::to_ms(at(now));
         let (actor, reason) = (actor.to_owned(), String::new());
-        let record = JournalRecord { recorded_at_ms, actor, reason, fact: Some(fact) };
+        let record = JournalRecord { recorded_at_ms, actor, reason, fact: Some(fact), ..Default::default() };
         self.0.apply(&record.encode_to_vec()).unwrap()
     }
 

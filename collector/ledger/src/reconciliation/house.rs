@@ -127,6 +127,7 @@ impl House {
             actor: "opr_a".to_owned(),
             reason: reason.to_owned(),
             fact: Some(fact),
+            ..Default::default()
         };
         self.fold.apply(&record.encode_to_vec()).unwrap()
     }

@@ -79,7 +79,7 @@ impl Console {
             .map_err(|error| Fault::value("the invoice", format!("is too long: {error}")))?;
         let written = match dry_run {
             true => None,
-            false => write_set(&self.books, caller.0.as_str(), &reason, &against, facts).await?,
+            false => write_set(&self.books, caller.into(), &reason, &against, facts).await?,
         };
         let (is_new, position) = (written.is_some(), written.unwrap_or(position));
         Ok(InvoiceTaken { distributor, lines, problems: None, compared, is_new, position })

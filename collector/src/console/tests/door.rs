@@ -1,15 +1,9 @@
 //! Who is let in, and what is answered when.
 
-use super::*;
+use seatbeat_ledger::operators::Role;
 
-/// Every method there is, from the definition itself: a new one is tested without being named here.
-fn methods() -> Vec<&'static str> {
-    let definition = include_str!("../../../../proto/seatbeat/v1/console.proto");
-    let methods: Vec<_> =
-        definition.lines().filter_map(|line| line.trim().strip_prefix("rpc ")?.split('(').next()).collect();
-    assert!(methods.len() >= 17, "{methods:?}");
-    methods
-}
+use super::super::rights::{Needs, RPCS, Whose};
+use super::*;
 
 async fn grpc_status(server: &Server, method: &str, authorization: Option<&str>) -> String {
     let mut request = http::Request::post(format!("/seatbeat.v1.Console/{method}"))
@@ -29,7 +23,7 @@ async fn every_method_refuses_whoever_has_no_operator_token() {
     let unauthenticated = (Code::Unauthenticated as i32).to_string();
     let basic = format!("Basic {}", house.token);
     let cut = format!("Bearer {}", &house.token[..house.token.len() - 1]);
-    for method in methods() {
+    for (method, _) in RPCS {
         for wrong in
             [None, Some("Bearer sbo1.wrong"), Some("Bearer "), Some(basic.as_str()), Some(cut.as_str())]
         {
@@ -51,6 +45,7 @@ async fn a_revoked_operator_is_shut_out_at_once() {
             Some(Fact::OperatorAdded(added)) => Some(added.operator),
             _ => None,
         });
+    house.operator("opr_b", "sbo1.b", Role::Admin, &[]).await;
     house.write(Fact::OperatorRevoked(wire::OperatorRevoked { operator: operator.unwrap() })).await;
     refused(client.status(wire::StatusRequest::default()), Reason::NotLetIn, "no operator").await;
 }
@@ -62,4 +57,78 @@ async fn a_question_about_a_write_that_is_not_known_yet_is_not_answered_from_bef
     let mut client = house.client();
     let request = wire::StatusRequest { after_position: ahead };
     refused(client.status(request), Reason::NotReached, "ask again").await;
+}
+
+/// Of every RPC there is: a new one is in the table, or nobody gets an answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_method_refuses_too_small_a_role_and_too_short_a_reach() {
+    let house = House::founded("2026-10-15T12:00:00Z");
+    house.customer("cus_a").await;
+    let server = house.server();
+    let denied = (Code::PermissionDenied as i32).to_string();
+    for role in Role::ALL {
+        let (whole, part) = (format!("sbo1.{role}"), format!("sbo1.{role}-of-one"));
+        house.operator(&format!("opr_{role}"), &whole, role, &[]).await;
+        house.operator(&format!("opr_{role}one"), &part, role, &["cus_a"]).await;
+        for (method, needs) in RPCS {
+            let Needs::Right(right, whose) = *needs else { panic!("{method} is for anybody") };
+            let said = grpc_status(&server, method, Some(&format!("Bearer {whole}"))).await;
+            assert_eq!(said == denied, !role.has(right), "{method} asked by {role}: {said}");
+            let said = grpc_status(&server, method, Some(&format!("Bearer {part}"))).await;
+            let is_denied = !role.has(right) || whose == Whose::House;
+            assert_eq!(said == denied, is_denied, "{method} asked by {role} of one customer: {said}");
+        }
+    }
+    let unauthenticated = (Code::Unauthenticated as i32).to_string();
+    let admin = Some("Bearer sbo1.admin");
+    assert_eq!(grpc_status(&server, "Another", admin).await, unauthenticated, "what no table names");
+}
+
+/// Who may see some customers only, asked about another one, is told what anybody is told who asks for nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_customers_things_are_not_there_for_who_may_not_see_them() {
+    let house = House::founded("2026-10-15T12:00:00Z");
+    house.customer("cus_a").await;
+    house.customer("cus_b").await;
+    let (a, b) = (house.token("cus_a").await, house.token("cus_b").await);
+    let (mine, theirs) = (house.machine(&a).await.id, house.machine(&b).await.id);
+    house.operator("opr_t", "sbo1.t", Role::Technician, &["cus_a"]).await;
+    let mut client = ConsoleClient::new(Bearer { server: house.server(), token: "sbo1.t".to_owned() });
+
+    let customers = client.list_customers(wire::ListRequest::default()).await.unwrap().into_inner();
+    assert_eq!(customers.customers.iter().map(|one| one.customer.as_str()).collect::<Vec<_>>(), ["cus_a"]);
+    let tokens = client.list_tokens(wire::ListRequest::default()).await.unwrap().into_inner();
+    assert_eq!(tokens.tokens.len(), 1);
+    let machines = client.list_machines(wire::ListMachinesRequest::default()).await.unwrap().into_inner();
+    assert_eq!(
+        machines.machines.iter().map(|one| one.machine.clone()).collect::<Vec<_>>(),
+        [mine.to_string()]
+    );
+    let usage = wire::UsageRequest { period: "2026-10".into(), ..Default::default() };
+    let usage = client.usage(usage).await.unwrap().into_inner();
+    assert!(usage.rows.iter().all(|row| row.customer == "cus_a" && row.revenue.is_empty()), "{usage:?}");
+
+    let of =
+        |machine: &MachineId| wire::ShowMachineRequest { machine: machine.to_string(), ..Default::default() };
+    client.show_machine(of(&mine)).await.unwrap();
+    refused(client.show_machine(of(&theirs)), Reason::UnknownMachine, "not known").await;
+    let list = wire::ListMachinesRequest { customer: "cus_b".into(), ..Default::default() };
+    refused(client.list_machines(list), Reason::UnknownCustomer, "`cus_b`").await;
+    let ban = wire::BanMachineRequest { machine: theirs.to_string(), banned: true, reason: "x".into() };
+    refused(client.ban_machine(ban), Reason::UnknownMachine, "not known").await;
+    let create = wire::CreateTokenRequest {
+        customer: "cus_b".into(),
+        uses_max: 1,
+        expires_at_ms: house.console.books.clock().now_ms() + 1_000,
+        ..Default::default()
+    };
+    refused(client.create_token(create), Reason::UnknownCustomer, "`cus_b`").await;
+    let other = house.console.books.read(|fold| {
+        let mut tokens = fold.registry().tokens();
+        tokens.find(|(_, token)| token.customer.as_str() == "cus_b").map(|(id, _)| id.to_string())
+    });
+    let revoke = wire::RevokeTokenRequest { token: other.unwrap(), reason: "x".into() };
+    refused(client.revoke_token(revoke), Reason::UnknownToken, "not known").await;
+    let kit = wire::InstallKitRequest { customer: "cus_b".into(), ..Default::default() };
+    refused(client.install_kit(kit), Reason::UnknownCustomer, "`cus_b`").await;
 }

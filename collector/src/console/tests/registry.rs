@@ -83,9 +83,7 @@ async fn a_token_that_would_let_nobody_in_is_not_made() {
     }
     let mut console = house.console.clone();
     console.config = Arc::new(Config::default());
-    let door = Door::new(console.books.clone());
-    let server = InterceptedService::new(ConsoleServer::new(console), door);
-    let mut client = ConsoleClient::new(Bearer { server, token: house.token.clone() });
+    let mut client = ConsoleClient::new(Bearer { server: server(console), token: house.token.clone() });
     refused(client.create_token(right), Reason::NoAddress, "names no address").await;
 }
 

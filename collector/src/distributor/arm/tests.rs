@@ -70,7 +70,7 @@ fn licence(sku: &str) -> Licence {
     Licence { customer: "cus_a".parse().unwrap(), sku: sku.parse().unwrap(), mapped: Fields::new() }
 }
 
-const BY: (&str, &str) = ("opr_a", "not paid");
+const BY: (Actor<'static>, &str) = (Actor { name: "opr_a", from: None }, "not paid");
 
 #[tokio::test]
 async fn an_act_whose_answer_was_lost_is_done_once_and_counts_from_its_receipt() {

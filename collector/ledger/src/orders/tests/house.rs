@@ -66,7 +66,11 @@ impl House {
         }));
         for operator in ["opr_a", "opr_b"] {
             let token_hash = vec![operator.len() as u8; 32];
-            house.taken(Fact::OperatorAdded(wire::OperatorAdded { operator: operator.into(), token_hash }));
+            house.taken(Fact::OperatorAdded(wire::OperatorAdded {
+                operator: operator.into(),
+                token_hash,
+                ..Default::default()
+            }));
         }
         for customer in ["cus_a", "cus_b"] {
             house.taken(Fact::CustomerAdded(wire::CustomerAdded { customer: customer.into() }));
@@ -98,6 +102,7 @@ impl House {
             actor: self.actor.into(),
             reason: "not paid".into(),
             fact: Some(fact),
+            ..Default::default()
         };
         let (verdict, counted) = self.fold.replay(&record.encode_to_vec()).unwrap();
         self.counted.extend(counted);

@@ -1,0 +1,90 @@
+//! A fault as HTTP says it (RFC 9457, Problem Details). Invariant: a fault has one status, and its kind travels beside
+//! its words; what went wrong inside is for the log.
+
+use axum::Json;
+use axum::http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::console::fault::{Fault, Reason};
+
+/// See the module's text.
+#[derive(Debug, Serialize)]
+pub struct Problem {
+    title: &'static str,
+    status: u16,
+    /// The fault's words.
+    detail: String,
+    /// Its kind, from a closed set.
+    reason: &'static str,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
+impl Problem {
+    /// What a fault looks like.
+    pub fn of(fault: &Fault) -> Self {
+        let reason = fault.reason();
+        let status = status(reason);
+        if status.is_server_error() {
+            tracing::error!(error = %fault.words(), "an operator's request failed");
+        }
+        Self {
+            title: status.canonical_reason().unwrap_or("Problem"),
+            status: status.as_u16(),
+            detail: fault.words(),
+            reason: reason.as_str(),
+            hint: fault.hint(),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if status == StatusCode::UNAUTHORIZED {
+            // Spreadsheets ask for a user and a password when they are told to.
+            headers.insert(
+                WWW_AUTHENTICATE,
+                HeaderValue::from_static("Basic realm=\"Seatbeat\", charset=\"UTF-8\""),
+            );
+        }
+        response
+    }
+}
+
+fn status(reason: Reason) -> StatusCode {
+    match reason {
+        Reason::NotLetIn => StatusCode::UNAUTHORIZED,
+        Reason::Forbidden => StatusCode::FORBIDDEN,
+        Reason::TooOften => StatusCode::TOO_MANY_REQUESTS,
+        Reason::Invalid | Reason::Policy | Reason::Catalogue => StatusCode::BAD_REQUEST,
+        Reason::NoSuchPage
+        | Reason::UnknownCustomer
+        | Reason::UnknownMachine
+        | Reason::UnknownToken
+        | Reason::UnknownLicence
+        | Reason::UnknownBatch
+        | Reason::NotSealed => StatusCode::NOT_FOUND,
+        Reason::Exists
+        | Reason::NoAddress
+        | Reason::ZoneFixed
+        | Reason::NotOver
+        | Reason::NobodyYet
+        | Reason::InGrace
+        | Reason::AlreadySealed
+        | Reason::Blocked
+        | Reason::SeatsTaken
+        | Reason::OrderRefused
+        | Reason::NotSuperseded
+        | Reason::DraftChanged
+        | Reason::Overtaken => StatusCode::CONFLICT,
+        Reason::NotReached | Reason::NotWritten => StatusCode::SERVICE_UNAVAILABLE,
+        Reason::Failed => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
