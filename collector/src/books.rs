@@ -63,6 +63,7 @@ pub struct Books {
     keys: Arc<Keys>,
     clock: Clock,
     alarms: Alarms,
+    folder: Arc<Path>,
 }
 
 /// Who wrote a record.
@@ -173,6 +174,11 @@ impl Alarms {
         }
     }
 
+    /// Whether an alarm of this name stands.
+    pub fn stands(&self, name: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(name)
+    }
+
     /// All that stand, in words.
     pub fn standing(&self) -> Vec<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
@@ -253,8 +259,20 @@ impl Books {
             }
         };
         let (appender, writer) = journal::start(journal_before(journal), committed);
-        let books =
-            Self { appender, fold, folded, bans, ordered, reader, vault, lookup, keys, clock, alarms };
+        let books = Self {
+            appender,
+            fold,
+            folded,
+            bans,
+            ordered,
+            reader,
+            vault,
+            lookup,
+            keys,
+            clock,
+            alarms,
+            folder: folder.into(),
+        };
         let end =
             BooksEnd { folder: folder.to_owned(), books: books.clone(), writer, follower, _store: store };
         Ok((books, end))
@@ -319,6 +337,34 @@ impl Books {
             Ok(Ok(_)) => Ok(()),
             _ => Err(NotReached(position)),
         }
+    }
+
+    /// Returns when the writer has come by: nothing is written, but whatever was waiting before is.
+    ///
+    /// # Errors
+    /// When the journal has failed or is closed.
+    pub async fn pass_writer(&self) -> Result<(), AppendError> {
+        self.appender.append_all(Vec::new()).await.map(drop)
+    }
+
+    /// Records that are durable; those that the fold has not reached are among them.
+    pub fn durable(&self) -> Position {
+        self.reader.size()
+    }
+
+    /// Bytes of the journal's segments.
+    pub fn journal_bytes(&self) -> u64 {
+        self.reader.bytes()
+    }
+
+    /// Up to where the search rows know the journal.
+    pub fn searchable(&self) -> Position {
+        self.lookup.reflected()
+    }
+
+    /// The store's folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Bytes that wait to be written to the journal.

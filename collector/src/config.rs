@@ -21,8 +21,12 @@ pub struct Config {
     /// `host:port` under which agents reach this collector: goes into each new token. Default: none, then
     /// `agent_listen` where that is a single address.
     pub agent_addresses: Vec<String>,
-    /// Where operators connect. Default `127.0.0.1:8080`, without TLS: another machine's address is refused.
+    /// Where operators connect. Default `127.0.0.1:8080`; another address needs `operator_certificate`.
     pub operator_listen: SocketAddr,
+    /// The operator door's certificate, with those between it and its authority (PEM). Default: none, no TLS.
+    pub operator_certificate: Option<PathBuf>,
+    /// Its private key (PEM). Default: none.
+    pub operator_key: Option<PathBuf>,
     /// How long after a period's end its evidence may still arrive, in hours. Default 72: a long weekend.
     pub grace_hours: u32,
     /// Whether a statement that nothing blocks is sealed without an operator. Default true.
@@ -97,6 +101,8 @@ impl Default for Config {
             agent_listen: SocketAddr::from(([0, 0, 0, 0], 8443)),
             agent_addresses: Vec::new(),
             operator_listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            operator_certificate: None,
+            operator_key: None,
             grace_hours: 72,
             unattended_approval: true,
             approve_on_day: 5,
@@ -183,8 +189,13 @@ impl Config {
     }
 
     fn fault(&self) -> Option<(&'static str, &'static str)> {
-        if !self.operator_listen.ip().is_loopback() {
-            return Some(("operator_listen", "has to be a loopback address: this door has no TLS"));
+        if self.operator_certificate.is_some() != self.operator_key.is_some() {
+            return Some(("operator_certificate", "and `operator_key` belong together: set both or neither"));
+        }
+        if !self.operator_listen.ip().is_loopback() && self.operator_certificate.is_none() {
+            let why = "has to be a loopback address, or `operator_certificate` and `operator_key` have to be set: \
+                       without TLS tokens cross the network for everybody to read";
+            return Some(("operator_listen", why));
         }
         if !(1..=28).contains(&self.approve_on_day) {
             return Some(("approve_on_day", "has to be a day from 1 to 28"));
@@ -262,8 +273,17 @@ mod tests {
         let destination =
             "[destination.invoice]\nconnector = \"folder\"\ndistributor = \"i\"\nfrom = \"2026-10\"";
         assert!(matches!(read(destination), Err(ConfigError::Value { key: "destination", .. })));
+        let half = read("operator_key = \"/etc/seatbeat/door.key\"");
+        assert!(matches!(half, Err(ConfigError::Value { key: "operator_certificate", .. })));
         let open = read("operator_listen = \"0.0.0.0:8080\"");
         assert!(matches!(open, Err(ConfigError::Value { key: "operator_listen", .. })));
+    }
+
+    #[test]
+    fn operators_come_from_elsewhere_once_there_is_a_certificate() {
+        let text =
+            "operator_listen = \"0.0.0.0:8080\"\noperator_certificate = \"c.pem\"\noperator_key = \"k.pem\"";
+        assert!(read(text).is_ok());
     }
 
     #[test]

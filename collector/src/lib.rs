@@ -9,6 +9,7 @@ pub mod distributor;
 mod follower;
 pub mod found;
 pub mod gateway;
+pub mod health;
 pub mod jobs;
 pub mod journal;
 pub mod keys;

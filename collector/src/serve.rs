@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use crate::books::{Books, BooksEnd, BooksError};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
+use crate::console::tls::{Certificate, CertificateError, Files};
 use crate::console::{Console, door};
 use crate::gateway::presence::Presence;
 use crate::gateway::{self, GatewayError};
@@ -55,6 +56,9 @@ pub enum ServeError {
     /// The agent door.
     #[error(transparent)]
     Gateway(#[from] GatewayError),
+    /// The operator door's certificate.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// A destination.
     #[error(transparent)]
     Destination(#[from] UnusableDestination),
@@ -101,6 +105,9 @@ pub async fn start_with(
     let operators = listen(config.operator_listen, "operators").await?;
     let (agent_address, operator_address) = (address(&agents, &config), address(&operators, &config));
     let (books, end) = open()?;
+    let files = Files::configured(&config, folder);
+    let certificate = files.map(|files| Certificate::open(files, books.clock())).transpose()?;
+    let tls = certificate.as_ref().map(Certificate::acceptor).transpose()?;
     let config = Config { agent_listen: agent_address, operator_listen: operator_address, ..config };
 
     let (stop, stopped) = watch::channel(false);
@@ -122,11 +129,20 @@ pub async fn start_with(
     });
     let gateway = gateway::serve(agents, books.clone(), presence, settings, ended());
     parts.spawn(async move { Ok(gateway.await?) });
-    let console = door::serve(operators, None, console, ended());
+    let console = door::serve(operators, tls, console, ended());
     parts.spawn(async move {
         console.await;
         Ok(())
     });
+    if let Some(certificate) = certificate {
+        let (followed, stopped) = (books.clone(), ended());
+        parts.spawn(async move {
+            tokio::select! {
+                () = stopped => Ok(()),
+                () = certificate.follow(followed) => Ok(()),
+            }
+        });
+    }
     let (orders, stopped) = (OrdersJob::new(books.clone()), ended());
     parts.spawn(async move {
         orders.follow(stopped).await;

@@ -63,6 +63,15 @@ pub fn pin(certificate: &[u8]) -> Result<[u8; 32], TlsError> {
     Ok(hash(parsed.tbs_certificate.subject_pki.raw))
 }
 
+/// When a certificate's time is over.
+///
+/// # Errors
+/// When the bytes are no certificate.
+pub fn expires_at(certificate: &[u8]) -> Result<jiff::Timestamp, TlsError> {
+    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| TlsError::Unreadable)?;
+    jiff::Timestamp::from_second(parsed.validity().not_after.timestamp()).map_err(|_| TlsError::Unreadable)
+}
+
 /// The 32 bytes of the Ed25519 key in a certificate, when it holds one.
 pub fn ed25519_key(certificate: &[u8]) -> Option<[u8; 32]> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;

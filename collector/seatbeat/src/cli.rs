@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use jiff::Timestamp;
 
-use crate::connect::Collector;
+use crate::connect::{self, Collector};
 #[cfg(feature = "demo")]
 use crate::demo;
 use crate::out::{self, Out};
@@ -32,8 +32,11 @@ pub struct Cli {
     #[arg(long, global = true, value_name = "FILE", help_heading = EVERYWHERE)]
     profile: Option<PathBuf>,
     /// Ask the collector at this operator address, not at the profile's
-    #[arg(long, global = true, value_name = "HOST:PORT", value_parser = init::address, help_heading = EVERYWHERE)]
+    #[arg(long, global = true, value_name = "[https://]HOST:PORT", value_parser = connect::address, help_heading = EVERYWHERE)]
     address: Option<String>,
+    /// Trust this authority's certificates (PEM) at the operator address, too [default: the profile's `ca`]
+    #[arg(long, global = true, value_name = "FILE", help_heading = EVERYWHERE)]
+    ca: Option<PathBuf>,
     /// Run as of another time (RFC 3339)
     #[arg(long, global = true, hide = true, value_name = "TIME", value_parser = moment::instant)]
     clock: Option<Timestamp>,
@@ -117,6 +120,8 @@ pub struct Context {
     pub profile: Option<PathBuf>,
     /// The collector's address, when it is not the profile's.
     pub address: Option<String>,
+    /// An authority that is trusted there, when it is not the profile's.
+    pub ca: Option<PathBuf>,
     /// The time to run as of.
     pub clock: Option<Timestamp>,
 }
@@ -152,7 +157,7 @@ pub fn main_from(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let out = if cli.json { Out::Json } else { Out::Text };
-    let context = Context { out, profile: cli.profile, address: cli.address, clock: cli.clock };
+    let context = Context { out, profile: cli.profile, address: cli.address, ca: cli.ca, clock: cli.clock };
     match run(cli.verb, &context) {
         Ok(code) => code,
         Err(error) => {
@@ -221,10 +226,15 @@ impl Context {
     /// When there is no profile, nobody answers, or the verb fails.
     pub fn ask(&self, verb: impl AsyncFnOnce(&mut Collector) -> anyhow::Result<()>) -> anyhow::Result<()> {
         let path = profile::path(self.profile.as_deref())?;
-        let profile = Profile::read(&path)?;
+        let Profile { address, token, ca } = Profile::read(&path)?;
+        let address = self.address.clone().unwrap_or(address);
+        let asked = self.ca.as_deref().map(std::path::absolute).transpose()?;
+        // A path in a profile begins beside it: a profile is handed on with its authority.
+        let beside = ca.map(|ca| path.parent().map_or_else(|| ca.clone(), |folder| folder.join(&ca)));
+        let profile = Profile { address, token, ca: asked.or(beside) };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
-            let mut collector = Collector::connect(profile, path, self.address.clone()).await?;
+            let mut collector = Collector::connect(profile, path).await?;
             verb(&mut collector).await
         })
     }

@@ -5,6 +5,7 @@ use std::error::Error as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use seatbeat_collector::console::dial::{Dial, DialError};
 use seatbeat_collector::console::fault::{HINT_KEY, REASON_KEY, Reason};
 use seatbeat_collector::console::wire_rows::RowError;
 use seatbeat_proto::wire::console_client::ConsoleClient;
@@ -14,6 +15,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status};
 
+use crate::init;
 use crate::profile::Profile;
 
 /// How long a collector may take to accept a connection: it is near, or it is not there.
@@ -32,20 +34,16 @@ type Console = ConsoleClient<InterceptedService<Channel, Bearer>>;
 pub struct Collector {
     console: Console,
     address: String,
+    ca: Option<PathBuf>,
     profile: PathBuf,
 }
 
 /// A question or an action that came to nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum RemoteError {
-    /// The address is none.
-    #[error("`{address}` in the operator profile `{profile}` is not an address")]
-    Address {
-        /// What stands there.
-        address: String,
-        /// Where it stands.
-        profile: PathBuf,
-    },
+    /// The address is none, or none that a token is sent to.
+    #[error(transparent)]
+    Dial(#[from] DialError),
     /// The token cannot be sent.
     #[error("the token in the operator profile `{0}` is not an operator token")]
     Token(PathBuf),
@@ -100,18 +98,15 @@ impl Interceptor for Bearer {
 }
 
 impl Collector {
-    /// Connects to the collector of a profile, or to `address` with the profile's token.
+    /// Connects to the collector of a profile, which was read from a file.
     ///
     /// # Errors
-    /// When nobody listens there.
-    pub async fn connect(
-        profile: Profile,
-        from: PathBuf,
-        address: Option<String>,
-    ) -> Result<Self, RemoteError> {
-        let address = address.unwrap_or(profile.address);
-        let endpoint = Endpoint::from_shared(format!("http://{address}"))
-            .map_err(|_| RemoteError::Address { address: address.clone(), profile: from.clone() })?
+    /// When nobody listens there, or not who is trusted.
+    pub async fn connect(profile: Profile, from: PathBuf) -> Result<Self, RemoteError> {
+        let Profile { address, ca, .. } = profile;
+        let dial = Dial::to(&address, ca.as_deref())?;
+        let endpoint = Endpoint::from_shared(format!("http://{}", dial.authority()))
+            .map_err(|_| DialError::Address(address.clone()))?
             .connect_timeout(CONNECT_WAIT)
             .http2_keep_alive_interval(SILENCE)
             .keep_alive_timeout(SILENCE);
@@ -119,17 +114,17 @@ impl Collector {
             format!("Bearer {}", profile.token).parse().map_err(|_| RemoteError::Token(from.clone()))?;
         bearer.set_sensitive(true);
         let channel = endpoint
-            .connect()
+            .connect_with_connector(dial)
             .await
             .map_err(|error| RemoteError::NotRunning { address: address.clone(), why: root_cause(&error) })?;
         let console = ConsoleClient::with_interceptor(channel, Bearer(bearer))
             .max_decoding_message_size(ANSWER_LENGTH_MAX);
-        Ok(Self { console, address, profile: from })
+        Ok(Self { console, address, ca, profile: from })
     }
 
-    /// Where it is.
-    pub fn address(&self) -> &str {
-        &self.address
+    /// The profile of somebody else who reaches it in the same way.
+    pub fn profile_of(&self, token: String) -> Profile {
+        Profile { address: self.address.clone(), token, ca: self.ca.clone() }
     }
 
     /// Asks, and turns the answer into a row.
@@ -184,6 +179,16 @@ impl Collector {
             _ => RemoteError::Foreign { address, message: status.message().to_owned() },
         }
     }
+}
+
+/// An operator address, as it goes into a profile.
+///
+/// # Errors
+/// What is expected instead.
+pub fn address(text: &str) -> Result<String, String> {
+    let bare = text.strip_prefix("https://").unwrap_or(text);
+    init::address(bare).map_err(|_| "expected HOST:PORT of this machine, or https://HOST:PORT".to_owned())?;
+    Ok(text.to_owned())
 }
 
 fn root_cause(error: &dyn std::error::Error) -> String {

@@ -4,6 +4,7 @@ use std::io;
 
 use seatbeat_collector::books::BooksError;
 use seatbeat_collector::config::ConfigError;
+use seatbeat_collector::console::dial::DialError;
 use seatbeat_collector::console::fault::Reason;
 use seatbeat_collector::found::FoundError;
 use seatbeat_collector::keys::KeysError;
@@ -83,14 +84,26 @@ fn profile(error: &ProfileError) -> Option<String> {
 
 fn remote(error: &RemoteError) -> Option<String> {
     match error {
+        RemoteError::NotRunning { why, .. } if why.contains("certificate") => Some(
+            "trust its authority with --ca FILE, or `ca` in the profile, and say the name that its certificate has".to_owned(),
+        ),
         RemoteError::NotRunning { .. } => Some(
             "is `seatbeat serve` running? Another collector is named with --profile or --address".to_owned(),
         ),
         RemoteError::NotLetIn { .. } => Some(format!(
             "name the profile that `seatbeat init` wrote for this collector, with --profile FILE or {VARIABLE}"
         )),
-        RemoteError::Token(_) | RemoteError::Address { .. } => {
+        RemoteError::Token(_) => {
             Some("it has two lines: address = \"HOST:PORT\" and token = \"sbo1.…\"".to_owned())
+        }
+        RemoteError::Dial(DialError::Clear(_)) => Some(
+            "give the operator door a certificate (`operator_certificate`) and say https://HOST:PORT, or come through a tunnel to this machine".to_owned(),
+        ),
+        RemoteError::Dial(DialError::Address(_)) => {
+            Some("it stands in the profile as `address`, or after --address".to_owned())
+        }
+        RemoteError::Dial(DialError::Authorities(_)) => {
+            Some("name a PEM file with the authority's certificate as `ca` in the profile, or with --ca FILE".to_owned())
         }
         RemoteError::Foreign { .. } => {
             Some("does another program listen there, or a collector of another version?".to_owned())
@@ -155,6 +168,7 @@ fn serve(error: &ServeError) -> Option<String> {
         ServeError::Journal(_) => {
             Some("look at the disk, then start again: what was acknowledged is kept".to_owned())
         }
+        ServeError::Certificate(error) => error.hint(),
         ServeError::Destination(_) => {
             Some("mend `[destination.NAME]` in the store's seatbeat.toml, then start again".to_owned())
         }

@@ -27,7 +27,7 @@ pub struct Args {
     /// Where it listens for agents
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:8443")]
     agent_listen: SocketAddr,
-    /// Where it listens for operators: a loopback address, as this door has no TLS
+    /// Where it listens for operators: a loopback address, until it has a certificate
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080", value_parser = loopback)]
     operator_listen: SocketAddr,
     /// Billing zone (IANA name): it stays once there is evidence
@@ -61,7 +61,7 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<()> {
     let founded = match Founding::begin(&folder, &config, &first_policy(&args.zone), clock) {
         Ok(founding) => {
             let token = founding.founded().operator_token.to_string();
-            place.write(&Profile { address: config.operator_listen.to_string(), token })?;
+            place.write(&Profile { address: config.operator_listen.to_string(), token, ca: None })?;
             founding.finish()?
         }
         Err(FoundError::Founded(folder)) => left_over(&folder, &place)?,
@@ -122,7 +122,7 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
     if address.ip().is_loopback() {
         Ok(address)
     } else {
-        Err("this door has no TLS: name a loopback address".into())
+        Err("name a loopback address: another one needs `operator_certificate` in seatbeat.toml".into())
     }
 }
 

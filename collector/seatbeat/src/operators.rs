@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::connect::Collector;
 use crate::out::{self, Align, Column, Out};
-use crate::profile::{Place, Profile};
+use crate::profile::Place;
 
 #[derive(Debug, Subcommand)]
 pub enum Verb {
@@ -46,7 +46,7 @@ pub async fn run(verb: Verb, collector: &mut Collector, out: Out) -> anyhow::Res
             let mut place = Place::take(&to)?;
             let request = wire::AddOperatorRequest { name, reason };
             let added = collector.call(async |console| console.add_operator(request).await).await?;
-            place.write(&Profile { address: collector.address().to_owned(), token: added.token })?;
+            place.write(&collector.profile_of(added.token))?;
             let profile = place.publish()?;
             let value = json!({ "operator": added.operator, "profile": profile, "position": added.position });
             out.value(&value, || added.operator.clone())?;

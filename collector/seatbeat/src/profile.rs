@@ -17,10 +17,13 @@ const FILE: &str = "operator.toml";
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
-    /// `host:port` of the operator door.
+    /// `host:port` of the operator door on this machine, or `https://host:port`.
     pub address: String,
     /// Opens it.
     pub token: String,
+    /// Authorities (PEM) that are trusted beside the system's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
 }
 
 /// A profile that cannot be used.
@@ -144,7 +147,7 @@ impl Place {
     /// When the disk does not take it.
     pub fn write(&mut self, profile: &Profile) -> Result<(), ProfileError> {
         self.is_ours = true;
-        let text = toml::to_string(profile).expect("a profile is two texts");
+        let text = toml::to_string(profile).expect("a profile is some texts");
         let mut file = &self.file;
         file.set_len(0)
             .and_then(|()| file.rewind())
@@ -179,7 +182,7 @@ mod tests {
     use super::*;
 
     fn profile() -> Profile {
-        Profile { address: "127.0.0.1:8080".to_owned(), token: "sbo1.secret".to_owned() }
+        Profile { address: "127.0.0.1:8080".to_owned(), token: "sbo1.secret".to_owned(), ca: None }
     }
 
     fn publish(path: &Path) {

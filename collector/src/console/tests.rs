@@ -30,6 +30,7 @@ mod documents;
 mod door;
 mod explain;
 mod month;
+mod operations;
 mod orders;
 mod prices;
 mod reconcile;

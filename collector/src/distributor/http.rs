@@ -110,7 +110,11 @@ impl Transport for Http {
     }
 }
 
-fn authorities(ca_file: Option<&Path>) -> Result<RootCertStore, HttpError> {
+/// The system's authorities and those of a file.
+///
+/// # Errors
+/// When the file has none, or cannot be read.
+pub(crate) fn authorities(ca_file: Option<&Path>) -> Result<RootCertStore, HttpError> {
     let mut store = RootCertStore::empty();
     let system = rustls_native_certs::load_native_certs();
     store.add_parsable_certificates(system.certs);

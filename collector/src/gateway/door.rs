@@ -27,9 +27,9 @@ use crate::journal::AppendError;
 use crate::vault::{Vault, VaultError, VaultRow};
 
 /// Alarm of a journal that takes nothing.
-const JOURNAL: &str = "journal";
+pub(crate) const JOURNAL: &str = "journal";
 /// Alarm of a clock that the agents contradict.
-const CLOCK: &str = "clock";
+pub(crate) const CLOCK: &str = "clock";
 /// Alarm of host names that cannot be kept.
 const HOST_NAMES: &str = "host-names";
 

@@ -182,10 +182,11 @@ impl<'a> Conversation<'a> {
             match message.body {
                 Some(Up::Evidence(first)) => {
                     self.presence.message(self.door.books.clock().now());
+                    let came = Instant::now();
                     let (group, next) = self.gather(first);
                     held = next;
                     let outcome = self.intake.take(group).await;
-                    self.tell(outcome).await?;
+                    self.tell(outcome, came).await?;
                     // What was said may let the next order go.
                     self.send_orders().await?;
                 }
@@ -228,10 +229,16 @@ impl<'a> Conversation<'a> {
         (group, None)
     }
 
-    async fn tell(&mut self, outcome: Outcome) -> Result<(), Status> {
+    async fn tell(&mut self, outcome: Outcome, came: Instant) -> Result<(), Status> {
         self.presence.evidence(outcome.written);
         for body in outcome.down {
+            if let Down::Refusal(refusal) = &body {
+                self.presence.meters().refuse(refusal.reason());
+            }
             self.send(body).await?;
+        }
+        if outcome.written > 0 {
+            self.presence.meters().acknowledged(came.elapsed());
         }
         if let Some(status) = outcome.end {
             return Err(status);

@@ -8,6 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use seatbeat_proto::ids::MachineId;
 
+use super::clocks::is_ahead;
+use super::meters::Meters;
+
 /// The machines seen since the start; clones show the same.
 #[derive(Clone, Default)]
 pub struct Presence(Arc<Inner>);
@@ -17,6 +20,7 @@ struct Inner {
     machines: Mutex<Machines>,
     beats: AtomicU64,
     evidence: AtomicU64,
+    meters: Meters,
 }
 
 /// As many as were ever let in, at most: strangers are not noted.
@@ -37,6 +41,24 @@ pub struct Seen {
     pub clock_offset_ms: i64,
     /// Evidence that it says is not yet acknowledged.
     pub waiting: u32,
+}
+
+/// The clocks of connected machines beside the collector's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClocksSeen {
+    /// Machines that are further ahead than [`AHEAD_MAX`](super::clocks::AHEAD_MAX).
+    pub ahead: usize,
+    /// Machines that are as far behind.
+    pub behind: usize,
+    /// By how many milliseconds each is ahead, the smallest first.
+    offsets_ms: Vec<i64>,
+}
+
+impl ClocksSeen {
+    /// By how many milliseconds half of them are ahead at least; none where nobody is connected.
+    pub fn median_ms(&self) -> Option<i64> {
+        self.offsets_ms.get(self.offsets_ms.len() / 2).copied()
+    }
 }
 
 impl Presence {
@@ -64,6 +86,24 @@ impl Presence {
     /// Evidence made durable since the start.
     pub fn evidence(&self) -> u64 {
         self.0.evidence.load(Ordering::Relaxed)
+    }
+
+    /// What the agent door counts and times.
+    pub fn meters(&self) -> &Meters {
+        &self.0.meters
+    }
+
+    /// How the clocks of the machines stand that have an open stream.
+    pub fn clocks(&self) -> ClocksSeen {
+        let machines = self.machines();
+        let mut clocks = ClocksSeen::default();
+        for seen in machines.seen.values().map(|seen| *lock(seen)).filter(|seen| seen.streams > 0) {
+            clocks.ahead += usize::from(is_ahead(seen.clock_offset_ms));
+            clocks.behind += usize::from(is_ahead(seen.clock_offset_ms.saturating_neg()));
+            clocks.offsets_ms.push(seen.clock_offset_ms);
+        }
+        clocks.offsets_ms.sort_unstable();
+        clocks
     }
 
     /// Notes an open stream, until what this returns is dropped.
@@ -110,6 +150,11 @@ impl Open {
     /// Notes what a beat says.
     pub fn beat(&self, clock_offset_ms: i64, waiting: u32, now: Timestamp) {
         self.update(|seen| *seen = Seen { last_beat: now, clock_offset_ms, waiting, ..*seen });
+    }
+
+    /// What the agent door counts and times.
+    pub fn meters(&self) -> &Meters {
+        self.presence.meters()
     }
 
     /// Counts evidence that became durable.
@@ -167,6 +212,20 @@ mod tests {
         let expected = Seen { streams: 1, last_beat: at(3), clock_offset_ms: 700, waiting: 3 };
         assert_eq!(presence.seen(&machine), Some(expected));
         assert_eq!((presence.beats(), presence.evidence()), (3, 2));
+    }
+
+    #[test]
+    fn only_clocks_of_machines_that_are_there_are_compared() {
+        let presence = Presence::default();
+        assert_eq!(presence.clocks().median_ms(), None);
+        let hour = 3_600_000;
+        let open: Vec<Open> =
+            [-hour, 5, hour].map(|offset| presence.open(&MachineId::random(), offset, at(1))).into();
+        drop(presence.open(&MachineId::random(), hour, at(1)));
+        let clocks = presence.clocks();
+        assert_eq!((clocks.ahead, clocks.behind, clocks.median_ms()), (1, 1, Some(5)));
+        drop(open);
+        assert_eq!(presence.clocks(), ClocksSeen::default());
     }
 
     #[test]

@@ -93,6 +93,12 @@ impl FileReader {
         segments.last().map_or(Position(0), Segment::end)
     }
 
+    /// Bytes of all segments, as far as they are durable.
+    pub fn bytes(&self) -> u64 {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        segments.iter().map(|segment| segment.bytes).sum()
+    }
+
     /// As [`super::Journal::read_from`].
     ///
     /// # Errors

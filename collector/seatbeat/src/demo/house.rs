@@ -81,9 +81,9 @@ impl House {
             // The other half is dropped or used: both mean to stop.
             let _ = stopped.await;
         }));
-        let profile = Profile { address, token };
+        let profile = Profile { address, token, ca: None };
         write_profile(&place.profile(), &profile)?;
-        let collector = Collector::connect(profile, place.profile(), None).await?;
+        let collector = Collector::connect(profile, place.profile()).await?;
         step.done(&doors);
         Ok(Self { place, clock, collector, books, stop, running, doors, is_checked: false })
     }
@@ -232,7 +232,7 @@ fn take_store(
     let token = founded.operator_token.to_string();
     write_profile(
         &place.profile(),
-        &Profile { address: config.operator_listen.to_string(), token: token.clone() },
+        &Profile { address: config.operator_listen.to_string(), token: token.clone(), ca: None },
     )?;
     place.founded()?;
     step.done(&place.path().display().to_string());

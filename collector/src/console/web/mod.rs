@@ -20,6 +20,7 @@ use super::fault::Fault;
 use super::rights::Needs;
 use problem::Problem;
 
+pub mod operations;
 pub mod problem;
 
 /// Bytes of a request's body: a form of a page.
@@ -59,7 +60,7 @@ pub struct Web {
 
 /// All of them.
 pub fn routes() -> Vec<Route> {
-    Vec::new()
+    [operations::routes()].into_iter().flatten().collect()
 }
 
 /// The routes, each behind what it needs.

@@ -1,5 +1,7 @@
 //! What becomes of evidence: appended once, acknowledged when durable, refused in words.
 
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
 use seatbeat_ledger::registry::Tip;
 use seatbeat_proto::signed::hash;
 use seatbeat_proto::wire::collector_message::Body as Down;
@@ -32,6 +34,11 @@ async fn a_month_of_reports_is_acknowledged_and_outlives_the_collector() {
     }
     link.acked(300).await;
     assert_eq!(collector.presence.evidence(), 300);
+    let (mut page, mut registry) = (String::new(), Registry::default());
+    registry.register("acks", "", collector.presence.meters().acks());
+    encode(&mut page, &registry).unwrap();
+    let timed = page.lines().find_map(|line| line.strip_prefix("acks_count ")).unwrap();
+    assert!((1..=300).contains(&timed.parse().unwrap()), "{page}");
     let kept: Vec<Signed> = collector
         .facts(position)
         .into_iter()
