@@ -19,6 +19,7 @@ pub mod outputs;
 mod rows;
 pub mod search;
 pub mod serve;
+mod service_manager;
 pub mod snapshot;
 pub mod store;
 pub mod vault;

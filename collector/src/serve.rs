@@ -29,6 +29,7 @@ use crate::jobs::orders::OrdersJob;
 use crate::jobs::proofs::Proofs;
 use crate::jobs::upload::{UnusableDestination, Uploads};
 use crate::journal::AppendError;
+use crate::service_manager;
 
 /// How often the jobs look whether something is due.
 const JOBS_EVERY: Duration = Duration::from_secs(60);
@@ -121,6 +122,7 @@ pub async fn start_with(
     let console = Console::new(books.clone(), presence.clone(), config, closing.clone(), proofs.clone())
         .with_uploads(uploads.clone());
     let mut parts = JoinSet::new();
+    let (watched, seen) = (books.clone(), presence.clone());
     let ended = || ended(stopped.clone());
     let (comparing, stopped_comparing) = (console.clone(), ended());
     parts.spawn(async move {
@@ -154,7 +156,15 @@ pub async fn start_with(
         Ok(())
     });
     let stopped = ended();
+    parts.spawn(async move {
+        tokio::select! {
+            () = stopped => Ok(()),
+            () = service_manager::follow(watched, seen) => Ok(()),
+        }
+    });
+    let stopped = ended();
     parts.spawn(async move { jobs(closing, identity, proofs, stopped).await });
+    service_manager::ready(agent_address, operator_address);
     Ok(Running { agent_address, operator_address, books, parts, stop, end })
 }
 
@@ -186,6 +196,7 @@ impl Running {
                 _ = tick.tick() => tokio::task::block_in_place(|| self.end.snapshot_if_due(&mut snapshot_at)),
             }
         }
+        service_manager::stopping();
         self.stop.send_replace(true);
         while let Some(ended) = self.parts.join_next().await {
             let ended = ended.map_err(ServeError::from).and_then(|result| result);
