@@ -222,6 +222,36 @@ impl Console {
     }
 
     /// A month's statement: as it was sealed, else its draft of now.
+    /// A month's statements as one document: as they were sealed, or with `is_draft` what they would be.
+    ///
+    /// # Errors
+    /// When it is neither, the customer is not known, or the month cannot be computed.
+    pub(super) fn statement_document(
+        &self,
+        period: Period,
+        customer: Option<&CustomerId>,
+        is_draft: bool,
+    ) -> Result<Document, Fault> {
+        let (is_sealed, is_known) = self.books.read(|fold| {
+            let is_known = customer.is_none_or(|customer| fold.registry().has_customer(customer));
+            (fold.sealed(period).next().is_some(), is_known)
+        });
+        if let Some(customer) = customer.filter(|_| !is_known) {
+            return Err(Fault::UnknownCustomer(customer.clone()));
+        }
+        if !is_sealed && !is_draft {
+            return Err(CloseError::NotSealed(period).into());
+        }
+        let Standing { mut statement, distributor, words, .. } = self.standing(period, None)?;
+        if let Some(customer) = customer {
+            statement.lines.retain(|line| line.customer == *customer);
+            statement.corrections.retain(|one| one.customer == *customer);
+        }
+        let corrected = statement.corrections.iter().map(|one| &one.customer);
+        let names = self.names(statement.lines.iter().map(|line| &line.customer).chain(corrected))?;
+        Ok(tables::statement(&statement, &distributor, words, &names))
+    }
+
     fn standing(&self, period: Period, distributor: Option<&str>) -> Result<Standing, Fault> {
         let unreadable = |error: serde_json::Error| CloseError::Sealed { period, why: error.to_string() };
         let sealed: Vec<(String, u32, Vec<u8>)> = self.books.read(|fold| {

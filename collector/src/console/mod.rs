@@ -21,6 +21,7 @@ pub mod departures;
 pub mod dial;
 pub mod documents;
 pub mod door;
+pub mod downloads;
 pub mod explain;
 pub mod export;
 pub mod fault;

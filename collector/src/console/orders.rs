@@ -419,6 +419,30 @@ impl Console {
         Ok(OrderList { batches: batches.into_iter().map(batch_row).collect(), orders: rows, arms })
     }
 
+    /// All orders, or those of a customer's machines or of a status, by machine.
+    ///
+    /// # Errors
+    /// When the customer is not known, or the vault cannot be read.
+    pub fn order_rows(
+        &self,
+        customer: Option<&CustomerId>,
+        status: Option<&str>,
+    ) -> Result<Vec<OrderRow>, Fault> {
+        let now = self.books.clock().now();
+        let fold = self.books.read(Fold::clone);
+        let (orders, registry) = (fold.orders(), fold.registry());
+        if let Some(customer) = customer.filter(|one| !registry.has_customer(one)) {
+            return Err(Fault::UnknownCustomer(customer.clone()));
+        }
+        let all: Box<dyn Iterator<Item = &Order>> = match customer {
+            Some(customer) => Box::new(orders.of_customer(registry, customer)),
+            None => Box::new(orders.iter()),
+        };
+        let with_status = all.map(|order| (order, orders.status(order, now)));
+        let wanted = with_status.filter(|(_, of)| status.is_none_or(|status| of.name() == status));
+        wanted.map(|(order, status)| self.order_row(order, status)).collect()
+    }
+
     fn order_row(&self, order: &Order, status: Status<'_>) -> Result<OrderRow, Fault> {
         let detail = match status {
             Status::Ordered(waits) => waits.to_string(),

@@ -89,17 +89,33 @@ impl Table {
     /// # Panics
     /// When a row has another number of cells than there are columns.
     pub fn to_csv(&self) -> Vec<u8> {
-        let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
+        let mut writer = writer();
         writer.write_record(&self.columns).expect("memory can be written");
-        for row in &self.rows {
-            let cells = row.iter().map(|cell| match cell {
-                Cell::Text(text) => guarded(text).into_owned(),
-                other => other.shown().to_owned(),
-            });
-            writer.write_record(cells).expect("a row has a cell for each column");
-        }
-        writer.into_inner().expect("memory can be written")
+        write_rows(writer, &self.rows)
     }
+}
+
+fn writer() -> csv::Writer<Vec<u8>> {
+    csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new())
+}
+
+fn write_rows(mut writer: csv::Writer<Vec<u8>>, rows: &[Vec<Cell>]) -> Vec<u8> {
+    for row in rows {
+        let cells = row.iter().map(|cell| match cell {
+            Cell::Text(text) => guarded(text).into_owned(),
+            other => other.shown().to_owned(),
+        });
+        writer.write_record(cells).expect("a row has a cell for each column");
+    }
+    writer.into_inner().expect("memory can be written")
+}
+
+/// More rows of a table as CSV, behind its head.
+///
+/// # Panics
+/// When a row has another number of cells than the one before.
+pub fn csv_rows(rows: &[Vec<Cell>]) -> Vec<u8> {
+    write_rows(writer(), rows)
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use super::fault::Fault;
 use super::rights::Needs;
 use problem::Problem;
 
+mod downloads;
 pub mod operations;
 pub mod problem;
 
@@ -60,7 +61,7 @@ pub struct Web {
 
 /// All of them.
 pub fn routes() -> Vec<Route> {
-    [operations::routes()].into_iter().flatten().collect()
+    [operations::routes(), downloads::routes()].into_iter().flatten().collect()
 }
 
 /// The routes, each behind what it needs.
