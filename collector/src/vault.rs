@@ -16,6 +16,9 @@ use zeroize::Zeroizing;
 
 use crate::rows::{BATCH_ROWS_MAX, Change, Rows, RowsError};
 use crate::store::{self, StoreError};
+use renamed::Renamed;
+
+mod renamed;
 
 /// Longest value in bytes: sled puts large values into files of their own and never syncs those.
 pub const VALUE_BYTES_MAX: usize = 4 * 1024;
@@ -226,6 +229,7 @@ pub struct Vault {
     rows: Rows,
     /// The number of the last write; held while one is going on.
     writes: Mutex<u64>,
+    renamed: Mutex<Renamed>,
 }
 
 impl Vault {
@@ -372,7 +376,14 @@ impl Vault {
             Sha256::new_with_prefix(b"seatbeat vault key id").chain_update(bytes.as_slice()).finalize();
         key_id.copy_from_slice(&digest[..KEY_ID_LENGTH]);
         let rows = Rows::open(&folder.join("rows"), false)?;
-        Ok(Self { folder: folder.into(), cipher, key_id, rows, writes: Mutex::new(0) })
+        Ok(Self {
+            folder: folder.into(),
+            cipher,
+            key_id,
+            rows,
+            writes: Mutex::new(0),
+            renamed: Mutex::default(),
+        })
     }
 
     /// The number of the write that the rows reflect; none where nothing was ever written.
@@ -401,7 +412,22 @@ impl Vault {
             *writes = number;
         }
         self.rows.sync()?;
+        self.note_renamed(changes);
         Ok(store::write_file(&self.folder.join(WRITES_FILE), &encode_writes(*writes))?)
+    }
+
+    /// Which machines' names were written since an earlier place, as [`Renamed::since`].
+    pub fn renamed_since(&self, known: u64) -> (u64, Option<Vec<MachineId>>) {
+        self.renamed.lock().unwrap_or_else(PoisonError::into_inner).since(known)
+    }
+
+    fn note_renamed(&self, changes: &[Change]) {
+        let mut renamed = self.renamed.lock().unwrap_or_else(PoisonError::into_inner);
+        let named = |key: &[u8]| {
+            let id = std::str::from_utf8(key).ok()?.strip_prefix(VaultKind::HostName.prefix())?;
+            id.parse().ok()
+        };
+        changes.iter().filter_map(|(key, _)| named(key)).for_each(|machine| renamed.note(machine));
     }
 
     /// `format | key id | nonce | ciphertext and tag`; the row's key, the format and the key id are bound to it.

@@ -323,7 +323,7 @@ impl Registry {
     }
 
     /// The machines that are new, or of which anything is known that was not, since an earlier copy of this registry.
-    pub(crate) fn changed_since<'a>(&'a self, before: &'a Self) -> Vec<(&'a MachineId, &'a Machine)> {
+    pub fn changed_since<'a>(&'a self, before: &'a Self) -> Vec<(&'a MachineId, &'a Machine)> {
         let changed = self.machines.differing(&before.machines);
         changed.into_iter().filter_map(|id| Some((id, self.machines.get(id)?))).collect()
     }

@@ -65,7 +65,9 @@ pub enum Takes {
     Customer,
     /// One of these words.
     OneOf(&'static [&'static str]),
-    /// A name of a product, a version, an action: some printable characters without a space.
+    /// A product's id.
+    Product,
+    /// A name of somebody, a version: some printable characters without a space.
     Name,
     /// Some text that a name contains.
     Text,
@@ -109,6 +111,8 @@ pub enum Source {
     StatementLines,
     /// Orders to machines.
     Orders,
+    /// What was done.
+    Audit,
 }
 
 /// Where a download is found.
@@ -162,6 +166,7 @@ const MACHINE: Kind = Kind::Id(MachineId::PREFIX);
 
 const SEES: Needs = Needs::Right(Right::See, Whose::Customers);
 const SEES_THE_HOUSE: Needs = Needs::Right(Right::See, Whose::House);
+const ADMINISTERS: Needs = Needs::Right(Right::Administer, Whose::House);
 const BILLS: Needs = Needs::Right(Right::Bill, Whose::House);
 
 #[cfg(test)]

@@ -12,8 +12,10 @@ use crate::gateway::presence::Presence;
 use crate::jobs::close::Closing;
 use crate::jobs::proofs::Proofs;
 use crate::jobs::upload::Uploads;
+use machines::Listed;
 
 mod amend;
+pub mod audit;
 pub mod auth;
 mod catalogue;
 pub mod command;
@@ -27,6 +29,7 @@ pub mod export;
 pub mod fault;
 pub mod kit;
 pub mod licences;
+pub mod machines;
 pub mod mapping;
 mod metrics;
 mod named;
@@ -43,6 +46,7 @@ pub mod tls;
 pub mod uploads;
 pub mod web;
 mod wire_amend;
+mod wire_audit;
 pub mod wire_machines;
 pub mod wire_rows;
 pub mod words;
@@ -56,6 +60,7 @@ pub struct Console {
     closing: Closing,
     proofs: Proofs,
     uploads: Uploads,
+    listed: Listed,
     /// One at a time: a name goes to the vault before its customer is in the journal.
     adding: Arc<Mutex<()>>,
     /// One at a time: each holds all its files in memory.
@@ -72,6 +77,7 @@ impl Console {
             closing,
             proofs,
             uploads: Uploads::default(),
+            listed: Listed::default(),
             adding: Arc::default(),
             importing: Arc::default(),
         }

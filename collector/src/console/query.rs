@@ -13,7 +13,7 @@ use seatbeat_ledger::fold::evidence::{self, Body};
 use seatbeat_ledger::life::Life;
 use seatbeat_ledger::operators::{Reach, Right};
 use seatbeat_ledger::pricing::earnings;
-use seatbeat_ledger::registry::{self, Registry};
+use seatbeat_ledger::registry;
 use seatbeat_ledger::statement::{EarningsRow, Line, MeterOutput, Statement};
 use seatbeat_ledger::terms::Terms;
 use seatbeat_proto::ids::{CustomerId, MachineId};
@@ -22,33 +22,16 @@ use super::Console;
 use super::auth::Caller;
 use super::fault::Fault;
 use super::rows::{
-    Customer, CustomerList, Draft, Evidence, Machine, MachineDetail, MachinePage, PeriodState, Product,
-    SealedStatement, SealedStatements, Spool, StatementList, Status, Token, TokenList, Usage, UsageRow,
+    Customer, CustomerList, Draft, Evidence, Machine, MachineDetail, PeriodState, Product, SealedStatement,
+    SealedStatements, Spool, StatementList, Status, Token, TokenList, Usage, UsageRow,
 };
 use super::wire_machines::hex;
 use crate::jobs::close::{self, SealedFile};
 use crate::journal::Position;
 use crate::vault::VaultRow;
 
-/// Machines in a page that asks for no size.
-const PAGE_SIZE: usize = 500;
-
-/// Most machines in a page: a thousand of them with their products are about a megabyte.
-const PAGE_SIZE_MAX: usize = 1000;
-
 /// Evidence that a machine is shown with: about two days of it.
 const RECENT_MAX: usize = 10;
-
-/// Which machines are asked for.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct MachineQuery {
-    /// Of this customer only.
-    pub customer: Option<CustomerId>,
-    /// Behind this one.
-    pub page_after: Option<MachineId>,
-    /// How many at once; 0: 500.
-    pub page_size: u32,
-}
 
 impl Console {
     /// How the collector is.
@@ -120,43 +103,6 @@ impl Console {
                 fold.registry().tokens().filter(|(_, token)| reach.has(&token.customer)).map(row).collect()
             }),
         })
-    }
-
-    /// A page of machines, by id.
-    ///
-    /// # Errors
-    /// When the position is not known here in time, the customer is not known, or the vault cannot be read.
-    pub async fn machines(
-        &self,
-        caller: &Caller,
-        query: MachineQuery,
-        after: u64,
-    ) -> Result<MachinePage, Fault> {
-        self.books.reached(after).await?;
-        let size = match query.page_size as usize {
-            0 => PAGE_SIZE,
-            size => size.min(PAGE_SIZE_MAX),
-        };
-        let reach = caller.reach();
-        let mut found: Vec<(MachineId, registry::Machine)> = self.books.read(|fold| {
-            known_customer(fold, &reach, query.customer.as_ref())?;
-            let (registry, after) = (fold.registry(), query.page_after.as_ref());
-            let copied = |(id, machine): (&MachineId, &registry::Machine)| (id.clone(), machine.clone());
-            Ok::<_, Fault>(match &query.customer {
-                Some(customer) => registry.machines_of(customer, after).take(size + 1).map(copied).collect(),
-                None => {
-                    within(registry, &reach, after, size + 1).into_iter().take(size + 1).map(copied).collect()
-                }
-            })
-        })?;
-        let has_more = found.len() > size;
-        found.truncate(size);
-        let machines = found
-            .into_iter()
-            .map(|(id, machine)| self.machine_row(id, &machine))
-            .collect::<Result<Vec<_>, _>>()?;
-        let next = machines.last().filter(|_| has_more).map(|last| last.machine.clone());
-        Ok(MachinePage { machines, next })
     }
 
     /// All that is known of one machine.
@@ -328,7 +274,7 @@ impl Console {
         Ok(name.map(|name| String::from_utf8_lossy(&name).into_owned()).unwrap_or_default())
     }
 
-    fn machine_row(&self, id: MachineId, machine: &registry::Machine) -> Result<Machine, Fault> {
+    pub(super) fn machine_row(&self, id: MachineId, machine: &registry::Machine) -> Result<Machine, Fault> {
         Ok(Machine {
             host_name: self.name(VaultRow::HostName(&id))?,
             connected: self.presence.connected(&id),
@@ -358,22 +304,6 @@ pub(super) fn known_customer(fold: &Fold, reach: &Reach, customer: Option<&Custo
         }
         _ => Ok(()),
     }
-}
-
-/// The machines within reach, by id, behind one: at least the first `limit`.
-fn within<'a>(
-    registry: &'a Registry,
-    reach: &Reach,
-    after: Option<&'a MachineId>,
-    limit: usize,
-) -> Vec<(&'a MachineId, &'a registry::Machine)> {
-    let Reach::Customers(customers) = reach else {
-        return registry.machines_after(after).take(limit).collect();
-    };
-    let of_each = customers.iter().flat_map(|customer| registry.machines_of(customer, after).take(limit));
-    let mut machines: Vec<_> = of_each.collect();
-    machines.sort_unstable_by_key(|(id, _)| *id);
-    machines
 }
 
 fn usage_row(line: &Line, customer_name: String, earned: Option<&EarningsRow>, sees_money: bool) -> UsageRow {

@@ -113,6 +113,7 @@ pub const RPCS: &[(&str, Needs)] = &[
     ("Reconcile", Asks(Bill, House)),
     ("ImportInvoice", Asks(Bill, House)),
     ("ExplainDifference", Asks(Bill, House)),
+    ("ListAudit", Asks(Administer, House)),
 ];
 
 const CONSOLE: &str = "/seatbeat.v1.Console/";

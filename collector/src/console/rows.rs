@@ -11,6 +11,7 @@ use seatbeat_ledger::variance::VarianceRow;
 use seatbeat_proto::ids::{CustomerId, MachineId, ProductId, ResellerId, SpoolId, TokenId};
 use serde::Serialize;
 
+pub use super::machines::Cursor;
 pub use crate::jobs::close::effect::Effect;
 
 /// How the collector is.
@@ -189,13 +190,13 @@ pub struct CatalogueUse {
     pub machines: u64,
 }
 
-/// A page of machines, by id.
+/// A page of machines.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MachinePage {
     /// The machines.
     pub machines: Vec<Machine>,
-    /// The id that the next page starts behind; none: this is the last.
-    pub next: Option<MachineId>,
+    /// What the next page starts behind; none: this is the last.
+    pub next: Option<Cursor>,
 }
 
 /// All that is known of one machine.

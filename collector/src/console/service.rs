@@ -16,6 +16,7 @@ use tonic::metadata::MetadataValue;
 use tonic::{Code, Request, Response, Status};
 
 use super::Console;
+use super::audit::AuditQuery;
 use super::auth::caller;
 use super::command::TokenTerms;
 use super::documents::{CustomerBilling, DocumentQuery};
@@ -23,10 +24,10 @@ use super::explain::ExplainQuery;
 use super::export::Chunk;
 use super::fault::{Fault, HINT_KEY, REASON_KEY, Reason, instant, period};
 use super::kit::KitAsked;
+use super::machines::MachineQuery;
 use super::orders::{OrderQuery, Wish};
 use super::prices::NamedFile;
 use super::proofs::{Piece, Pieces};
-use super::query::MachineQuery;
 use super::reconcile::{DifferenceAsked, ReconcileQuery, Reconciled};
 use super::uploads::UploadQuery;
 use super::wire_rows::json;
@@ -149,12 +150,9 @@ impl Service for Console {
     async fn list_machines(&self, request: Request<wire::ListMachinesRequest>) -> Answer<wire::MachineList> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let query = MachineQuery {
-            customer: optional(&request.customer)?,
-            page_after: optional(&request.page_after)?,
-            page_size: request.page_size,
-        };
-        answer(self.machines(&caller, query, request.after_position).await)
+        let after = request.after_position;
+        let query = MachineQuery::try_from(request).map_err(|fault| status(&fault))?;
+        answer(self.machines(&caller, query, after).await)
     }
 
     async fn show_machine(&self, request: Request<wire::ShowMachineRequest>) -> Answer<wire::MachineDetail> {
@@ -596,6 +594,14 @@ impl Service for Console {
         let asked = DifferenceAsked::try_from(request.into_inner()).map_err(|fault| status(&fault))?;
         let said = Console::explain_difference(self, &caller, asked).await;
         answer(said.map(|said| wire::ExplainDifferenceReply { json: json(&said), position: said.position }))
+    }
+
+    async fn list_audit(&self, request: Request<wire::AuditRequest>) -> Answer<wire::AuditList> {
+        caller(&request)?;
+        let request = request.into_inner();
+        let after = request.after_position;
+        let query = AuditQuery::try_from(request).map_err(|fault| status(&fault))?;
+        answer(self.audit(query, after).await)
     }
 }
 

@@ -26,11 +26,15 @@ use crate::clock::Clock;
 use crate::found::found;
 
 mod amend;
+mod audit;
 mod documents;
 mod door;
+mod downloads;
 mod explain;
+mod machines;
 mod month;
 mod operations;
+mod openapi;
 mod orders;
 mod prices;
 mod reconcile;

@@ -92,7 +92,7 @@ impl From<MachinePage> for wire::MachineList {
     fn from(row: MachinePage) -> Self {
         Self {
             machines: into_all(row.machines),
-            next_page_after: row.next.map(String::from).unwrap_or_default(),
+            next_page_after: row.next.map(|next| next.to_string()).unwrap_or_default(),
         }
     }
 }
@@ -231,7 +231,7 @@ mod tests {
             }],
         };
         assert_eq!(MachineDetail::try_from(wire::MachineDetail::from(detail.clone())).unwrap(), detail);
-        let page = MachinePage { machines: vec![machine()], next: Some("mch_a".parse().unwrap()) };
+        let page = MachinePage { machines: vec![machine()], next: Some("ws/1/mch_a".parse().unwrap()) };
         assert_eq!(MachinePage::try_from(wire::MachineList::from(page.clone())).unwrap(), page);
     }
 

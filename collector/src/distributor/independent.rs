@@ -34,7 +34,7 @@ pub fn skip(needs: &str, how: &str) {
 }
 
 /// A Python that has a module: of the folder that `SEATBEAT_PYTHON` names, or the system's.
-fn python(module: &str) -> Option<PathBuf> {
+pub fn python(module: &str) -> Option<PathBuf> {
     let own = std::env::var_os("SEATBEAT_PYTHON").map(|folder| Path::new(&folder).join("bin/python"));
     let python = own.unwrap_or_else(|| PathBuf::from("python3"));
     let has = Command::new(&python).args(["-c", &format!("import {module}")]).output();

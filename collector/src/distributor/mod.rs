@@ -17,7 +17,7 @@ pub mod folder;
 pub mod http;
 pub mod https;
 #[cfg(test)]
-mod independent;
+pub mod independent;
 #[cfg(test)]
 mod independent_files;
 mod ingram_simpleapi;

@@ -5,10 +5,11 @@ use std::str::FromStr;
 
 use jiff::civil::Date;
 use seatbeat_ledger::calendar::Period;
-use seatbeat_proto::ids::CustomerId;
+use seatbeat_proto::ids::{CustomerId, ProductId};
 
 use super::{CURSOR_LENGTH_MAX, Download, LIMIT_MAX, Parameter, SEARCH_LENGTH_MAX, Takes};
 use crate::console::fault::Fault;
+use crate::console::machines::Cursor;
 
 /// Bytes of a name of something.
 pub const NAME_LENGTH_MAX: usize = 72;
@@ -84,6 +85,7 @@ fn unknown(table: &Download, name: &str) -> Fault {
 fn check(parameter: &Parameter, value: &str) -> Result<(), Fault> {
     let why = match parameter.takes {
         Takes::Customer => value.parse::<CustomerId>().err().map(|error| format!("is no customer: {error}")),
+        Takes::Product => value.parse::<ProductId>().err().map(|error| format!("is no product: {error}")),
         Takes::OneOf(words) => (!words.contains(&value)).then(|| format!("is none of {}", words.join(", "))),
         Takes::Name => {
             let fits =
@@ -103,7 +105,7 @@ fn check(parameter: &Parameter, value: &str) -> Result<(), Fault> {
             (!fits).then(|| format!("is not a number from 1 to {LIMIT_MAX}"))
         }
         Takes::Cursor => {
-            let fits = (1..=CURSOR_LENGTH_MAX).contains(&value.len()) && !value.chars().any(char::is_control);
+            let fits = value.len() <= CURSOR_LENGTH_MAX && value.parse::<Cursor>().is_ok();
             (!fits).then(|| "is not what the page before says".to_owned())
         }
         Takes::Position => number(value).is_none().then(|| "is not a position of the journal".to_owned()),

@@ -6,12 +6,14 @@ use seatbeat_ledger::calendar::Period;
 use seatbeat_ledger::life::{Life, Standing};
 use seatbeat_ledger::record::State;
 
+use super::asked::day;
 use super::{Asked, Download, Source};
 use crate::console::Console;
+use crate::console::audit::{AuditQuery, AuditRow};
 use crate::console::auth::Caller;
 use crate::console::fault::Fault;
+use crate::console::machines::{MachineQuery, MachineSort, MachineState};
 use crate::console::orders::OrderRow;
-use crate::console::query::MachineQuery;
 use crate::console::rows::{Customer, Machine, Product};
 use crate::console::wire_machines::state_text;
 use crate::outputs::document::Cell;
@@ -52,14 +54,9 @@ impl Console {
                 Page::whole(list.customers.iter().map(customer).collect())
             }
             Source::Machines => {
-                let after = cursor.map(str::parse).transpose()?;
-                let query = MachineQuery {
-                    customer: asked.customer(),
-                    page_after: after,
-                    page_size: u32::try_from(limit).unwrap_or(u32::MAX),
-                };
+                let query = machine_query(asked, cursor, limit)?;
                 let page = self.machines(caller, query, 0).await?;
-                let next = page.next.map(String::from);
+                let next = page.next.map(|next| next.to_string());
                 Page { rows: page.machines.iter().map(machine).collect(), next }
             }
             Source::Usage => {
@@ -82,6 +79,13 @@ impl Console {
                 let rows = self.order_rows(asked.customer().as_ref(), asked.text("state"))?;
                 Page::whole(rows.iter().map(order).collect())
             }
+            Source::Audit => {
+                let page = self.audit(audit_query(asked, cursor, limit)?, 0).await?;
+                Page {
+                    rows: page.rows.iter().map(done).collect(),
+                    next: page.next.map(|next| next.to_string()),
+                }
+            }
         })
     }
 }
@@ -89,6 +93,32 @@ impl Console {
 /// The rows of a document's main table.
 fn main_rows(document: crate::outputs::document::Document) -> Page {
     Page::whole(document.tables.into_iter().next().map(|table| table.rows).unwrap_or_default())
+}
+
+fn machine_query(asked: &Asked, cursor: Option<&str>, limit: usize) -> Result<MachineQuery, Fault> {
+    Ok(MachineQuery {
+        customer: asked.customer(),
+        state: asked.text("state").map(MachineState::named).transpose()?,
+        product: asked.value("product"),
+        agent_version: asked.text("agent_version").map(str::to_owned),
+        search: asked.text("search").map(str::to_owned),
+        sort: asked.text("sort").map_or(Ok(MachineSort::default()), MachineSort::named)?,
+        page_after: cursor.map(str::parse).transpose()?,
+        page_size: u32::try_from(limit).unwrap_or(u32::MAX),
+    })
+}
+
+fn audit_query(asked: &Asked, cursor: Option<&str>, limit: usize) -> Result<AuditQuery, Fault> {
+    let before = cursor.map(str::parse).transpose();
+    Ok(AuditQuery {
+        from: asked.text("from").and_then(day),
+        to: asked.text("to").and_then(day),
+        who: asked.text("who").map(str::to_owned),
+        what: asked.text("what").map(str::to_owned),
+        customer: asked.customer(),
+        before: before.map_err(|_| Fault::value("`before`", "is not a position of the journal"))?,
+        limit,
+    })
 }
 
 fn period(asked: &Asked) -> Result<Period, Fault> {
@@ -168,5 +198,18 @@ fn order(row: &OrderRow) -> Vec<Cell> {
         Cell::text(&row.detail),
         row.since.map_or(Cell::Empty, instant),
         instant(row.expires_at),
+    ]
+}
+
+fn done(row: &AuditRow) -> Vec<Cell> {
+    vec![
+        Cell::number(row.position),
+        instant(row.at),
+        Cell::text(&row.who),
+        Cell::text(&row.name),
+        Cell::text(&row.from),
+        Cell::text(&row.what),
+        Cell::text(row.about.join(" ")),
+        Cell::text(&row.reason),
     ]
 }

@@ -5,9 +5,11 @@ use seatbeat_proto::ids::{BatchId, OrderId};
 
 use super::Kind::{Day, Flag, Id, Instant, Money, Month, Number, Text};
 use super::{
-    BILLS, CUSTOMER, Column, Download, MACHINE, Parameter, Place, SEES, SEES_THE_HOUSE, Source, Takes,
-    always, maybe,
+    ADMINISTERS, BILLS, CUSTOMER, Column, Download, MACHINE, Parameter, Place, SEES, SEES_THE_HOUSE, Source,
+    Takes, always, maybe,
 };
+use crate::console::audit::ACTIONS;
+use crate::console::machines::{MachineSort, MachineState};
 use crate::console::rights::Needs;
 use crate::outputs::Format;
 
@@ -69,7 +71,16 @@ pub const TABLES: &[Download] = &[
         place: paths!("/v1/machines"),
         needs: SEES,
         source: Source::Machines,
-        parameters: &[OF_CUSTOMER, LIMIT, AFTER],
+        parameters: &[
+            OF_CUSTOMER,
+            parameter!("state", Takes::OneOf(MachineState::NAMES), "in this state only"),
+            parameter!("product", Takes::Product, "with this product, in whatever state"),
+            parameter!("agent_version", Takes::Name, "with an agent of this version"),
+            parameter!("search", Takes::Text, "whose name has this in it, or whose id begins so"),
+            parameter!("sort", Takes::OneOf(MachineSort::NAMES), "in this order; without it by id"),
+            LIMIT,
+            AFTER,
+        ],
         columns: &[
             always("machine", MACHINE, "The machine's id."),
             always("customer", CUSTOMER, "Whose it is now."),
@@ -161,6 +172,34 @@ pub const TABLES: &[Download] = &[
             maybe("detail", Text, "What it waits for, or what came of it."),
             maybe("since", Instant, "Since when."),
             always("expires_at", Instant, "It is not begun from then on."),
+        ],
+    },
+    Download {
+        name: "audit",
+        about: "Who did what, the newest first: the journal's records that are no machine's. Records lie in the order \
+                of the collector's clock as long as nobody set it back: around such a step the edge of a time span may \
+                be off by as much.",
+        place: paths!("/v1/audit"),
+        needs: ADMINISTERS,
+        source: Source::Audit,
+        parameters: &[
+            parameter!("from", Takes::Day, "from this day on, in the billing zone"),
+            parameter!("to", Takes::Day, "up to the end of this day"),
+            parameter!("who", Takes::Name, "by this operator, or by `collector`"),
+            parameter!("what", Takes::OneOf(ACTIONS), "this action only"),
+            parameter!("customer", Takes::Customer, "about this customer, or a machine that is its own now"),
+            LIMIT,
+            parameter!("before", Takes::Position, "what lies before this position of the journal"),
+        ],
+        columns: &[
+            always("position", Number, "Where it stands in the journal."),
+            always("at", Instant, "When, by the collector's clock."),
+            always("who", Text, "By whom: an operator's id, or `collector`."),
+            maybe("name", Text, "What that operator is called; empty: nobody, or erased."),
+            maybe("from", Text, "The address that they asked from."),
+            always("what", Text, "What was done."),
+            maybe("about", Text, "To what: ids, months, SKUs."),
+            maybe("reason", Text, "Why, in their words."),
         ],
     },
 ];

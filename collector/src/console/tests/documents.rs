@@ -3,7 +3,7 @@
 use super::*;
 use crate::outputs::document::Document;
 
-const PRICED: &str = "zone = \"Europe/Berlin\"\npresume_days = 31\n[default_sku]\ndsa = \"DS\"\n[sku.DS]\nprice_group = \"g\"\n\
+pub(super) const PRICED: &str = "zone = \"Europe/Berlin\"\npresume_days = 31\n[default_sku]\ndsa = \"DS\"\n[sku.DS]\nprice_group = \"g\"\n\
     [price_group.g]\ndistributor = \"ingram\"\ncurrency = \"EUR\"\ntiers = [{ from = 1, cost = \"2.10\" }, \
     { from = 10, cost = \"1.50\" }]\n[price.DS]\nreseller = \"4.00\"\n";
 

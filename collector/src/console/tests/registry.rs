@@ -103,7 +103,7 @@ async fn machines_come_page_by_page_without_gap_or_repeat() {
     let (mut found, mut page_after) = (Vec::new(), String::new());
     loop {
         let customer = "cus_acme".to_owned();
-        let request = wire::ListMachinesRequest { customer, page_after, page_size: 2, after_position: 0 };
+        let request = wire::ListMachinesRequest { customer, page_after, page_size: 2, ..Default::default() };
         let page = client.list_machines(request).await.unwrap().into_inner();
         assert!((1..=2).contains(&page.machines.len()));
         found.extend(page.machines.into_iter().map(|machine| machine.machine));

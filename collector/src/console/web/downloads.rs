@@ -27,7 +27,7 @@ use crate::console::wire_machines::hex;
 use crate::outputs::Format;
 use crate::outputs::document::{Cell, Document, Table, csv_rows};
 use crate::outputs::sheets::workbook;
-use json::json_rows;
+use json::{Sent, json_rows};
 
 mod json;
 
@@ -131,7 +131,7 @@ impl Asking {
             let rows = if is_whole { first.rows } else { self.all(first).await? };
             whole(self.workbook(rows).await?, headers)
         } else if is_whole {
-            whole(self.piece(&first.rows, true, true), headers)
+            whole(self.piece(&first.rows, Sent::Nothing, true), headers)
         } else {
             self.in_pieces(first)
         };
@@ -186,25 +186,27 @@ impl Asking {
     }
 
     /// Rows as text: with what comes before the first of them, and behind the last.
-    fn piece(&self, rows: &[Vec<Cell>], is_first: bool, is_last: bool) -> Vec<u8> {
+    fn piece(&self, rows: &[Vec<Cell>], sent: Sent, is_last: bool) -> Vec<u8> {
         if self.format == Format::Json {
-            return json_rows(self.table.columns, rows, is_first, is_last);
+            return json_rows(self.table.columns, rows, sent, is_last);
         }
-        let head = if is_first { Table::new("", &heads(self.table)).to_csv() } else { Vec::new() };
+        let head =
+            if sent == Sent::Nothing { Table::new("", &heads(self.table)).to_csv() } else { Vec::new() };
         [head, csv_rows(rows)].concat()
     }
 
     /// A page after the other, each read once the one before has gone out. A fault on the way breaks the answer off,
     /// so that nobody takes it for all of them.
     fn in_pieces(self, first: Page) -> Response {
-        let pieces = stream::try_unfold((self, Some(first), true), async |(asking, page, is_first)| {
+        let pieces = stream::try_unfold((self, Some(first), Sent::Nothing), async |(asking, page, sent)| {
             let Some(page) = page else { return Ok::<_, Fault>(None) };
-            let piece = asking.piece(&page.rows, is_first, page.next.is_none());
+            let piece = asking.piece(&page.rows, sent, page.next.is_none());
+            let sent = if page.rows.is_empty() && sent != Sent::Rows { Sent::Head } else { Sent::Rows };
             let next = match page.next {
                 Some(cursor) => Some(asking.page(Some(&cursor), LIMIT_MAX).await?),
                 None => None,
             };
-            Ok(Some((Bytes::from(piece), (asking, next, false))))
+            Ok(Some((Bytes::from(piece), (asking, next, sent))))
         });
         Response::new(Body::from_stream(pieces))
     }
@@ -215,7 +217,7 @@ fn heads(table: &Download) -> Vec<&'static str> {
 }
 
 /// An answer that is whole in memory: whoever has the same bytes is told so.
-fn whole(bytes: Vec<u8>, headers: &HeaderMap) -> Response {
+pub(super) fn whole(bytes: Vec<u8>, headers: &HeaderMap) -> Response {
     let tag = format!("\"{}\"", &hex(&hash(&bytes))[..TAG_LENGTH]);
     let is_known = |value: &HeaderValue| {
         let known = value.to_str().unwrap_or_default().split(',').map(str::trim);

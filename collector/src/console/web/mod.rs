@@ -21,6 +21,7 @@ use super::rights::Needs;
 use problem::Problem;
 
 mod downloads;
+pub mod openapi;
 pub mod operations;
 pub mod problem;
 
@@ -61,7 +62,7 @@ pub struct Web {
 
 /// All of them.
 pub fn routes() -> Vec<Route> {
-    [operations::routes(), downloads::routes()].into_iter().flatten().collect()
+    [operations::routes(), downloads::routes(), openapi::routes()].into_iter().flatten().collect()
 }
 
 /// The routes, each behind what it needs.

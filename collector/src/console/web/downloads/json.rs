@@ -4,14 +4,25 @@
 use crate::console::downloads::{Column, Kind};
 use crate::outputs::document::Cell;
 
-/// Rows of an array: with its beginning before the first of them, and its end behind the last.
-pub fn json_rows(columns: &[Column], rows: &[Vec<Cell>], is_first: bool, is_last: bool) -> Vec<u8> {
+/// What of an answer has gone out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// Nothing.
+    Nothing,
+    /// The head alone: a page may be empty where there is more to look at.
+    Head,
+    /// Rows as well.
+    Rows,
+}
+
+/// Rows of an array behind the first `sent` of it: with its beginning in the first piece, and its end in the last.
+pub fn json_rows(columns: &[Column], rows: &[Vec<Cell>], sent: Sent, is_last: bool) -> Vec<u8> {
     let mut json = Vec::new();
-    if is_first {
+    if sent == Sent::Nothing {
         json.push(b'[');
     }
     for (index, row) in rows.iter().enumerate() {
-        json.extend_from_slice(if is_first && index == 0 { b"\n{" } else { b",\n{" });
+        json.extend_from_slice(if sent != Sent::Rows && index == 0 { b"\n{" } else { b",\n{" });
         for (place, (column, cell)) in columns.iter().zip(row).enumerate() {
             if place > 0 {
                 json.push(b',');
@@ -68,9 +79,10 @@ mod tests {
         };
         let markup = "</script>\"\n=1+1";
         let pieces = [
-            json_rows(&COLUMNS, &[row(markup)], true, false),
-            json_rows(&COLUMNS, &[row("")], false, false),
-            json_rows(&COLUMNS, &[], false, true),
+            json_rows(&COLUMNS, &[], Sent::Nothing, false),
+            json_rows(&COLUMNS, &[row(markup)], Sent::Head, false),
+            json_rows(&COLUMNS, &[row("")], Sent::Rows, false),
+            json_rows(&COLUMNS, &[], Sent::Rows, true),
         ];
         let read: Value = serde_json::from_slice(&pieces.concat()).unwrap();
         let expected = |name: Value| json!({ "name": name, "seats": -2.5, "cost": "12345678901234567.89", "banned": false });
@@ -79,7 +91,7 @@ mod tests {
 
     #[test]
     fn no_row_is_an_empty_array() {
-        let read: Value = serde_json::from_slice(&json_rows(&COLUMNS, &[], true, true)).unwrap();
+        let read: Value = serde_json::from_slice(&json_rows(&COLUMNS, &[], Sent::Nothing, true)).unwrap();
         assert_eq!(read, json!([]));
     }
 }
