@@ -129,6 +129,11 @@ pub async fn start_with(
         comparing.compare_daily(stopped_comparing).await;
         Ok(())
     });
+    let (listing, stopped_listing) = (console.clone(), ended());
+    parts.spawn(async move {
+        listing.keep_listed(stopped_listing).await;
+        Ok(())
+    });
     let gateway = gateway::serve(agents, books.clone(), presence, settings, ended());
     parts.spawn(async move { Ok(gateway.await?) });
     let console = door::serve(operators, tls, console, ended());

@@ -14,8 +14,9 @@ use crate::demo;
 use crate::out::{self, Out};
 use crate::profile::{self, Profile};
 use crate::{
-    catalogue, config, customers, document, export, hints, init, licences, machines, mapping, meter, moment,
-    operators, orders, policy, prices, reconcile, serve, statement, status, tokens, upload, usage, verify,
+    audit, catalogue, config, customers, document, export, hints, init, licences, machines, mapping, meter,
+    moment, operators, orders, policy, prices, reconcile, serve, statement, status, tokens, upload, usage,
+    verify,
 };
 
 /// Heading of the options that every verb takes.
@@ -100,6 +101,8 @@ enum Verb {
     Mapping(mapping::Verb),
     /// Write what a period's statement is computed from, for anyone to recompute it
     Export(export::Args),
+    /// Who did what, when, from where and why
+    Audit(audit::Args),
     /// Compute a statement from files, without a collector
     Meter(meter::Args),
     /// Check a sealed statement, without a collector
@@ -214,6 +217,7 @@ fn run(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
         Verb::Mapping(verb) => {
             context.ask(async |collector| mapping::run(verb, collector, context.out).await)
         }
+        Verb::Audit(args) => context.ask(async |collector| audit::run(args, collector, context.out).await),
         Verb::Export(args) => context.ask(async |collector| export::run(args, collector, context.out).await),
     };
     done.map(|()| ExitCode::SUCCESS)

@@ -2,6 +2,7 @@
 //! and it decides nothing that a count or a bill rests on.
 
 mod amend;
+mod audit;
 mod catalogue;
 mod cli;
 mod config;

@@ -1,9 +1,11 @@
 //! `seatbeat machines`. Invariant: the list is complete, page after page; a machine is named by its id.
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
+use seatbeat_collector::console::machines::{MachineSort, MachineState};
 use seatbeat_collector::console::rows::{Evidence, Machine, MachineDetail, MachinePage, Product, Spool};
 use seatbeat_collector::console::wire_machines::state_text;
-use seatbeat_proto::ids::{CustomerId, MachineId};
+use seatbeat_proto::ids::{CustomerId, MachineId, ProductId};
 use seatbeat_proto::wire;
 use seatbeat_proto::wire::amend_request::Change;
 use serde::Serialize;
@@ -16,11 +18,7 @@ use crate::out::{self, Align, Column, Out};
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// List machines
-    List {
-        /// Of this customer only
-        #[arg(long)]
-        customer: Option<CustomerId>,
-    },
+    List(List),
     /// All that is known of one machine
     Show {
         /// Which machine
@@ -73,6 +71,28 @@ pub enum Verb {
 }
 
 #[derive(Debug, Args)]
+pub struct List {
+    /// Of this customer only
+    #[arg(long)]
+    customer: Option<CustomerId>,
+    /// In this state only
+    #[arg(long, value_parser = PossibleValuesParser::new(MachineState::NAMES))]
+    state: Option<String>,
+    /// With this product, in whatever state
+    #[arg(long)]
+    product: Option<ProductId>,
+    /// With an agent of this version
+    #[arg(long, value_name = "VERSION")]
+    agent_version: Option<String>,
+    /// Whose name has this in it, or whose id begins so
+    #[arg(long, value_name = "TEXT")]
+    search: Option<String>,
+    /// In which order [default: id]
+    #[arg(long, value_parser = PossibleValuesParser::new(MachineSort::NAMES))]
+    sort: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub struct Pair {
     /// The machine that stays
     kept: MachineId,
@@ -100,11 +120,16 @@ struct Machines {
 /// When the collector refuses.
 pub async fn run(verb: Verb, collector: &mut Collector, out: Out) -> anyhow::Result<()> {
     match verb {
-        Verb::List { customer } => {
-            let all = Machines { machines: list(collector, customer).await? };
+        Verb::List(asked) => {
+            let is_of_all = asked.request() == wire::ListMachinesRequest::default();
+            let all = Machines { machines: list(collector, &asked).await? };
             out.value(&all, || table(&all.machines))?;
             if all.machines.is_empty() && !out.is_json() {
-                out::note("no machines: an agent enrols with `seatbeat-agent enrol --token …`");
+                out::note(if is_of_all {
+                    "no machines: an agent enrols with `seatbeat-agent enrol --token …`"
+                } else {
+                    "no machine is like that"
+                });
             }
         }
         Verb::Show { machine } => {
@@ -147,17 +172,30 @@ pub async fn run(verb: Verb, collector: &mut Collector, out: Out) -> anyhow::Res
     Ok(())
 }
 
-async fn list(collector: &mut Collector, customer: Option<CustomerId>) -> anyhow::Result<Vec<Machine>> {
-    let customer = customer.map(String::from).unwrap_or_default();
-    let mut page_after = String::new();
+impl List {
+    fn request(&self) -> wire::ListMachinesRequest {
+        let text = |asked: &Option<String>| asked.clone().unwrap_or_default();
+        wire::ListMachinesRequest {
+            customer: self.customer.clone().map(String::from).unwrap_or_default(),
+            state: text(&self.state),
+            product: self.product.clone().map(String::from).unwrap_or_default(),
+            agent_version: text(&self.agent_version),
+            search: text(&self.search),
+            sort: text(&self.sort),
+            ..Default::default()
+        }
+    }
+}
+
+async fn list(collector: &mut Collector, asked: &List) -> anyhow::Result<Vec<Machine>> {
+    let mut request = asked.request();
     let mut machines = Vec::new();
     loop {
-        let request =
-            wire::ListMachinesRequest { customer: customer.clone(), page_after, ..Default::default() };
-        let page: MachinePage = collector.ask(async |console| console.list_machines(request).await).await?;
+        let page = request.clone();
+        let page: MachinePage = collector.ask(async |console| console.list_machines(page).await).await?;
         machines.extend(page.machines);
         match page.next {
-            Some(next) => page_after = next.into(),
+            Some(next) => request.page_after = next.to_string(),
             None => return Ok(machines),
         }
     }

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use seatbeat_ledger::registry;
 use seatbeat_proto::ids::{CustomerId, IdError, MachineId, ProductId};
@@ -25,6 +26,9 @@ const PAGE_SIZE: usize = 500;
 
 /// Most machines in a page: a thousand of them with their products are about a megabyte.
 const PAGE_SIZE_MAX: usize = 1000;
+
+/// How often the listing is brought up to date where nobody asks: what changes meanwhile is in memory twice.
+const LISTED_EVERY: Duration = Duration::from_secs(30);
 
 /// Which machines are asked for; what is none narrows nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -204,12 +208,23 @@ impl Console {
         tokio::task::spawn_blocking(page).await?
     }
 
-    /// Brings the listing up to date, so that the next question finds it so.
-    ///
-    /// # Errors
-    /// When the vault cannot be read.
-    pub fn keep_listed(&self) -> Result<(), Fault> {
-        self.listing(|_| ())
+    /// Keeps the listing up to date until `stopped`: a question finds it so, and what the fold has left behind is not
+    /// held on to.
+    pub async fn keep_listed(&self, stopped: impl Future<Output = ()>) {
+        let mut tick = tokio::time::interval(LISTED_EVERY);
+        tokio::pin!(stopped);
+        loop {
+            tokio::select! {
+                () = &mut stopped => return,
+                _ = tick.tick() => {
+                    let console = self.clone();
+                    let listed = tokio::task::spawn_blocking(move || console.listing(|_| ()));
+                    if let Err(error) = listed.await.map_err(Fault::from).and_then(|listed| listed) {
+                        tracing::warn!(error = %error.words(), "the machines could not be listed");
+                    }
+                }
+            }
+        }
     }
 
     /// Asks the listing as it is now.

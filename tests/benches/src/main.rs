@@ -16,6 +16,7 @@ mod measure;
 mod month;
 mod own;
 mod proof;
+mod queries;
 mod report;
 mod results;
 mod scan;
@@ -84,6 +85,18 @@ enum Bench {
         /// Machines of each fleet
         #[arg(long, value_delimiter = ',', default_values_t = [10_000, 100_000, 1_000_000])]
         machines: Vec<usize>,
+    },
+    /// Questions to the console and first pages of downloads
+    Queries {
+        /// Machines
+        #[arg(long, default_value_t = 100_000)]
+        machines: usize,
+        /// Months of history
+        #[arg(long, default_value_t = 12)]
+        months: usize,
+        /// Times each question is asked
+        #[arg(long, default_value_t = 300)]
+        times: usize,
     },
     /// Durable rows a second and bytes a row, beside sled alone
     Journal {
@@ -202,6 +215,7 @@ const ALL: &[&str] = &[
     "messages",
     "orders",
     "proof",
+    "queries",
     "report",
     "scan",
     "start",
@@ -227,6 +241,9 @@ fn main() -> ExitCode {
         Bench::Proof { machines } => proof::bench(&machines),
         Bench::Bundle { machines, bundle } => proof::make(machines.max(1), &bundle),
         Bench::Verify { bundle, level, key } => proof::check(&bundle, &level, &key),
+        Bench::Queries { machines, months, times } => {
+            queries::bench(machines.max(1), months.clamp(1, 12), times)
+        }
         Bench::Journal { rows, times } => journal::bench(rows.max(1), times.max(1)),
         Bench::Report { machines, reports } => report::bench(&machines, reports.max(512)),
         Bench::Start { fleets } => start::bench(&fleets.iter().map(|fleet| fleet.0).collect::<Vec<_>>()),

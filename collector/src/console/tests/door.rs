@@ -132,3 +132,35 @@ async fn another_customers_things_are_not_there_for_who_may_not_see_them() {
     let kit = wire::InstallKitRequest { customer: "cus_b".into(), ..Default::default() };
     refused(client.install_kit(kit), Reason::UnknownCustomer, "`cus_b`").await;
 }
+
+/// What tools that know nothing of the door ask first.
+#[tokio::test(flavor = "multi_thread")]
+async fn reflection_names_console_to_whoever_is_let_in_and_health_to_anybody() {
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+    use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+    use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse};
+
+    let house = House::founded("2026-10-15T12:00:00Z");
+    let ask = async |token: &str, request: MessageRequest| {
+        let bearer = Bearer { server: house.server(), token: token.to_owned() };
+        let request = ServerReflectionRequest { message_request: Some(request), ..Default::default() };
+        let mut client = ServerReflectionClient::new(bearer);
+        let mut answers = client.server_reflection_info(tokio_stream::iter([request])).await?.into_inner();
+        answers.message().await.map(|answer: Option<ServerReflectionResponse>| answer.unwrap().message_response)
+    };
+    let services = ask(&house.token, MessageRequest::ListServices(String::new())).await.unwrap();
+    let Some(MessageResponse::ListServicesResponse(services)) = services else { panic!("{services:?}") };
+    let names: Vec<&str> = services.service.iter().map(|service| service.name.as_str()).collect();
+    assert!(names.contains(&"seatbeat.v1.Console") && names.contains(&"grpc.health.v1.Health"), "{names:?}");
+    let symbol = MessageRequest::FileContainingSymbol("seatbeat.v1.Console.ListMachines".to_owned());
+    let file = ask(&house.token, symbol).await.unwrap();
+    assert!(matches!(file, Some(MessageResponse::FileDescriptorResponse(_))), "{file:?}");
+    let nobody = ask("sbo1.wrong", MessageRequest::ListServices(String::new())).await;
+    assert_eq!(nobody.unwrap_err().code(), Code::Unauthenticated);
+
+    let mut health = tonic_health::pb::health_client::HealthClient::new(house.server());
+    let asked = tonic_health::pb::HealthCheckRequest { service: "seatbeat.v1.Console".to_owned() };
+    let status = health.check(asked).await.unwrap().into_inner().status;
+    assert_eq!(status, tonic_health::pb::health_check_response::ServingStatus::Serving as i32);
+}
