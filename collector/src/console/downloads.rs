@@ -18,7 +18,10 @@ pub use tables::TABLES;
 /// Rows of a page that is asked for: a thousand machines with their products are about a megabyte.
 pub const LIMIT_MAX: usize = 1000;
 
-/// Bytes of a text to search for: the longest host name.
+/// The greatest position that every program that reads JSON can name.
+pub const POSITION_MAX: u64 = (1 << 53) - 1;
+
+/// Characters of a text to search for: the longest host name.
 pub const SEARCH_LENGTH_MAX: usize = 255;
 
 /// Bytes of a cursor: the longest key that something is sorted by, and an id.

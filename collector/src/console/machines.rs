@@ -57,9 +57,9 @@ impl TryFrom<wire::ListMachinesRequest> for MachineQuery {
     fn try_from(wire: wire::ListMachinesRequest) -> Result<Self, Fault> {
         let some = |text: String| Some(text).filter(|text| !text.is_empty());
         let product = |text: String| text.parse().map_err(|error| Fault::value("`product`", error));
-        let searched = |text: String| match text.len() {
+        let searched = |text: String| match text.chars().count() {
             ..=SEARCH_LENGTH_MAX => Ok(text),
-            _ => Err(Fault::value("`search`", format!("is longer than {SEARCH_LENGTH_MAX} bytes"))),
+            _ => Err(Fault::value("`search`", format!("is longer than {SEARCH_LENGTH_MAX} characters"))),
         };
         Ok(Self {
             customer: some(wire.customer).map(|text| text.parse()).transpose()?,

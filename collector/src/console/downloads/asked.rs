@@ -7,7 +7,7 @@ use jiff::civil::Date;
 use seatbeat_ledger::calendar::Period;
 use seatbeat_proto::ids::{CustomerId, ProductId};
 
-use super::{CURSOR_LENGTH_MAX, Download, LIMIT_MAX, Parameter, SEARCH_LENGTH_MAX, Takes};
+use super::{CURSOR_LENGTH_MAX, Download, LIMIT_MAX, POSITION_MAX, Parameter, SEARCH_LENGTH_MAX, Takes};
 use crate::console::fault::Fault;
 use crate::console::machines::Cursor;
 
@@ -93,8 +93,9 @@ fn check(parameter: &Parameter, value: &str) -> Result<(), Fault> {
             (!fits).then(|| format!("is not a name of 1 to {NAME_LENGTH_MAX} characters without a space"))
         }
         Takes::Text => {
-            let fits = (1..=SEARCH_LENGTH_MAX).contains(&value.len()) && !value.chars().any(char::is_control);
-            (!fits).then(|| format!("is not a line of 1 to {SEARCH_LENGTH_MAX} bytes"))
+            let fits = (1..=SEARCH_LENGTH_MAX).contains(&value.chars().count())
+                && !value.chars().any(char::is_control);
+            (!fits).then(|| format!("is not a line of 1 to {SEARCH_LENGTH_MAX} characters"))
         }
         Takes::Day => day(value).is_none().then(|| "is not a day as `2026-10-31`".to_owned()),
         Takes::Flag => {
@@ -108,7 +109,10 @@ fn check(parameter: &Parameter, value: &str) -> Result<(), Fault> {
             let fits = value.len() <= CURSOR_LENGTH_MAX && value.parse::<Cursor>().is_ok();
             (!fits).then(|| "is not what the page before says".to_owned())
         }
-        Takes::Position => number(value).is_none().then(|| "is not a position of the journal".to_owned()),
+        Takes::Position => {
+            let fits = number(value).is_some_and(|position| position <= POSITION_MAX);
+            (!fits).then(|| "is not a position of the journal".to_owned())
+        }
     };
     why.map_or(Ok(()), |why| Err(Fault::value(parameter.quoted, why)))
 }

@@ -147,7 +147,10 @@ async fn reflection_names_console_to_whoever_is_let_in_and_health_to_anybody() {
         let request = ServerReflectionRequest { message_request: Some(request), ..Default::default() };
         let mut client = ServerReflectionClient::new(bearer);
         let mut answers = client.server_reflection_info(tokio_stream::iter([request])).await?.into_inner();
-        answers.message().await.map(|answer: Option<ServerReflectionResponse>| answer.unwrap().message_response)
+        answers
+            .message()
+            .await
+            .map(|answer: Option<ServerReflectionResponse>| answer.unwrap().message_response)
     };
     let services = ask(&house.token, MessageRequest::ListServices(String::new())).await.unwrap();
     let Some(MessageResponse::ListServicesResponse(services)) = services else { panic!("{services:?}") };

@@ -11,8 +11,8 @@ use super::Route;
 use super::downloads::{content_type, whole};
 use crate::console::downloads::asked::NAME_LENGTH_MAX;
 use crate::console::downloads::{
-    CURSOR_LENGTH_MAX, Column, Download, FORMATS, Kind, LIMIT_MAX, Parameter, Place, SEARCH_LENGTH_MAX,
-    TABLES, Takes,
+    CURSOR_LENGTH_MAX, Column, Download, FORMATS, Kind, LIMIT_MAX, POSITION_MAX, Parameter, Place,
+    SEARCH_LENGTH_MAX, TABLES, Takes,
 };
 use crate::console::rights::Needs;
 use crate::outputs::Format;
@@ -137,9 +137,8 @@ fn parameter(parameter: &Parameter) -> Value {
         Takes::Product => json!({ "type": "string", "pattern": "^(family/)?[A-Za-z0-9_.-]{1,65}$" }),
         Takes::OneOf(words) => json!({ "type": "string", "enum": words }),
         Takes::Name => json!({ "type": "string", "pattern": format!("^[!-~]{{1,{NAME_LENGTH_MAX}}}$") }),
-        // Lengths are of bytes; a character has four at most.
         Takes::Text => {
-            json!({ "type": "string", "minLength": 1, "maxLength": SEARCH_LENGTH_MAX / 4, "pattern": LINE })
+            json!({ "type": "string", "minLength": 1, "maxLength": SEARCH_LENGTH_MAX, "pattern": LINE })
         }
         Takes::Day => json!({ "type": "string", "format": "date" }),
         Takes::Flag => json!({ "type": "boolean" }),
@@ -148,7 +147,7 @@ fn parameter(parameter: &Parameter) -> Value {
             let key = format!("^([ -~]{{0,{}}}/)?mch_[A-Za-z0-9_.-]{{1,68}}$", CURSOR_LENGTH_MAX - 80);
             json!({ "type": "string", "pattern": key })
         }
-        Takes::Position => json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX }),
+        Takes::Position => json!({ "type": "integer", "minimum": 0, "maximum": POSITION_MAX }),
     };
     json!({ "name": parameter.name, "in": "query", "description": parameter.about, "schema": schema })
 }
