@@ -119,8 +119,10 @@ words! {
 
 words! {
     /// What machines are sorted by; those that are equal in it, by id.
+    #[derive(Default)]
     MachineSort, "`sort`" {
         /// Their ids.
+        #[default]
         Id = "id",
         /// Whose they are.
         Customer = "customer",
@@ -128,12 +130,6 @@ words! {
         LastReport = "last_report",
         /// Their names, whatever the case.
         HostName = "host_name",
-    }
-}
-
-impl Default for MachineSort {
-    fn default() -> Self {
-        Self::Id
     }
 }
 
