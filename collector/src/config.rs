@@ -10,6 +10,7 @@ use seatbeat_ledger::life::Timetable;
 use seatbeat_ledger::profit::{CLASSIC_LICENCE_MARGIN, margin};
 use serde::{Deserialize, Serialize};
 
+use crate::console::sign_in::oidc_config::SignInConfig;
 use crate::distributor::destination::Destination;
 
 /// How a collector runs.
@@ -55,6 +56,8 @@ pub struct Config {
     pub downloads: BTreeMap<String, String>,
     /// Where sealed statements go by themselves. Default: nowhere but the folder `statements`.
     pub destination: BTreeMap<String, Destination>,
+    /// How operators sign in, beside passwords.
+    pub sign_in: SignInConfig,
     /// Seconds between an agent's beats. Default 60.
     pub beat_interval_s: u32,
     /// Seconds between an agent's reports when nothing changes. Default 21600 (6 h): every billing zone sees every day.
@@ -115,6 +118,7 @@ impl Default for Config {
             order_key: OrderKey::Vault,
             downloads: BTreeMap::new(),
             destination: BTreeMap::new(),
+            sign_in: SignInConfig::default(),
             beat_interval_s: 60,
             report_interval_s: 21_600,
             scan_interval_s: 900,
@@ -220,6 +224,9 @@ impl Config {
                 "destination",
                 "needs a name other than `invoice`, which is what distributors send",
             ));
+        }
+        if let Some(fault) = self.sign_in.fault() {
+            return Some(fault);
         }
         let intervals = [
             ("beat_interval_s", self.beat_interval_s, 1),

@@ -17,10 +17,11 @@ use zeroize::Zeroizing;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::console::sign_in::accounts::{Account, Login};
 use crate::journal::{FileJournal, Journal as _, JournalError, Position};
 use crate::keys::{Keys, KeysError};
 use crate::store::{self, Store, StoreError};
-use crate::vault::{Vault, VaultError};
+use crate::vault::{Vault, VaultError, VaultRow};
 
 /// What every operator token starts with.
 pub const OPERATOR_TOKEN_PREFIX: &str = "sbo1.";
@@ -69,6 +70,7 @@ pub enum FoundError {
 /// A store that has all but its first records: dropped, it is none.
 pub struct Founding {
     _store: Store,
+    vault: Vault,
     journal: FileJournal,
     records: Vec<Vec<u8>>,
     unfinished: PathBuf,
@@ -100,7 +102,8 @@ impl Founding {
         if !store.vault().exists() {
             store::write_file(&unfinished, b"")?;
         }
-        let keys = Keys::make(&Vault::create(&store.vault())?)?;
+        let vault = Vault::create(&store.vault())?;
+        let keys = Keys::make(&vault)?;
         store::write_file(&config_file, toml::to_string(config)?.as_bytes())?;
         let founded = FoundedStore {
             reseller: ResellerId::random(),
@@ -109,12 +112,22 @@ impl Founding {
             statement_key: keys.statement().verifying_key().to_bytes(),
         };
         let records = first_records(&founded, &keys, policy, clock.now_ms());
-        Ok(Self { _store: store, journal, records, unfinished, founded })
+        Ok(Self { _store: store, vault, journal, records, unfinished, founded })
     }
 
     /// What the store's first operator needs; it is of use once the founding is finished.
     pub fn founded(&self) -> &FoundedStore {
         &self.founded
+    }
+
+    /// Gives the first operator a name to sign in with; a password comes later.
+    ///
+    /// # Errors
+    /// When the vault cannot be written.
+    pub fn set_login(&self, login: &Login) -> Result<(), FoundError> {
+        let account = Account { login: login.to_string(), ..Account::default() };
+        let value = serde_json::to_vec(&account).expect("an account has text keys and plain values");
+        Ok(self.vault.put(VaultRow::Account(&self.founded.operator), &value)?)
     }
 
     /// Writes the first records: from here on the store holds books.
@@ -188,9 +201,15 @@ fn first_records(founded: &FoundedStore, keys: &Keys, policy: &str, recorded_at_
 
 /// What opens the operator door, for somebody new.
 pub(crate) fn new_operator_token() -> Zeroizing<String> {
+    new_token(OPERATOR_TOKEN_PREFIX)
+}
+
+/// A token of 256 random bits behind what tells its kind.
+pub(crate) fn new_token(prefix: &str) -> Zeroizing<String> {
     let mut secret = Zeroizing::new([0u8; 32]);
     getrandom::fill(secret.as_mut()).expect("the operating system gives random bytes");
-    Zeroizing::new(format!("{OPERATOR_TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(secret)))
+    let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(secret));
+    Zeroizing::new(format!("{prefix}{}", text.as_str()))
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use crate::books::{Books, BooksEnd, BooksError};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
+use crate::console::sign_in::oidc::{Provider, ProviderError};
 use crate::console::tls::{Certificate, CertificateError, Files};
 use crate::console::{Console, door};
 use crate::gateway::presence::Presence;
@@ -60,6 +61,9 @@ pub enum ServeError {
     /// The operator door's certificate.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
+    /// The identity provider.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
     /// A destination.
     #[error(transparent)]
     Destination(#[from] UnusableDestination),
@@ -119,8 +123,10 @@ pub async fn start_with(
     let closing = Closing::new(books.clone(), config.clone(), statements);
     let identity = Identity::new(books.clone());
     let uploads = Uploads::new(&books, &config, &closing)?;
+    let provider = config.sign_in.oidc.as_ref().map(Provider::new).transpose()?;
     let console = Console::new(books.clone(), presence.clone(), config, closing.clone(), proofs.clone())
-        .with_uploads(uploads.clone());
+        .with_uploads(uploads.clone())
+        .with_provider(provider);
     let mut parts = JoinSet::new();
     let (watched, seen) = (books.clone(), presence.clone());
     let ended = || ended(stopped.clone());

@@ -55,6 +55,10 @@ pub enum VaultKind {
     OrderSealed,
     /// What lets the collector in at a destination.
     DestinationSecrets,
+    /// What an operator signs in with.
+    Account,
+    /// A session of an operator's.
+    Session,
     /// A secret of the collector.
     Secret,
 }
@@ -70,6 +74,8 @@ impl VaultKind {
             Self::LicenceCode => "licence-code/",
             Self::OrderSealed => "order-sealed/",
             Self::DestinationSecrets => "destination-secrets/",
+            Self::Account => "account/",
+            Self::Session => "session/",
             Self::Secret => "secret/",
         }
     }
@@ -94,6 +100,10 @@ pub enum VaultRow<'a> {
     OrderSealed(&'a OrderId),
     /// What lets the collector in at a destination, by the name that is configured.
     DestinationSecrets(&'a str),
+    /// What an operator signs in with.
+    Account(&'a OperatorId),
+    /// A session, by a name of its own.
+    Session(&'a str),
     /// A secret of the collector, by the name the code gives it.
     Secret(&'static str),
 }
@@ -115,6 +125,8 @@ impl fmt::Display for VaultRow<'_> {
             Self::LicenceCode(id) => (VaultKind::LicenceCode, id.as_str()),
             Self::OrderSealed(id) => (VaultKind::OrderSealed, id.as_str()),
             Self::DestinationSecrets(name) => (VaultKind::DestinationSecrets, *name),
+            Self::Account(id) => (VaultKind::Account, id.as_str()),
+            Self::Session(name) => (VaultKind::Session, *name),
             Self::Secret(name) => (VaultKind::Secret, *name),
         };
         write!(f, "{}{id}", kind.prefix())

@@ -19,6 +19,7 @@ mod reconciling;
 mod refusals;
 mod reporters;
 mod sending;
+mod signing_in;
 mod standin;
 mod switching;
 mod tidy;

@@ -55,6 +55,12 @@ impl Role {
         }
     }
 
+    /// Whether it has no right that the other one has not.
+    pub fn is_within(self, other: Self) -> bool {
+        use Right::{Administer, Bill, See, Serve};
+        [See, Bill, Serve, Administer].into_iter().all(|right| other.has(right) || !self.has(right))
+    }
+
     /// As it is written.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -226,6 +232,12 @@ impl Operators {
         Some(LetIn { operator: operator.clone(), api_token: None, grants: vec![one.grant.clone()] })
     }
 
+    /// Whether nobody else may let others in, so that this operator has to stay one who may.
+    pub fn is_last_admin(&self, operator: &OperatorId) -> bool {
+        let is_admin = |one: &Operator| !one.revoked && one.grant == Grant::FULL;
+        self.known.get(operator).is_some_and(is_admin) && !self.keeps_an_admin_without(operator)
+    }
+
     /// Whether the house has anybody left who may let others in, without this one.
     fn keeps_an_admin_without(&self, operator: &OperatorId) -> bool {
         self.known.iter().any(|(id, one)| id != operator && !one.revoked && one.grant == Grant::FULL)
@@ -333,6 +345,8 @@ mod tests {
         assert_eq!(of(Role::Billing), [true, true, false, false]);
         assert_eq!(of(Role::Technician), [true, false, true, false]);
         assert_eq!(of(Role::Admin), [true; 4]);
+        assert!(Role::ALL.iter().all(|role| role.is_within(*role) && Role::Viewer.is_within(*role)));
+        assert!(!Role::Billing.is_within(Role::Technician) && !Role::Admin.is_within(Role::Billing));
         assert!(Role::ALL.iter().all(|role| role.as_str().parse() == Ok(*role)));
         assert!("owner".parse::<Role>().unwrap_err().to_string().contains("technician"));
     }

@@ -14,9 +14,9 @@ use crate::demo;
 use crate::out::{self, Out};
 use crate::profile::{self, Profile};
 use crate::{
-    audit, catalogue, config, customers, document, export, hints, init, licences, machines, mapping, meter,
-    moment, operators, orders, policy, prices, reconcile, serve, statement, status, tokens, upload, usage,
-    verify,
+    api_tokens, audit, catalogue, config, customers, document, export, hints, init, licences, machines,
+    mapping, meter, moment, operators, orders, policy, prices, reconcile, serve, statement, status, tokens,
+    upload, usage, verify,
 };
 
 /// Heading of the options that every verb takes.
@@ -71,6 +71,9 @@ enum Verb {
     /// Who may use the operator door
     #[command(subcommand)]
     Operators(operators::Verb),
+    /// Ways in for programs: of some role, for some customers, until some day
+    #[command(subcommand)]
+    ApiTokens(api_tokens::Verb),
     /// What was used, by customer and SKU, with what it costs and earns
     Usage(usage::Args),
     /// Rules, prices and the billing zone
@@ -194,6 +197,9 @@ fn run(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
         Verb::Operators(verb) => {
             context.ask(async |collector| operators::run(verb, collector, context.out).await)
         }
+        Verb::ApiTokens(verb) => {
+            context.ask(async |collector| api_tokens::run(verb, collector, context.out).await)
+        }
         Verb::Usage(args) => context.ask(async |collector| usage::run(args, collector, context.out).await),
         Verb::Policy(verb) => context.ask(async |collector| policy::run(verb, collector, context.out).await),
         Verb::Catalogue(verb) => catalogue::run(verb, context),
@@ -268,6 +274,10 @@ mod tests {
             vec!["seatbeat", "reconcile", "2026-10", "--dry-run"],
             vec!["seatbeat", "reconcile", "explain", "2026-10", "--customer", "cus_a", "--sku", "A"],
             vec!["seatbeat", "tokens", "create", "--customer", "cus_a", "--expires", "soon"],
+            vec!["seatbeat", "api-tokens", "create", "--role", "owner"],
+            vec!["seatbeat", "operators", "allow", "opr_a", "--role", "viewer"],
+            vec!["seatbeat", "operators", "forget", "opr_a", "token", "--reason", "x"],
+            vec!["seatbeat", "init", "--admin", "two words"],
         ] {
             let error = Cli::try_parse_from(&args).unwrap_err();
             assert!(error.use_stderr() && error.exit_code() == 2, "{args:?}");

@@ -127,6 +127,11 @@ impl Collector {
         Profile { address: self.address.clone(), token, ca: self.ca.clone() }
     }
 
+    /// Where it is, as the profile names it.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     /// Asks, and turns the answer into a row.
     ///
     /// # Errors

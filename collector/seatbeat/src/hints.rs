@@ -155,8 +155,18 @@ fn refused(reason: Reason) -> Option<&'static str> {
         Reason::NotWritten => Some("see the collector's log: nothing is taken until it can be written"),
         Reason::Failed => Some("see the collector's log"),
         Reason::Forbidden => Some("an admin can change that: `seatbeat operators allow`"),
+        Reason::UnknownOperator => Some("`seatbeat operators list` shows them"),
+        Reason::LastAdmin => Some(
+            "let another admin of all customers in before: `seatbeat operators add`, or `operators allow --role admin`",
+        ),
+        Reason::SignInRefused => Some("an admin can set it anew: `seatbeat operators password`"),
+        Reason::Provider => {
+            Some("look at `[sign_in.oidc]` in seatbeat.toml, and whether the collector reaches that address")
+        }
         Reason::TooOften => Some("wait a minute, then try again"),
-        Reason::Blocked | Reason::Invalid | Reason::NotLetIn | Reason::NoSuchPage => None,
+        Reason::Blocked | Reason::Invalid | Reason::BodyTooLong | Reason::NotLetIn | Reason::NoSuchPage => {
+            None
+        }
     }
 }
 
@@ -171,6 +181,9 @@ fn serve(error: &ServeError) -> Option<String> {
         ServeError::Certificate(error) => error.hint(),
         ServeError::Destination(_) => {
             Some("mend `[destination.NAME]` in the store's seatbeat.toml, then start again".to_owned())
+        }
+        ServeError::Provider(_) => {
+            Some("mend `[sign_in.oidc]` in the store's seatbeat.toml, then start again".to_owned())
         }
         ServeError::Gateway(_) | ServeError::Panicked(_) => None,
     }

@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use seatbeat_collector::clock::Clock;
 use seatbeat_collector::config::Config;
+use seatbeat_collector::console::sign_in::accounts::Login;
 use seatbeat_collector::found::{FoundError, FoundedStore, Founding, opened_by};
 use seatbeat_ledger::calendar::Zone;
 use serde::Serialize;
@@ -33,6 +34,9 @@ pub struct Args {
     /// Billing zone (IANA name): it stays once there is evidence
     #[arg(long, default_value = "UTC", value_parser = zone)]
     zone: String,
+    /// Name that the first operator, an admin, signs in with in a browser
+    #[arg(long, value_name = "NAME")]
+    admin: Option<Login>,
 }
 
 #[derive(Serialize)]
@@ -62,6 +66,9 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<()> {
         Ok(founding) => {
             let token = founding.founded().operator_token.to_string();
             place.write(&Profile { address: config.operator_listen.to_string(), token, ca: None })?;
+            if let Some(login) = &args.admin {
+                founding.set_login(login)?;
+            }
             founding.finish()?
         }
         Err(FoundError::Founded(folder)) => left_over(&folder, &place)?,
@@ -76,6 +83,13 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<()> {
         statement_key: STANDARD.encode(founded.statement_key),
     };
     context.out.value(&founded, || page(&founded))?;
+    if let Some(login) = &args.admin {
+        out::note(&format!(
+            "for {login} to sign in in a browser: start `seatbeat serve`, then `seatbeat operators link {}` prints a \
+             code for http://{}/sign-in/link",
+            founded.operator, config.operator_listen
+        ));
+    }
     if config.addresses().is_empty() {
         out::note(&format!(
             "agents need an address of this machine: set `agent_addresses` in `{}` before making tokens",

@@ -2,11 +2,13 @@
 //! and it decides nothing that a count or a bill rests on.
 
 mod amend;
+mod api_tokens;
 mod audit;
 mod catalogue;
 mod cli;
 mod config;
 mod connect;
+mod credentials;
 mod customers;
 #[cfg(feature = "demo")]
 mod demo;

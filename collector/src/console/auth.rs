@@ -42,6 +42,17 @@ impl Caller {
         if self.let_in.reach().has(customer) { Ok(()) } else { Err(Fault::UnknownCustomer(customer.clone())) }
     }
 
+    /// Whether it is an operator who asks and no program. A way in that a program made would outlast its token.
+    ///
+    /// # Errors
+    /// When it is a program.
+    pub fn in_person(&self) -> Result<(), Fault> {
+        match self.let_in.api_token {
+            None => Ok(()),
+            Some(_) => Err(Fault::Forbidden("a program's token lets nobody in: ask as the operator")),
+        }
+    }
+
     /// Whose things they may know of.
     pub fn reach(&self) -> Reach {
         self.let_in.reach()

@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Router};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -53,6 +53,10 @@ const HEAD_LENGTH_MAX: usize = 16 * 1024;
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub SocketAddr);
 
+/// Says that a request came in TLS.
+#[derive(Debug, Clone, Copy)]
+pub struct Encrypted;
+
 /// All that the door answers.
 pub async fn router(console: Console) -> Router {
     let books = console.books.clone();
@@ -92,6 +96,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) {
     let router = router(console).await;
+    let router = if tls.is_some() { router.layer(Extension(Encrypted)) } else { router };
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let (stop, stopped) = watch::channel(false);
     let mut open = JoinSet::new();

@@ -10,7 +10,9 @@ use seatbeat_ledger::reconciliation::Against;
 use seatbeat_ledger::registry::Refusal;
 use seatbeat_ledger::sample::SampleError;
 use seatbeat_proto::catalogue::PushedError;
-use seatbeat_proto::ids::{BatchId, CustomerId, IdError, LicenceId, MachineId, TokenId};
+use seatbeat_proto::ids::{
+    ApiTokenId, BatchId, CustomerId, IdError, LicenceId, MachineId, OperatorId, TokenId,
+};
 use seatbeat_proto::tls::TlsError;
 
 use crate::books::{NotReached, WriteError};
@@ -101,6 +103,16 @@ reasons! {
     DraftChanged = "draft_changed",
     /// Another price list was put in force meanwhile.
     Overtaken = "overtaken",
+    /// Nobody of that id is let in.
+    UnknownOperator = "unknown_operator",
+    /// Somebody who may let others in has to be left.
+    LastAdmin = "last_admin",
+    /// Name, password or code are wrong.
+    SignInRefused = "sign_in_refused",
+    /// The identity provider cannot be asked.
+    Provider = "provider",
+    /// A form beyond what is read.
+    BodyTooLong = "body_too_long",
     /// A write that this collector does not know yet.
     NotReached = "not_reached",
     /// The journal takes no records now.
@@ -144,6 +156,15 @@ pub enum Fault {
     /// No token of that id.
     #[error("token `{0}` is not known here")]
     UnknownToken(TokenId),
+    /// No operator of that id who is let in.
+    #[error("operator `{0}` is not let in here")]
+    UnknownOperator(OperatorId),
+    /// Nobody else could let others in.
+    #[error("operator `{0}` is the last one who may let others in")]
+    LastAdmin(OperatorId),
+    /// No API token of that id, or another operator's.
+    #[error("API token `{0}` is not known here")]
+    UnknownApiToken(ApiTokenId),
     /// No licence of that id.
     #[error("licence `{0}` is not known here")]
     UnknownLicence(LicenceId),
@@ -195,6 +216,21 @@ pub enum Fault {
     /// A proof was not made.
     #[error(transparent)]
     Proof(#[from] ProofError),
+    /// Too many tries.
+    #[error("there were too many tries: the next one is in {wait_s} s")]
+    TooOften {
+        /// Seconds until the next one.
+        wait_s: u64,
+    },
+    /// Not said which: whoever guesses would learn from it.
+    #[error("the name, the password or the code is not right")]
+    SignInRefused,
+    /// The identity provider cannot be asked, or makes no sense.
+    #[error("the identity provider cannot be asked: {0}")]
+    Provider(String),
+    /// A form beyond what is read.
+    #[error("the form is longer than {0} bytes")]
+    BodyTooLong(usize),
     /// Amounts beyond what can be added.
     #[error("failed to compute the earnings")]
     TooLarge(#[from] TooLarge),
@@ -242,7 +278,13 @@ impl Fault {
             Self::Id(_) | Self::Period(_) | Self::Value { .. } => Reason::Invalid,
             Self::UnknownCustomer(_) => Reason::UnknownCustomer,
             Self::UnknownMachine(_) => Reason::UnknownMachine,
-            Self::UnknownToken(_) => Reason::UnknownToken,
+            Self::UnknownToken(_) | Self::UnknownApiToken(_) => Reason::UnknownToken,
+            Self::UnknownOperator(_) => Reason::UnknownOperator,
+            Self::LastAdmin(_) => Reason::LastAdmin,
+            Self::TooOften { .. } => Reason::TooOften,
+            Self::SignInRefused => Reason::SignInRefused,
+            Self::Provider(_) => Reason::Provider,
+            Self::BodyTooLong(_) => Reason::BodyTooLong,
             Self::UnknownLicence(_) => Reason::UnknownLicence,
             Self::UnknownBatch(_) => Reason::UnknownBatch,
             Self::OrderRefused(_) => Reason::OrderRefused,
@@ -274,6 +316,15 @@ impl Fault {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Arm(error) => error.hint(),
+            Self::UnknownApiToken(_) => Some("`seatbeat api-tokens list` shows them".to_owned()),
+            _ => None,
+        }
+    }
+
+    /// Seconds after which it is worth another try, where that is known.
+    pub fn retry_after_s(&self) -> Option<u64> {
+        match self {
+            Self::TooOften { wait_s } => Some(*wait_s),
             _ => None,
         }
     }

@@ -13,8 +13,11 @@ use crate::jobs::close::Closing;
 use crate::jobs::proofs::Proofs;
 use crate::jobs::upload::Uploads;
 use machines::Listed;
+use sign_in::SignIn;
+use sign_in::oidc::Provider;
 
 mod amend;
+pub mod api_tokens;
 pub mod audit;
 pub mod auth;
 mod catalogue;
@@ -42,6 +45,7 @@ pub mod reconcile;
 pub mod rights;
 pub mod rows;
 mod service;
+pub mod sign_in;
 pub mod tls;
 pub mod uploads;
 pub mod web;
@@ -65,6 +69,8 @@ pub struct Console {
     adding: Arc<Mutex<()>>,
     /// One at a time: each holds all its files in memory.
     importing: Arc<Mutex<()>>,
+    sign_in: Arc<SignIn>,
+    provider: Option<Arc<Provider>>,
 }
 
 impl Console {
@@ -80,6 +86,8 @@ impl Console {
             listed: Listed::default(),
             adding: Arc::default(),
             importing: Arc::default(),
+            sign_in: Arc::default(),
+            provider: None,
         }
     }
 }
@@ -89,6 +97,17 @@ impl Console {
     #[must_use]
     pub fn with_uploads(self, uploads: Uploads) -> Self {
         Self { uploads, ..self }
+    }
+
+    /// With an identity provider that operators may sign in with.
+    #[must_use]
+    pub fn with_provider(self, provider: Option<Provider>) -> Self {
+        Self { provider: provider.map(Arc::new), ..self }
+    }
+
+    /// Whether there is an identity provider.
+    pub fn has_provider(&self) -> bool {
+        self.provider.is_some()
     }
 }
 

@@ -114,6 +114,14 @@ pub const RPCS: &[(&str, Needs)] = &[
     ("ImportInvoice", Asks(Bill, House)),
     ("ExplainDifference", Asks(Bill, House)),
     ("ListAudit", Asks(Administer, House)),
+    ("AllowOperator", Asks(Administer, House)),
+    ("CreateApiToken", Needs::SignedIn),
+    ("ListApiTokens", Needs::SignedIn),
+    ("RevokeApiToken", Needs::SignedIn),
+    ("SetPassword", Needs::SignedIn),
+    ("RemoveCredential", Needs::SignedIn),
+    ("CreateSignInLink", Needs::SignedIn),
+    ("LinkOidc", Asks(Administer, House)),
 ];
 
 const CONSOLE: &str = "/seatbeat.v1.Console/";

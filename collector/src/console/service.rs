@@ -5,17 +5,21 @@ use std::pin::Pin;
 use futures_util::{Stream, StreamExt as _};
 use seatbeat_ledger::calendar::Period;
 use seatbeat_ledger::money::UnitPrice;
+use seatbeat_ledger::operators::Role;
 use seatbeat_ledger::orders::Scope;
 use seatbeat_ledger::whatif::Question;
 use seatbeat_proto::ids::{CustomerId, IdError};
+use seatbeat_proto::instant::to_ms;
 use seatbeat_proto::wire::console_server::Console as Service;
 use seatbeat_proto::wire::journal_record::Fact;
 use seatbeat_proto::wire::{self, Done};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Request, Response, Status};
+use zeroize::Zeroizing;
 
 use super::Console;
+use super::api_tokens::ApiTokenAsked;
 use super::audit::AuditQuery;
 use super::auth::caller;
 use super::command::TokenTerms;
@@ -25,10 +29,12 @@ use super::export::Chunk;
 use super::fault::{Fault, HINT_KEY, REASON_KEY, Reason, instant, period};
 use super::kit::KitAsked;
 use super::machines::MachineQuery;
+use super::operators::grant;
 use super::orders::{OrderQuery, Wish};
 use super::prices::NamedFile;
 use super::proofs::{Piece, Pieces};
 use super::reconcile::{DifferenceAsked, ReconcileQuery, Reconciled};
+use super::sign_in::change::PasswordAsked;
 use super::uploads::UploadQuery;
 use super::wire_rows::json;
 use crate::config::Names;
@@ -42,15 +48,16 @@ pub(super) fn status(fault: &Fault) -> Status {
     let reason = fault.reason();
     let code = match reason {
         Reason::NotLetIn => Code::Unauthenticated,
-        Reason::Forbidden => Code::PermissionDenied,
+        Reason::Forbidden | Reason::SignInRefused => Code::PermissionDenied,
         Reason::TooOften => Code::ResourceExhausted,
-        Reason::Invalid | Reason::Policy | Reason::Catalogue => Code::InvalidArgument,
+        Reason::Invalid | Reason::Policy | Reason::Catalogue | Reason::BodyTooLong => Code::InvalidArgument,
         Reason::NoSuchPage
         | Reason::UnknownCustomer
         | Reason::UnknownMachine
         | Reason::UnknownToken
         | Reason::UnknownLicence
         | Reason::UnknownBatch
+        | Reason::UnknownOperator
         | Reason::NotSealed => Code::NotFound,
         Reason::Exists => Code::AlreadyExists,
         Reason::NoAddress
@@ -64,8 +71,9 @@ pub(super) fn status(fault: &Fault) -> Status {
         | Reason::OrderRefused
         | Reason::NotSuperseded
         | Reason::DraftChanged
+        | Reason::LastAdmin
         | Reason::Overtaken => Code::FailedPrecondition,
-        Reason::NotReached | Reason::NotWritten => Code::Unavailable,
+        Reason::NotReached | Reason::NotWritten | Reason::Provider => Code::Unavailable,
         Reason::Failed => Code::Internal,
     };
     if reason == Reason::Failed {
@@ -441,8 +449,10 @@ impl Service for Console {
 
     async fn add_operator(&self, request: Request<wire::AddOperatorRequest>) -> Answer<wire::AddedOperator> {
         let caller = caller(&request)?;
-        let wire::AddOperatorRequest { name, reason } = request.into_inner();
-        let added = Console::add_operator(self, &caller, &name, &reason).await;
+        let wire::AddOperatorRequest { name, reason, role, customers } = request.into_inner();
+        let role = if role.is_empty() { Role::Admin.as_str().to_owned() } else { role };
+        let grant = grant(&role, &customers).map_err(|fault| status(&fault))?;
+        let added = Console::add_operator(self, &caller, &name, grant, &reason).await;
         answer(added.map(|(operator, token, position)| wire::AddedOperator {
             operator: operator.to_string(),
             token: token.as_str().to_owned(),
@@ -602,6 +612,74 @@ impl Service for Console {
         let after = request.after_position;
         let query = AuditQuery::try_from(request).map_err(|fault| status(&fault))?;
         answer(self.audit(query, after).await)
+    }
+
+    async fn allow_operator(&self, request: Request<wire::AllowOperatorRequest>) -> Answer<Done> {
+        let caller = caller(&request)?;
+        let wire::AllowOperatorRequest { operator, role, customers, reason } = request.into_inner();
+        let grant = grant(&role, &customers).map_err(|fault| status(&fault))?;
+        done(Console::allow_operator(self, &caller, id(&operator)?, grant, &reason).await)
+    }
+
+    async fn create_api_token(
+        &self,
+        request: Request<wire::CreateApiTokenRequest>,
+    ) -> Answer<wire::CreatedApiToken> {
+        let caller = caller(&request)?;
+        let asked = ApiTokenAsked::try_from(request.into_inner()).map_err(|fault| status(&fault))?;
+        let made = Console::create_api_token(self, &caller, asked).await;
+        answer(made.map(|made| wire::CreatedApiToken {
+            api_token: made.id.to_string(),
+            token: made.token.as_str().to_owned(),
+            position: made.position.0,
+            expires_at_ms: to_ms(made.expires_at),
+        }))
+    }
+
+    async fn list_api_tokens(&self, request: Request<wire::ListRequest>) -> Answer<wire::ApiTokenList> {
+        let caller = caller(&request)?;
+        let tokens = self.api_tokens(&caller, request.into_inner().after_position).await;
+        answer(tokens.map(|api_tokens| wire::ApiTokenList { api_tokens }))
+    }
+
+    async fn revoke_api_token(&self, request: Request<wire::RevokeApiTokenRequest>) -> Answer<Done> {
+        let caller = caller(&request)?;
+        let wire::RevokeApiTokenRequest { api_token, reason } = request.into_inner();
+        done(Console::revoke_api_token(self, &caller, id(&api_token)?, &reason).await)
+    }
+
+    async fn set_password(&self, request: Request<wire::SetPasswordRequest>) -> Answer<Done> {
+        let caller = caller(&request)?;
+        let wire::SetPasswordRequest { operator, login, password, reason } = request.into_inner();
+        let asked = PasswordAsked { operator: id(&operator)?, login, password: Zeroizing::new(password) };
+        done(Console::set_password(self, &caller, asked, &reason).await)
+    }
+
+    async fn remove_credential(&self, request: Request<wire::RemoveCredentialRequest>) -> Answer<Done> {
+        let caller = caller(&request)?;
+        let wire::RemoveCredentialRequest { operator, means, reason } = request.into_inner();
+        let means = means.parse().map_err(|fault| status(&fault))?;
+        done(Console::remove_credential(self, &caller, &id(&operator)?, means, &reason).await)
+    }
+
+    async fn create_sign_in_link(
+        &self,
+        request: Request<wire::CreateSignInLinkRequest>,
+    ) -> Answer<wire::SignInLink> {
+        let caller = caller(&request)?;
+        let wire::CreateSignInLinkRequest { operator, reason } = request.into_inner();
+        let made = self.sign_in_link(&caller, &id(&operator)?, &reason).await;
+        answer(made.map(|made| wire::SignInLink {
+            code: made.code.as_str().to_owned(),
+            expires_at_ms: to_ms(made.expires_at),
+            position: made.position.0,
+        }))
+    }
+
+    async fn link_oidc(&self, request: Request<wire::LinkOidcRequest>) -> Answer<Done> {
+        let caller = caller(&request)?;
+        let wire::LinkOidcRequest { operator, subject, reason } = request.into_inner();
+        done(self.link_identity(&caller, &id(&operator)?, &subject, &reason).await)
     }
 }
 

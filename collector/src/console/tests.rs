@@ -35,10 +35,12 @@ mod machines;
 mod month;
 mod openapi;
 mod operations;
+mod operators;
 mod orders;
 mod prices;
 mod reconcile;
 mod registry;
+mod sign_in;
 
 const POLICY: &str =
     "zone = \"Europe/Berlin\"\n[default_sku]\ndsa = \"DS\"\n[price.DS]\nreseller = \"4.00\"\n";

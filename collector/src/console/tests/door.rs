@@ -1,6 +1,6 @@
 //! Who is let in, and what is answered when.
 
-use seatbeat_ledger::operators::Role;
+use seatbeat_ledger::operators::{Right, Role};
 
 use super::super::rights::{Needs, RPCS, Whose};
 use super::*;
@@ -71,7 +71,12 @@ async fn every_method_refuses_too_small_a_role_and_too_short_a_reach() {
         house.operator(&format!("opr_{role}"), &whole, role, &[]).await;
         house.operator(&format!("opr_{role}one"), &part, role, &["cus_a"]).await;
         for (method, needs) in RPCS {
-            let Needs::Right(right, whose) = *needs else { panic!("{method} is for anybody") };
+            let (right, whose) = match *needs {
+                Needs::Right(right, whose) => (right, whose),
+                // About one's own: whoever is let in may.
+                Needs::SignedIn => (Right::See, Whose::Customers),
+                Needs::Nobody => panic!("{method} is for anybody"),
+            };
             let said = grpc_status(&server, method, Some(&format!("Bearer {whole}"))).await;
             assert_eq!(said == denied, !role.has(right), "{method} asked by {role}: {said}");
             let said = grpc_status(&server, method, Some(&format!("Bearer {part}"))).await;
@@ -129,7 +134,8 @@ async fn another_customers_things_are_not_there_for_who_may_not_see_them() {
     });
     let revoke = wire::RevokeTokenRequest { token: other.unwrap(), reason: "x".into() };
     refused(client.revoke_token(revoke), Reason::UnknownToken, "not known").await;
-    let kit = wire::InstallKitRequest { customer: "cus_b".into(), ..Default::default() };
+    let kit =
+        wire::InstallKitRequest { customer: "cus_b".into(), format: "json".into(), ..Default::default() };
     refused(client.install_kit(kit), Reason::UnknownCustomer, "`cus_b`").await;
 }
 

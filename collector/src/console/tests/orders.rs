@@ -227,7 +227,7 @@ async fn many_machines_wait_for_another_operator() {
     refused(house.client().confirm_orders(confirm.clone()), Reason::OrderRefused, "another operator has to")
         .await;
 
-    let request = wire::AddOperatorRequest { name: "Second".to_owned(), reason: String::new() };
+    let request = wire::AddOperatorRequest { name: "Second".to_owned(), ..Default::default() };
     let second = house.client().add_operator(request).await.unwrap().into_inner();
     let mut other = ConsoleClient::new(Bearer { server: house.server(), token: second.token });
     other.confirm_orders(confirm).await.unwrap();
@@ -245,7 +245,8 @@ async fn many_machines_wait_for_another_operator() {
     let known =
         house.client().list_operators(wire::ListRequest::default()).await.unwrap().into_inner().operators;
     let last = known.iter().find(|row| row.you).unwrap();
-    refused(house.client().revoke_operator(revoke(&last.operator)), Reason::Invalid, "is the last one").await;
+    refused(house.client().revoke_operator(revoke(&last.operator)), Reason::LastAdmin, "is the last one")
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,25 +5,34 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::http::Method;
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
-    X_FRAME_OPTIONS,
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, REFERRER_POLICY,
+    SET_COOKIE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::MethodRouter;
+use openidconnect::url::form_urlencoded;
 
 use super::Console;
-use super::auth::{Caller, by_token};
-use super::door::Peer;
+use super::auth::Caller;
+use super::door::{Encrypted, Peer};
 use super::fault::Fault;
 use super::rights::Needs;
+use entry::{FETCH_SITE, Kind, came, set_cookie};
 use problem::Problem;
+use sign_in::reads_pages;
 
 mod downloads;
+pub mod entry;
+pub mod form;
 pub mod openapi;
 pub mod operations;
 pub mod problem;
+pub mod sign_in;
+pub mod sign_in_oidc;
+mod sign_in_page;
 
 /// Bytes of a request's body: a form of a page.
 const BODY_LENGTH_MAX: usize = 64 * 1024;
@@ -37,7 +46,8 @@ const HEADERS: [(HeaderName, &str); 6] = [
     ),
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (X_FRAME_OPTIONS, "DENY"),
-    (REFERRER_POLICY, "no-referrer"),
+    // With none at all browsers would not say that a form is of this place.
+    (REFERRER_POLICY, "same-origin"),
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
@@ -62,7 +72,14 @@ pub struct Web {
 
 /// All of them.
 pub fn routes() -> Vec<Route> {
-    [operations::routes(), downloads::routes(), openapi::routes()].into_iter().flatten().collect()
+    let rooms = [
+        operations::routes(),
+        downloads::routes(),
+        openapi::routes(),
+        sign_in::routes(),
+        sign_in_oidc::routes(),
+    ];
+    rooms.into_iter().flatten().collect()
 }
 
 /// The routes, each behind what it needs.
@@ -85,18 +102,46 @@ pub fn router(console: Console) -> Router {
 }
 
 /// Lets a request through to its route, with who asks.
-async fn let_in(State(web): State<Web>, path: MatchedPath, mut request: Request, next: Next) -> Response {
+async fn let_in(State(web): State<Web>, path: MatchedPath, request: Request, next: Next) -> Response {
     let needs = web.needs.iter().find(|(of, _)| *of == path.as_str()).map(|(_, needs)| *needs);
-    let who = by_token(&web.console.books, request.headers());
-    let checked = needs.ok_or(Fault::NotLetIn).and_then(|needs| needs.check(who.as_ref()));
-    if let Err(fault) = checked {
-        return Problem::of(&fault).into_response();
+    let Some(needs) = needs else { return Problem::of(&Fault::NotLetIn).into_response() };
+    let (came, mut request) = match came(&web, needs, request).await {
+        Ok(came) => came,
+        Err(fault) => return Problem::of(&fault).into_response(),
+    };
+    if let Err(fault) = needs.check(came.let_in.as_ref()) {
+        return refused(&fault, &request);
     }
-    if let Some(let_in) = who {
+    let encrypted = request.extensions().get::<Encrypted>().is_some();
+    if let Some(let_in) = came.let_in {
         let from = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
         request.extensions_mut().insert(Caller { let_in, from });
     }
-    next.run(request).await
+    if let Some(session) = came.session {
+        request.extensions_mut().insert(session);
+    }
+    let mut response = next.run(request).await;
+    let cookie = came.cookie.map(|cookie| set_cookie(Kind::Session, &cookie, encrypted));
+    // What answers may have set one itself: it is the newer one.
+    if let Some(Ok(cookie)) = cookie.map(|cookie| HeaderValue::from_str(&cookie)) {
+        response.headers_mut().entry(SET_COOKIE).or_insert(cookie);
+    }
+    response
+}
+
+/// Says that somebody is not let in; who looks at pages is led to where they can sign in.
+fn refused(fault: &Fault, request: &Request) -> Response {
+    let is_page = request.method() == Method::GET && reads_pages(request.headers());
+    if !matches!(fault, Fault::NotLetIn) || !is_page || request.headers().contains_key(AUTHORIZATION) {
+        let mut response = Problem::of(fault).into_response();
+        if request.headers().contains_key(FETCH_SITE) {
+            // A script of a page asks: its browser would open a window for name and password by itself.
+            response.headers_mut().remove(WWW_AUTHENTICATE);
+        }
+        return response;
+    }
+    let to: String = form_urlencoded::byte_serialize(request.uri().path().as_bytes()).collect();
+    Redirect::to(&format!("/sign-in?to={to}")).into_response()
 }
 
 async fn headers(request: Request, next: Next) -> Response {

@@ -2,7 +2,7 @@
 //! its words; what went wrong inside is for the log.
 
 use axum::Json;
-use axum::http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -21,6 +21,8 @@ pub struct Problem {
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
+    #[serde(skip)]
+    retry_after_s: Option<u64>,
 }
 
 impl Problem {
@@ -37,16 +39,21 @@ impl Problem {
             detail: fault.words(),
             reason: reason.as_str(),
             hint: fault.hint(),
+            retry_after_s: fault.retry_after_s(),
         }
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        let wait = self.retry_after_s.map(HeaderValue::from);
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(self)).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(wait) = wait {
+            headers.insert(RETRY_AFTER, wait);
+        }
         if status == StatusCode::UNAUTHORIZED {
             // Spreadsheets ask for a user and a password when they are told to.
             headers.insert(
@@ -61,7 +68,10 @@ impl IntoResponse for Problem {
 fn status(reason: Reason) -> StatusCode {
     match reason {
         Reason::NotLetIn => StatusCode::UNAUTHORIZED,
-        Reason::Forbidden => StatusCode::FORBIDDEN,
+        // No way in of HTTP's own: a browser would ask for a name and a password by itself.
+        Reason::Forbidden | Reason::SignInRefused => StatusCode::FORBIDDEN,
+        Reason::Provider => StatusCode::BAD_GATEWAY,
+        Reason::BodyTooLong => StatusCode::PAYLOAD_TOO_LARGE,
         Reason::TooOften => StatusCode::TOO_MANY_REQUESTS,
         Reason::Invalid | Reason::Policy | Reason::Catalogue => StatusCode::BAD_REQUEST,
         Reason::NoSuchPage
@@ -70,6 +80,7 @@ fn status(reason: Reason) -> StatusCode {
         | Reason::UnknownToken
         | Reason::UnknownLicence
         | Reason::UnknownBatch
+        | Reason::UnknownOperator
         | Reason::NotSealed => StatusCode::NOT_FOUND,
         Reason::Exists
         | Reason::NoAddress
@@ -83,6 +94,7 @@ fn status(reason: Reason) -> StatusCode {
         | Reason::OrderRefused
         | Reason::NotSuperseded
         | Reason::DraftChanged
+        | Reason::LastAdmin
         | Reason::Overtaken => StatusCode::CONFLICT,
         Reason::NotReached | Reason::NotWritten => StatusCode::SERVICE_UNAVAILABLE,
         Reason::Failed => StatusCode::INTERNAL_SERVER_ERROR,

@@ -1,0 +1,217 @@
+//! Signing in: what operators sign in with, and the sessions that follow. Invariant: what is kept lies in the vault and
+//! in memory alike, and is changed by one at a time; who may what is read from the fold at each request, never kept.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use seatbeat_ledger::operators::Operators;
+use seatbeat_proto::ids::OperatorId;
+use tokio::sync::{OnceCell, Semaphore};
+use tokio::time::Instant;
+
+use super::Console;
+use super::fault::Fault;
+use crate::books::Books;
+use crate::vault::{VaultError, VaultKind, VaultRow};
+use accounts::{Account, Accounts};
+use session::Session;
+use throttle::Throttle;
+
+pub mod accounts;
+pub mod change;
+pub mod enter;
+pub mod link;
+pub mod oidc;
+pub mod oidc_config;
+pub mod password;
+pub mod second_factor;
+pub mod session;
+pub mod throttle;
+pub mod totp;
+
+/// How signing in stands.
+pub struct SignIn {
+    kept: OnceCell<RwLock<Kept>>,
+    /// One change at a time.
+    changing: tokio::sync::Mutex<()>,
+    checking: Semaphore,
+    throttle: Mutex<Throttle>,
+    opened: Instant,
+}
+
+/// What the vault holds of it, and links, which end with the process.
+#[derive(Default)]
+struct Kept {
+    accounts: Accounts,
+    /// By the name of their row.
+    sessions: BTreeMap<String, Session>,
+    links: BTreeMap<OperatorId, Link>,
+}
+
+/// A code that signs somebody in once.
+struct Link {
+    code_hash: [u8; 32],
+    expires_at: Timestamp,
+}
+
+impl Default for SignIn {
+    fn default() -> Self {
+        Self {
+            kept: OnceCell::new(),
+            changing: tokio::sync::Mutex::default(),
+            checking: Semaphore::new(password::CHECKS_MAX),
+            throttle: Mutex::default(),
+            opened: Instant::now(),
+        }
+    }
+}
+
+impl Console {
+    async fn kept(&self) -> Result<&RwLock<Kept>, Fault> {
+        let books = self.books.clone();
+        let load = async move || Ok(RwLock::new(tokio::task::spawn_blocking(move || load(&books)).await??));
+        self.sign_in.kept.get_or_try_init(load).await
+    }
+
+    /// What an operator signs in with.
+    pub(super) async fn account(&self, operator: &OperatorId) -> Result<Account, Fault> {
+        Ok(read(self.kept().await?).accounts.get(operator).cloned().unwrap_or_default())
+    }
+
+    /// What everybody signs in with.
+    pub(super) async fn accounts(&self) -> Result<Accounts, Fault> {
+        Ok(read(self.kept().await?).accounts.clone())
+    }
+
+    /// Keeps what an operator signs in with; whoever calls it holds `changing`.
+    async fn keep_account(&self, operator: &OperatorId, account: Account) -> Result<(), Fault> {
+        let kept = self.kept().await?;
+        let (books, id) = (self.books.clone(), operator.clone());
+        let value = serde_json::to_vec(&account).expect("an account has text keys and plain values");
+        let put = move || books.vault().put(VaultRow::Account(&id), &value);
+        tokio::task::spawn_blocking(put).await??;
+        write(kept).accounts.insert(operator.clone(), account);
+        Ok(())
+    }
+
+    /// Keeps a session; whoever calls it holds `changing`.
+    async fn keep_session(&self, handle: &str, session: Session) -> Result<(), Fault> {
+        let kept = self.kept().await?;
+        let (books, row) = (self.books.clone(), handle.to_owned());
+        let value = serde_json::to_vec(&session).expect("a session has text keys and plain values");
+        let put = move || books.vault().put(VaultRow::Session(&row), &value);
+        tokio::task::spawn_blocking(put).await??;
+        write(kept).sessions.insert(handle.to_owned(), session);
+        Ok(())
+    }
+
+    /// Ends sessions. In memory they end at once, whatever becomes of the vault.
+    async fn end_sessions(&self, ends: impl Fn(&str, &Session) -> bool) -> Result<(), Fault> {
+        let kept = self.kept().await?;
+        let ended: Vec<String> = {
+            let mut kept = write(kept);
+            let ended = kept.sessions.iter().filter(|(handle, one)| ends(handle, one));
+            let ended: Vec<String> = ended.map(|(handle, _)| handle.clone()).collect();
+            ended.iter().for_each(|handle| drop(kept.sessions.remove(handle)));
+            ended
+        };
+        if ended.is_empty() {
+            return Ok(());
+        }
+        let books = self.books.clone();
+        let delete = move || {
+            let rows: Vec<_> = ended.iter().map(|handle| VaultRow::Session(handle)).collect();
+            books.vault().delete_all(&rows)
+        };
+        Ok(tokio::task::spawn_blocking(delete).await??)
+    }
+
+    /// Takes away whatever an operator signs in with who was let go.
+    pub(super) async fn forget(&self, operator: &OperatorId) -> Result<(), Fault> {
+        let _one_at_a_time = self.sign_in.changing.lock().await;
+        self.end_sessions(|_, session| session.operator == *operator).await?;
+        let kept = self.kept().await?;
+        {
+            let mut kept = write(kept);
+            kept.accounts.remove(operator);
+            kept.links.remove(operator);
+        }
+        let (books, id) = (self.books.clone(), operator.clone());
+        Ok(tokio::task::spawn_blocking(move || books.vault().delete(VaultRow::Account(&id))).await??)
+    }
+
+    /// Waits as long as a try has to.
+    async fn throttled(
+        &self,
+        ask: impl FnOnce(&mut Throttle, Duration) -> Result<Duration, Fault>,
+    ) -> Result<(), Fault> {
+        let wait = {
+            let mut throttle = self.sign_in.throttle.lock().unwrap_or_else(PoisonError::into_inner);
+            ask(&mut throttle, self.sign_in.opened.elapsed())?
+        };
+        tokio::time::sleep(wait).await;
+        Ok(())
+    }
+
+    /// Does what takes much memory, with few others at once.
+    async fn costly<T: Send + 'static>(
+        &self,
+        act: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let _place = self.sign_in.checking.acquire().await.expect("it is never closed");
+        tokio::task::spawn_blocking(act).await?
+    }
+}
+
+/// Where a request comes from, and the cookie that it had.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Origin<'a> {
+    /// The address.
+    pub from: Option<IpAddr>,
+    /// The session that it had: another one takes its place.
+    pub cookie: Option<&'a str>,
+}
+
+/// Random bytes.
+fn random<const LENGTH: usize>() -> [u8; LENGTH] {
+    let mut bytes = [0; LENGTH];
+    getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+    bytes
+}
+
+fn read(kept: &RwLock<Kept>) -> RwLockReadGuard<'_, Kept> {
+    kept.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write(kept: &RwLock<Kept>) -> RwLockWriteGuard<'_, Kept> {
+    kept.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the vault holds; sessions that are over and whatever belongs to nobody any more go.
+fn load(books: &Books) -> Result<Kept, VaultError> {
+    let (vault, now) = (books.vault(), books.clock().now());
+    let operators: Operators = books.read(|fold| fold.operators().clone());
+    let is_let_in = |operator: &OperatorId| operators.let_in(operator).is_some();
+    let (mut kept, mut gone) = (Kept::default(), Vec::new());
+    for (id, value) in vault.scan(VaultKind::Account)? {
+        let Ok(operator) = id.parse::<OperatorId>() else { continue };
+        match serde_json::from_slice(&value) {
+            Ok(account) if is_let_in(&operator) => drop(kept.accounts.insert(operator, account)),
+            Ok(_) => vault.delete(VaultRow::Account(&operator))?,
+            Err(_) => tracing::warn!(%operator, "what this operator signs in with cannot be read"),
+        }
+    }
+    for (handle, value) in vault.scan(VaultKind::Session)? {
+        match serde_json::from_slice::<Session>(&value) {
+            Ok(session) if is_let_in(&session.operator) && !session.is_over(now) => {
+                kept.sessions.insert(handle, session);
+            }
+            _ => gone.push(handle),
+        }
+    }
+    vault.delete_all(&gone.iter().map(|handle| VaultRow::Session(handle)).collect::<Vec<_>>())?;
+    Ok(kept)
+}
