@@ -179,6 +179,12 @@ impl Alarms {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(name)
     }
 
+    /// All that stand, by name.
+    pub fn named(&self) -> Vec<(String, String)> {
+        let alarms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        alarms.iter().map(|(name, words)| (name.to_string(), words.clone())).collect()
+    }
+
     /// All that stand, in words.
     pub fn standing(&self) -> Vec<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()

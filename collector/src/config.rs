@@ -11,6 +11,7 @@ use seatbeat_ledger::profit::{CLASSIC_LICENCE_MARGIN, margin};
 use serde::{Deserialize, Serialize};
 
 use crate::console::sign_in::oidc_config::SignInConfig;
+use crate::alerts::settings::Alerts;
 use crate::distributor::destination::Destination;
 
 /// How a collector runs.
@@ -58,6 +59,8 @@ pub struct Config {
     pub destination: BTreeMap<String, Destination>,
     /// How operators sign in, beside passwords.
     pub sign_in: SignInConfig,
+    /// What needs somebody, and who is told.
+    pub alerts: Alerts,
     /// Seconds between an agent's beats. Default 60.
     pub beat_interval_s: u32,
     /// Seconds between an agent's reports when nothing changes. Default 21600 (6 h): every billing zone sees every day.
@@ -119,6 +122,7 @@ impl Default for Config {
             downloads: BTreeMap::new(),
             destination: BTreeMap::new(),
             sign_in: SignInConfig::default(),
+            alerts: Alerts::default(),
             beat_interval_s: 60,
             report_interval_s: 21_600,
             scan_interval_s: 900,
@@ -226,6 +230,9 @@ impl Config {
             ));
         }
         if let Some(fault) = self.sign_in.fault() {
+            return Some(fault);
+        }
+        if let Some(fault) = self.alerts.fault() {
             return Some(fault);
         }
         let intervals = [

@@ -1,6 +1,7 @@
 //! The collector: takes the agents' signed reports, keeps them durably, answers what they add up to.
 //! Invariant: nothing is acknowledged before it is durable, and all state is derived from the journal.
 
+pub mod alerts;
 pub mod books;
 pub mod clock;
 pub mod config;

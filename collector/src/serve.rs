@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message as _;
@@ -21,9 +22,10 @@ use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::console::sign_in::oidc::{Provider, ProviderError};
 use crate::console::tls::{Certificate, CertificateError, Files};
-use crate::console::{Console, door};
+use crate::console::{Console, door, erasure};
 use crate::gateway::presence::Presence;
 use crate::gateway::{self, GatewayError};
+use crate::jobs::alerts::{AlertsJob, UnusableAlerts};
 use crate::jobs::close::Closing;
 use crate::jobs::identity::Identity;
 use crate::jobs::orders::OrdersJob;
@@ -67,6 +69,9 @@ pub enum ServeError {
     /// A destination.
     #[error(transparent)]
     Destination(#[from] UnusableDestination),
+    /// Who is told of alerts.
+    #[error(transparent)]
+    Alerts(#[from] UnusableAlerts),
     /// The journal.
     #[error("the collector stops: what it is told can no longer be kept")]
     Journal(#[from] AppendError),
@@ -116,6 +121,10 @@ pub async fn start_with(
     let config = Config { agent_listen: agent_address, operator_listen: operator_address, ..config };
 
     let (stop, stopped) = watch::channel(false);
+    // One that was cut short.
+    if let Err(error) = erasure::sweep(&books) {
+        tracing::warn!(%error, "names that were to be erased are still in the vault");
+    }
     let presence = Presence::default();
     let settings = watch::Sender::new(settings(&books, &config).await).subscribe();
     let statements = config.statements.clone().unwrap_or_else(|| folder.join("statements"));
@@ -124,9 +133,12 @@ pub async fn start_with(
     let identity = Identity::new(books.clone());
     let uploads = Uploads::new(&books, &config, &closing)?;
     let provider = config.sign_in.oidc.as_ref().map(Provider::new).transpose()?;
+    let (alerts_config, alerts_folder) = (Arc::new(config.clone()), folder.to_owned());
+    let alerts = AlertsJob::new(books.clone(), closing.clone(), alerts_config, alerts_folder)?;
     let console = Console::new(books.clone(), presence.clone(), config, closing.clone(), proofs.clone())
         .with_uploads(uploads.clone())
-        .with_provider(provider);
+        .with_provider(provider)
+        .with_alerts(alerts.clone());
     let mut parts = JoinSet::new();
     let (watched, seen) = (books.clone(), presence.clone());
     let ended = || ended(stopped.clone());
@@ -172,6 +184,11 @@ pub async fn start_with(
             () = stopped => Ok(()),
             () = service_manager::follow(watched, seen) => Ok(()),
         }
+    });
+    let stopped = ended();
+    parts.spawn(async move {
+        alerts.follow(stopped).await;
+        Ok(())
     });
     let stopped = ended();
     parts.spawn(async move { jobs(closing, identity, proofs, stopped).await });

@@ -2,6 +2,7 @@
 //! Invariant: the same set of records gives the same bytes, whatever their order, on any machine, at any later
 //! time. No floats, no clock, no I/O; collections are ordered; arithmetic is exact or refused.
 
+pub mod alerts;
 pub mod attendance;
 pub mod body;
 pub mod bundle;

@@ -14,7 +14,7 @@ use crate::demo;
 use crate::out::{self, Out};
 use crate::profile::{self, Profile};
 use crate::{
-    api_tokens, audit, catalogue, config, customers, document, export, hints, init, licences, machines,
+    alerts, api_tokens, audit, catalogue, config, customers, document, export, hints, init, licences, machines,
     mapping, meter, moment, operators, orders, policy, prices, reconcile, serve, statement, status, tokens,
     upload, usage, verify,
 };
@@ -68,6 +68,9 @@ enum Verb {
     /// Orders to machines: switching products off and on
     #[command(subcommand)]
     Orders(orders::Verb),
+    /// What needs somebody now, and who is told of it
+    #[command(subcommand)]
+    Alerts(alerts::Verb),
     /// Who may use the operator door
     #[command(subcommand)]
     Operators(operators::Verb),
@@ -194,6 +197,7 @@ fn run(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
             context.ask(async |collector| licences::run(verb, collector, context.out).await)
         }
         Verb::Orders(verb) => context.ask(async |collector| orders::run(verb, collector, context.out).await),
+        Verb::Alerts(verb) => context.ask(async |collector| alerts::run(verb, collector, context.out).await),
         Verb::Operators(verb) => {
             context.ask(async |collector| operators::run(verb, collector, context.out).await)
         }

@@ -8,6 +8,7 @@ use seatbeat_ledger::record::Sku;
 use seatbeat_proto::ids::{CustomerId, ProductId};
 use seatbeat_proto::wire;
 use seatbeat_proto::wire::amend_request::Change;
+use seatbeat_proto::wire::erase_request::Who;
 
 use crate::amend::{How, amend};
 use crate::connect::Collector;
@@ -55,6 +56,14 @@ pub enum Verb {
         unbilled: bool,
         #[command(flatten)]
         how: How,
+    },
+    /// Take out of the vault what a customer who left for good, and its machines, are called
+    Erase {
+        /// Which
+        customer: CustomerId,
+        /// Why
+        #[arg(long)]
+        reason: String,
     },
     /// A customer leaves for good: all is switched off, its tokens are revoked, its agents are let go
     Offboard {
@@ -116,6 +125,13 @@ pub async fn run(verb: Verb, collector: &mut Collector, out: Out) -> anyhow::Res
                 wire::AddCustomerRequest { customer: id.map(String::from).unwrap_or_default(), name };
             let added: Customer = collector.ask(async |console| console.add_customer(request).await).await?;
             out.value(&added, || added.customer.to_string())?;
+        }
+        Verb::Erase { customer, reason } => {
+            let words = format!("{customer} and its machines have no names any more");
+            let who = Some(Who::Customer(customer.to_string()));
+            let request = wire::EraseRequest { who, reason };
+            let done = collector.call(async |console| console.erase(request).await).await?;
+            out::done(out, done.position, &words)?;
         }
         Verb::Offboard { customer, reason, how } => {
             depart(customer, wire::Departure::Offboarded, reason, how, collector, out).await?;

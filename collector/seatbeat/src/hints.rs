@@ -185,6 +185,9 @@ fn serve(error: &ServeError) -> Option<String> {
         ServeError::Provider(_) => {
             Some("mend `[sign_in.oidc]` in the store's seatbeat.toml, then start again".to_owned())
         }
+        ServeError::Alerts(_) => {
+            Some("mend `[alerts]` in the store's seatbeat.toml, then start again".to_owned())
+        }
         ServeError::Gateway(_) | ServeError::Panicked(_) => None,
     }
 }

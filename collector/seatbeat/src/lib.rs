@@ -1,6 +1,7 @@
 //! The collector's server and the operator's command line. Invariant: leaf of the program: nothing depends on it,
 //! and it decides nothing that a count or a bill rests on.
 
+mod alerts;
 mod amend;
 mod api_tokens;
 mod audit;

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use seatbeat_ledger::operators::Role;
 use seatbeat_proto::ids::{CustomerId, OperatorId};
 use seatbeat_proto::wire;
+use seatbeat_proto::wire::erase_request::Who;
 use serde_json::json;
 
 use crate::connect::Collector;
@@ -36,6 +37,14 @@ pub enum Verb {
         operator: OperatorId,
         #[command(flatten)]
         grant: Grant,
+        /// Why
+        #[arg(long)]
+        reason: String,
+    },
+    /// Take out of the vault what an operator who was let go is called
+    Erase {
+        /// Which
+        operator: OperatorId,
         /// Why
         #[arg(long)]
         reason: String,
@@ -102,6 +111,13 @@ pub async fn run(verb: Verb, collector: &mut Collector, out: Out) -> anyhow::Res
             Ok(out::done(out, done.position, &words)?)
         }
         Verb::Credentials(verb) => credentials::run(verb, collector, out).await,
+        Verb::Erase { operator, reason } => {
+            let words = format!("{operator} has no name any more");
+            let who = Some(Who::Operator(operator.to_string()));
+            let request = wire::EraseRequest { who, reason };
+            let done = collector.call(async |console| console.erase(request).await).await?;
+            Ok(out::done(out, done.position, &words)?)
+        }
         Verb::Revoke { operator, reason } => {
             let request = wire::RevokeOperatorRequest { operator: operator.to_string(), reason };
             let done = collector.call(async |console| console.revoke_operator(request).await).await?;

@@ -229,7 +229,7 @@ impl Console {
         known.ok_or_else(|| Fault::UnknownMachine(machine.clone()))
     }
 
-    fn position(&self) -> Position {
+    pub(super) fn position(&self) -> Position {
         Position(self.books.read(Fold::position))
     }
 }

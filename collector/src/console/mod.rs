@@ -9,6 +9,7 @@ use tokio::sync::Mutex;
 use crate::books::Books;
 use crate::config::Config;
 use crate::gateway::presence::Presence;
+use crate::jobs::alerts::AlertsJob;
 use crate::jobs::close::Closing;
 use crate::jobs::proofs::Proofs;
 use crate::jobs::upload::Uploads;
@@ -16,6 +17,7 @@ use machines::Listed;
 use sign_in::SignIn;
 use sign_in::oidc::Provider;
 
+pub mod alerts;
 mod amend;
 pub mod api_tokens;
 pub mod audit;
@@ -27,6 +29,7 @@ pub mod dial;
 pub mod documents;
 pub mod door;
 pub mod downloads;
+pub mod erasure;
 pub mod explain;
 pub mod export;
 pub mod fault;
@@ -65,6 +68,8 @@ pub struct Console {
     proofs: Proofs,
     uploads: Uploads,
     listed: Listed,
+    /// None where nobody looks for any.
+    alerts: Option<AlertsJob>,
     /// One at a time: a name goes to the vault before its customer is in the journal.
     adding: Arc<Mutex<()>>,
     /// One at a time: each holds all its files in memory.
@@ -84,6 +89,7 @@ impl Console {
             proofs,
             uploads: Uploads::default(),
             listed: Listed::default(),
+            alerts: None,
             adding: Arc::default(),
             importing: Arc::default(),
             sign_in: Arc::default(),
@@ -93,6 +99,12 @@ impl Console {
 }
 
 impl Console {
+    /// With somebody who looks for alerts.
+    #[must_use]
+    pub fn with_alerts(self, alerts: AlertsJob) -> Self {
+        Self { alerts: Some(alerts), ..self }
+    }
+
     /// With statements on their way.
     #[must_use]
     pub fn with_uploads(self, uploads: Uploads) -> Self {

@@ -122,6 +122,10 @@ pub const RPCS: &[(&str, Needs)] = &[
     ("RemoveCredential", Needs::SignedIn),
     ("CreateSignInLink", Needs::SignedIn),
     ("LinkOidc", Asks(Administer, House)),
+    ("ListAlerts", Asks(See, Customers)),
+    ("MuteAlert", Asks(Serve, House)),
+    ("TestAlerts", Asks(Administer, House)),
+    ("Erase", Asks(Administer, House)),
 ];
 
 const CONSOLE: &str = "/seatbeat.v1.Console/";

@@ -11,6 +11,7 @@ use seatbeat_ledger::whatif::Question;
 use seatbeat_proto::ids::{CustomerId, IdError};
 use seatbeat_proto::instant::to_ms;
 use seatbeat_proto::wire::console_server::Console as Service;
+use seatbeat_proto::wire::erase_request::Who;
 use seatbeat_proto::wire::journal_record::Fact;
 use seatbeat_proto::wire::{self, Done};
 use tokio_stream::wrappers::ReceiverStream;
@@ -680,6 +681,33 @@ impl Service for Console {
         let caller = caller(&request)?;
         let wire::LinkOidcRequest { operator, subject, reason } = request.into_inner();
         done(self.link_identity(&caller, &id(&operator)?, &subject, &reason).await)
+    }
+
+    async fn list_alerts(&self, request: Request<wire::ListRequest>) -> Answer<wire::AlertList> {
+        let caller = caller(&request)?;
+        answer(self.alerts(&caller, request.into_inner().after_position).await)
+    }
+
+    async fn mute_alert(&self, request: Request<wire::MuteAlertRequest>) -> Answer<Done> {
+        let caller = caller(&request)?;
+        let wire::MuteAlertRequest { alert, until_ms, reason } = request.into_inner();
+        let until = instant("`until_ms`", until_ms).map_err(|fault| status(&fault))?;
+        done(Console::mute_alert(self, &caller, &alert, until, &reason).await)
+    }
+
+    async fn test_alerts(&self, request: Request<wire::ListRequest>) -> Answer<wire::TestedAlerts> {
+        caller(&request)?;
+        answer(Console::test_alerts(self).map(|ways| wire::TestedAlerts { ways: ways as u32 }))
+    }
+
+    async fn erase(&self, request: Request<wire::EraseRequest>) -> Answer<Done> {
+        let caller = caller(&request)?;
+        let wire::EraseRequest { who, reason } = request.into_inner();
+        done(match who {
+            Some(Who::Customer(customer)) => self.erase_customer(&caller, id(&customer)?, &reason).await,
+            Some(Who::Operator(operator)) => self.erase_operator(&caller, id(&operator)?, &reason).await,
+            None => Err(Fault::value("`who`", "is missing: a customer or an operator")),
+        })
     }
 }
 

@@ -30,6 +30,7 @@ mod audit;
 mod documents;
 mod door;
 mod downloads;
+mod erasure;
 mod explain;
 mod machines;
 mod month;

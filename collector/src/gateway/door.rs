@@ -204,7 +204,7 @@ impl Door {
     /// Keeps a machine's host name in the vault, where it is new. A name that is none is passed over; a vault that
     /// does not take it stops nobody.
     pub async fn keep_host_name(&self, machine: &MachineId, host_name: &str) {
-        if host_name.is_empty() || !is_host_name(host_name) {
+        if host_name.is_empty() || !is_host_name(host_name) || self.is_erased(machine) {
             return;
         }
         let name = host_name.as_bytes().to_vec();
@@ -219,6 +219,14 @@ impl Door {
         if self.in_vault(machine, move |vault, row| vault.put(row, &name)).await.is_some() {
             self.books.alarms().clear(HOST_NAMES);
         }
+    }
+
+    /// Whether a machine's customer is one whose names are not to be known any more.
+    fn is_erased(&self, machine: &MachineId) -> bool {
+        self.books.read(|fold| {
+            let registry = fold.registry();
+            registry.machine(machine).is_some_and(|machine| registry.is_erased(&machine.customer))
+        })
     }
 
     /// Asks the vault for the row of a machine's host name; none when the vault failed, which is an alarm.

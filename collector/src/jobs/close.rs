@@ -407,7 +407,8 @@ pub fn due(fold: &Fold, config: &Config, now: Timestamp) -> Option<Period> {
 }
 
 /// Whether every machine was enrolled after a period.
-fn nobody_enrolled_in(fold: &Fold, period: Period) -> bool {
+/// Whether no machine was let in before a month was over.
+pub(crate) fn nobody_enrolled_in(fold: &Fold, period: Period) -> bool {
     let end = fold.usage().zone().first_instant(period.next().first_day());
     !fold.registry().enrolled_before(end)
 }

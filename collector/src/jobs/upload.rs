@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 pub mod desk;
-mod pace;
+pub(crate) mod pace;
 pub mod sealed;
 
 use desk::Desk;
