@@ -14,7 +14,9 @@ use seatbeat_proto::signed::{Domain, hash, sign};
 use seatbeat_proto::wire::journal_record::Fact;
 use seatbeat_proto::wire::{self, JournalRecord};
 
+mod operators;
 mod orders;
+mod sent;
 
 const DAY_MS: i64 = 86_400_000;
 /// 2026-09-28T12:00:00Z
@@ -285,7 +287,7 @@ fn words_to_agents(scribe: &mut Scribe) {
 /// A golden journal: its name, and what writes it.
 type Golden = (&'static str, fn(&mut Scribe));
 
-const JOURNALS: [Golden; 5] = [
+const JOURNALS: [Golden; 7] = [
     ("journal-1", |scribe| {
         first_records(scribe);
         month(scribe);
@@ -310,6 +312,15 @@ const JOURNALS: [Golden; 5] = [
         first_records(scribe);
         month(scribe);
         orders::write(scribe);
+    }),
+    ("journal-6", |scribe| {
+        first_records(scribe);
+        month(scribe);
+        sent::write(scribe);
+    }),
+    ("journal-7", |scribe| {
+        first_records(scribe);
+        operators::write(scribe);
     }),
 ];
 
@@ -414,6 +425,8 @@ fn shown(file: &[u8]) -> String {
         writeln!(text, "catalogue {} by {}: {file:?}", pushed.version, pushed.operator).expect("text grows");
     }
     orders::show(&mut text, &fold);
+    sent::show(&mut text, &fold);
+    operators::show(&mut text, &fold);
     for period in fold.approved_periods() {
         writeln!(text, "{period}: {:?}", fold.approved(period)).expect("text grows");
         for (distributor, sealed) in fold.sealed(period.previous()) {
