@@ -41,6 +41,16 @@ pub fn project(
     Ok(Projection { parts: vec![OutPart::files(files, requests)] })
 }
 
+/// How a file gets to where others see it: written aside, then renamed.
+pub fn aside_then_renamed(name: &str, target: String) -> Vec<ShownRequest> {
+    let shown = |method: &str, target: String| ShownRequest {
+        method: method.to_owned(),
+        target,
+        body: name.to_owned(),
+    };
+    vec![shown("write", format!("{target}.part")), shown("rename", target)]
+}
+
 /// The files, in the order in which they are handed in: the digests come last, so whoever sees them sees all.
 ///
 /// # Errors

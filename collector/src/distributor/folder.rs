@@ -14,7 +14,7 @@ use super::call::SendError;
 use super::connector::{Answer, Connector};
 use super::destination::{Destination, DestinationError};
 use super::drop_files;
-use super::projection::{Load, OutFile, OutPart, Outgoing, Projection, ProjectionError, ShownRequest};
+use super::projection::{Load, OutFile, OutPart, Outgoing, Projection, ProjectionError};
 
 /// Option: where.
 const PATH: &str = "path";
@@ -51,6 +51,11 @@ pub(super) fn files_of(part: &OutPart) -> Result<&[OutFile], SendError> {
     }
 }
 
+/// As [`handed_in`], of a part that was sent before: nothing more is to come.
+pub(super) fn handed_in_before(part: &OutPart) -> Result<Answer, SendError> {
+    files_of(part).map(|files| handed_in(part, files))
+}
+
 /// What is answered of files that are there: the signed statement's name, and what was handed in.
 pub(super) fn handed_in(part: &OutPart, files: &[OutFile]) -> Answer {
     let named = files.iter().find(|file| file.name.ends_with(".statement.json")).or(files.first());
@@ -69,12 +74,7 @@ impl Connector for Folder {
     fn project(&self, outgoing: &Outgoing<'_>) -> Result<Projection, ProjectionError> {
         drop_files::project(outgoing, |name| {
             let target = self.path.join(name).display().to_string();
-            let shown = |method: &str, target: String| ShownRequest {
-                method: method.to_owned(),
-                target,
-                body: name.to_owned(),
-            };
-            vec![shown("write", format!("{target}.part")), shown("rename", target)]
+            drop_files::aside_then_renamed(name, target)
         })
     }
 
@@ -97,7 +97,7 @@ impl Connector for Folder {
         _: &'a str,
         _: &'a str,
     ) -> BoxFuture<'a, Result<Answer, SendError>> {
-        ready(files_of(part).map(|files| handed_in(part, files))).boxed()
+        ready(handed_in_before(part)).boxed()
     }
 }
 

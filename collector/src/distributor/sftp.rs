@@ -15,8 +15,8 @@ use super::call::SendError;
 use super::connector::{Answer, Connector, Tools};
 use super::destination::{Destination, DestinationError};
 use super::drop_files;
-use super::folder::{files_of, handed_in, taken};
-use super::projection::{OutFile, OutPart, Outgoing, Projection, ProjectionError, ShownRequest};
+use super::folder::{files_of, handed_in, handed_in_before, taken};
+use super::projection::{OutFile, OutPart, Outgoing, Projection, ProjectionError};
 use session::{Login, Session};
 
 /// Longest that all of a statement may take: a few files of some kilobytes, over an ocean.
@@ -122,12 +122,7 @@ impl Connector for Sftp {
         drop_files::project(outgoing, |name| {
             let Login { host, port, user, .. } = &self.login;
             let target = format!("sftp://{user}@{host}:{port}/{}/{name}", self.path.trim_start_matches('/'));
-            let shown = |method: &str, target: String| ShownRequest {
-                method: method.to_owned(),
-                target,
-                body: name.to_owned(),
-            };
-            vec![shown("write", format!("{target}.part")), shown("rename", target)]
+            drop_files::aside_then_renamed(name, target)
         })
     }
 
@@ -147,7 +142,7 @@ impl Connector for Sftp {
         _: &'a str,
         _: &'a str,
     ) -> BoxFuture<'a, Result<Answer, SendError>> {
-        ready(files_of(part).map(|files| handed_in(part, files))).boxed()
+        ready(handed_in_before(part)).boxed()
     }
 }
 

@@ -39,14 +39,17 @@ pub fn write(scribe: &mut Scribe) {
     }
     let revoked = wire::ApiTokenRevoked { api_token: "apt_1".into() };
     scribe.write("opr_desk", "", Fact::ApiTokenRevoked(revoked));
-    let signed_in =
-        wire::SignedIn { operator: "opr_books".into(), means: "password".into(), refused: true };
+    let signed_in = wire::SignedIn { operator: "opr_books".into(), means: "password".into(), refused: true };
     scribe.write("opr_books", "", Fact::SignedIn(signed_in));
     let set = wire::CredentialSet { operator: "opr_books".into(), means: "totp".into(), removed: false };
     scribe.write("opr_books", "", Fact::CredentialSet(set));
     let muted = wire::AlertMuted { alert: "disk".into(), until_ms: scribe.now_ms + DAY_MS };
     scribe.write("opr_golden", "known", Fact::AlertMuted(muted));
-    scribe.write("opr_golden", "", Fact::OperatorRevoked(wire::OperatorRevoked { operator: "opr_books".into() }));
+    scribe.write(
+        "opr_golden",
+        "",
+        Fact::OperatorRevoked(wire::OperatorRevoked { operator: "opr_books".into() }),
+    );
     for operator in ["opr_desk", "opr_books"] {
         let erased = wire::OperatorErased { operator: operator.into() };
         scribe.write("opr_golden", "left us", Fact::OperatorErased(erased));
