@@ -10,8 +10,8 @@ use seatbeat_ledger::life::Timetable;
 use seatbeat_ledger::profit::{CLASSIC_LICENCE_MARGIN, margin};
 use serde::{Deserialize, Serialize};
 
-use crate::console::sign_in::oidc_config::SignInConfig;
 use crate::alerts::settings::Alerts;
+use crate::console::sign_in::oidc_config::SignInConfig;
 use crate::distributor::destination::Destination;
 
 /// How a collector runs.

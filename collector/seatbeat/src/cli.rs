@@ -14,9 +14,9 @@ use crate::demo;
 use crate::out::{self, Out};
 use crate::profile::{self, Profile};
 use crate::{
-    alerts, api_tokens, audit, catalogue, config, customers, document, export, hints, init, licences, machines,
-    mapping, meter, moment, operators, orders, policy, prices, reconcile, serve, statement, status, tokens,
-    upload, usage, verify,
+    alerts, api_tokens, audit, catalogue, config, customers, document, export, hints, init, licences,
+    machines, mapping, meter, moment, operators, orders, policy, prices, reconcile, serve, statement, status,
+    tokens, upload, usage, verify,
 };
 
 /// Heading of the options that every verb takes.
