@@ -175,7 +175,9 @@ impl AlertsJob {
         match self.closing.to_date(running_period(&self.books)) {
             Ok(month) => {
                 let bounds = self.bounds();
-                found.extend(self.books.read(|fold| of_books(fold, &month.statement, &bounds, now)));
+                // On a copy that shares what does not change: agents do not wait for it.
+                let fold = self.books.read(Fold::clone);
+                found.extend(of_books(&fold, &month.statement, &bounds, now));
             }
             Err(error) => tracing::warn!(%error, "the month so far is not looked through for alerts"),
         }
