@@ -19,7 +19,7 @@ use super::faults::{KEY, line, now};
 use super::standin::{Memory, Watched, tools};
 
 /// The scripts that run others' programs.
-const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/independent");
+pub const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/independent");
 
 /// The distributors' own documents, beside the checkout.
 const DOCUMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/distributor");

@@ -4,7 +4,7 @@
 //! `SEATBEAT_PYTHON`: a folder with a Python environment; `SEATBEAT_PRISM`: the program `prism`.
 
 use std::net::TcpListener as Bound;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,12 +22,11 @@ use super::connector::{Connector, Tools};
 use super::destination::Destination;
 use super::drop_files::COLUMNS;
 use super::http::Http;
+use super::independent::{SCRIPTS, python, skip};
 use super::projection::{Load, OutFile};
 use super::samples::Sample;
 use super::standin::Memory;
 use crate::clock::Clock;
-
-const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/independent");
 
 /// The platform's own document, beside the checkout.
 const DOCUMENT: &str =
@@ -37,23 +36,6 @@ const KEY: &str = "SU-000-000-001:standin";
 
 /// Longest until a program listens: Prism reads two megabytes of a document first.
 const STARTING_MAX: Duration = Duration::from_secs(90);
-
-/// Says that a check was not made.
-fn skip(needs: &str, how: &str) {
-    assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "needs {needs} ({how})");
-    #[expect(clippy::print_stderr, reason = "a check that was not made says so")]
-    {
-        eprintln!("skipped: needs {needs} ({how})");
-    }
-}
-
-/// A Python that has a module: of the folder that `SEATBEAT_PYTHON` names, or the system's.
-fn python(module: &str) -> Option<PathBuf> {
-    let own = std::env::var_os("SEATBEAT_PYTHON").map(|folder| Path::new(&folder).join("bin/python"));
-    let python = own.unwrap_or_else(|| PathBuf::from("python3"));
-    let has = Command::new(&python).args(["-c", &format!("import {module}")]).output();
-    has.is_ok_and(|output| output.status.success()).then_some(python)
-}
 
 /// Runs a script and gives what it said.
 fn run(python: &Path, script: &str, arguments: &[&str]) -> String {

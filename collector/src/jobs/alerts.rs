@@ -119,11 +119,8 @@ impl AlertsJob {
     /// How many events wait on each way, and how many were left out of it.
     pub fn waiting(&self) -> Vec<(&'static str, usize, u64)> {
         let board = self.board();
-        let of = |teller: &Box<dyn Teller>| {
-            let name = teller.name();
-            (name, board.waiting(name).count(), board.left_out(name))
-        };
-        self.tellers.iter().map(of).collect()
+        let of = |name| (name, board.waiting(name).count(), board.left_out(name));
+        self.ways().into_iter().map(of).collect()
     }
 
     /// Tells of nothing, on every way there is, so that somebody sees it arrive. Answers on how many.
