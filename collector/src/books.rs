@@ -22,7 +22,7 @@ use crate::clock::Clock;
 use crate::follower;
 use crate::journal::{
     self, AppendError, Appender, FileJournal, FileReader, Journal, JournalError, LateCheck, Position,
-    WriterHandle,
+    Segment, WriterHandle,
 };
 use crate::keys::{Keys, KeysError};
 use crate::lookup::{Lookup, LookupError};
@@ -356,6 +356,11 @@ impl Books {
     /// Records that are durable; those that the fold has not reached are among them.
     pub fn durable(&self) -> Position {
         self.reader.size()
+    }
+
+    /// The journal's segments, as far as they are durable now.
+    pub fn journal_files(&self) -> Vec<Segment> {
+        self.reader.segments()
     }
 
     /// Bytes of the journal's segments.

@@ -2,11 +2,13 @@
 //! Invariant: nothing is acknowledged before it is durable, and all state is derived from the journal.
 
 pub mod alerts;
+pub mod backup;
 pub mod books;
 pub mod clock;
 pub mod config;
 pub mod console;
 pub mod distributor;
+pub mod doctor;
 mod follower;
 pub mod found;
 pub mod gateway;
@@ -21,6 +23,7 @@ mod rows;
 pub mod search;
 pub mod serve;
 mod service_manager;
+pub mod set_back;
 pub mod snapshot;
 pub mod store;
 pub mod vault;

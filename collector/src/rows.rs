@@ -143,6 +143,13 @@ impl Rows {
         })
     }
 
+    /// All rows, in the order of their keys.
+    pub fn all(&self) -> Result<Vec<Row>, RowsError> {
+        let mut rows = self.scan(b"", usize::MAX, false)?;
+        rows.retain(|(key, _)| key != TALLY_KEY);
+        Ok(rows)
+    }
+
     /// Changes rows and the stamp, all at once. A key may be there only once.
     pub fn write(&self, changes: &[Change], stamp: &[u8]) -> Result<(), RowsError> {
         if changes.len() > BATCH_ROWS_MAX {

@@ -91,6 +91,11 @@ pub fn load(folder: &Path) -> Result<Option<Loaded>, SnapshotError> {
     }))
 }
 
+/// The file of the newest snapshot; none where none was ever saved. It may be replaced at any time, whole.
+pub fn newest(folder: &Path) -> Option<PathBuf> {
+    paths(folder).into_iter().find(|path| path.exists())
+}
+
 fn paths(folder: &Path) -> [PathBuf; 2] {
     [folder.join("snapshot"), folder.join("snapshot.previous")]
 }

@@ -135,6 +135,22 @@ impl Store {
     }
 }
 
+/// The process that holds a store, as the system's own table of locks has it: nothing is locked to find out, since a
+/// collector that starts at that moment would be refused.
+pub fn holder(folder: &Path) -> Option<u32> {
+    use std::os::unix::fs::MetadataExt as _;
+    let inode = fs::metadata(folder.join(LOCK)).ok()?.ino();
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    locks.lines().find_map(|line| {
+        let mut words = line.split_ascii_whitespace().skip(1);
+        let is_flock = words.next() == Some("FLOCK");
+        // ADVISORY WRITE pid major:minor:inode
+        let (pid, place) = (words.nth(2)?, words.next()?);
+        let is_it = is_flock && place.rsplit(':').next()?.parse() == Ok(inode);
+        is_it.then(|| pid.parse().ok())?
+    })
+}
+
 /// Makes a folder, and those above it, for its owner only; one that is there stays as it is.
 ///
 /// # Errors
@@ -249,7 +265,9 @@ mod tests {
             format!("the store `{}` is in use by process {}", folder.path().display(), std::process::id());
         assert_eq!(error.to_string(), expected);
         assert!(error.hint().is_some());
+        assert_eq!(holder(folder.path()), Some(std::process::id()));
         drop(store);
+        assert_eq!(holder(folder.path()), None);
         Store::open(folder.path()).unwrap();
     }
 

@@ -133,6 +133,9 @@ impl fmt::Display for VaultRow<'_> {
     }
 }
 
+/// A row as it lies in the vault: its key, and its value under the vault's key.
+pub type Sealed = (Vec<u8>, Vec<u8>);
+
 /// A row's id (or a secret's name) and value.
 pub type Opened = (String, Zeroizing<Vec<u8>>);
 
@@ -298,6 +301,44 @@ impl Vault {
         Ok(vault)
     }
 
+    /// Makes a vault of what [`Vault::copy`] gave.
+    ///
+    /// # Errors
+    /// When there is one already, the key is none, a row is not under it, or the system fails.
+    pub fn put_back(folder: &Path, key: &[u8], rows: Vec<Sealed>) -> Result<Self, VaultError> {
+        if folder.join(WRITES_FILE).exists() {
+            return Err(VaultError::Exists { folder: folder.into() });
+        }
+        store::make_folder(folder)?;
+        store::write_file(&folder.join(KEY_FILE), key)?;
+        let vault = Self::unlock(folder)?;
+        for (row, sealed) in &rows {
+            vault.unseal(row, sealed)?;
+        }
+        let changes: Vec<Change> = rows.into_iter().map(|(row, sealed)| (row, Some(sealed))).collect();
+        vault.write(&changes)?;
+        Ok(vault)
+    }
+
+    /// The vault's key and all rows under it, as they were at one moment. Whoever has both reads everything.
+    ///
+    /// # Errors
+    /// When they cannot be read, or a row is not what was put there.
+    pub fn copy(&self) -> Result<(Zeroizing<Vec<u8>>, Vec<Sealed>), VaultError> {
+        let _nobody_writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = self.folder.join(KEY_FILE);
+        let key = fs::read(&path).map(Zeroizing::new);
+        let key = key.map_err(|source| StoreError::Io { act: "read", path: path.clone(), source })?;
+        if key_id(&key) != self.key_id {
+            return Err(VaultError::WrongKey { path });
+        }
+        let rows = self.rows.all()?;
+        for (row, sealed) in &rows {
+            self.unseal(row, sealed)?;
+        }
+        Ok((key, rows))
+    }
+
     /// Puts a value into a row; it is durable when this returns.
     ///
     /// # Errors
@@ -383,10 +424,7 @@ impl Vault {
         };
         let cipher =
             XChaCha20Poly1305::new_from_slice(&bytes).map_err(|_| VaultError::Key { path: path.clone() })?;
-        let mut key_id = [0; KEY_ID_LENGTH];
-        let digest =
-            Sha256::new_with_prefix(b"seatbeat vault key id").chain_update(bytes.as_slice()).finalize();
-        key_id.copy_from_slice(&digest[..KEY_ID_LENGTH]);
+        let key_id = key_id(&bytes);
         let rows = Rows::open(&folder.join("rows"), false)?;
         Ok(Self {
             folder: folder.into(),
@@ -472,6 +510,13 @@ impl Vault {
     fn damaged(&self, what: &str) -> VaultError {
         VaultError::Damaged { folder: self.folder.clone(), what: what.into() }
     }
+}
+
+fn key_id(key: &[u8]) -> [u8; KEY_ID_LENGTH] {
+    let mut id = [0; KEY_ID_LENGTH];
+    let digest = Sha256::new_with_prefix(b"seatbeat vault key id").chain_update(key).finalize();
+    id.copy_from_slice(&digest[..KEY_ID_LENGTH]);
+    id
 }
 
 fn encode_writes(number: u64) -> Vec<u8> {

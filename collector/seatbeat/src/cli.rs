@@ -14,9 +14,9 @@ use crate::demo;
 use crate::out::{self, Out};
 use crate::profile::{self, Profile};
 use crate::{
-    alerts, api_tokens, audit, catalogue, config, customers, document, export, hints, init, licences,
-    machines, mapping, meter, moment, operators, orders, policy, prices, reconcile, serve, statement, status,
-    tokens, upload, usage, verify,
+    alerts, api_tokens, audit, backup, catalogue, config, customers, doctor, document, export, hints, init,
+    licences, machines, mapping, meter, moment, operators, orders, policy, prices, reconcile, serve,
+    statement, status, tokens, upload, usage, verify,
 };
 
 /// Heading of the options that every verb takes.
@@ -53,6 +53,12 @@ enum Verb {
     Serve(serve::Args),
     /// How the collector is
     Status,
+    /// Look for what is wrong with a collector, running or not, and what to do about it
+    Doctor(doctor::Args),
+    /// Copy all that a collector cannot do without, while it runs
+    Backup(backup::Args),
+    /// Make a store of a backup
+    Restore(backup::RestoreArgs),
     /// End customers
     #[command(subcommand)]
     Customers(customers::Verb),
@@ -182,6 +188,9 @@ fn run(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
         Verb::Serve(args) => serve::run(&args, context),
         Verb::Config(verb) => config::run(verb, context),
         Verb::Meter(args) => meter::run(&args, context),
+        Verb::Backup(args) => backup::run(&args, context),
+        Verb::Restore(args) => backup::run_restore(args, context),
+        Verb::Doctor(args) => return doctor::run(&args, context),
         Verb::Verify(args) => return verify::run(&args, context),
         #[cfg(feature = "demo")]
         Verb::Demo(args) => return demo::run(&args, context),

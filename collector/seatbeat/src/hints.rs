@@ -2,6 +2,8 @@
 
 use std::io;
 
+use seatbeat_collector::backup::BackupError;
+use seatbeat_collector::backup::restore::RestoreError;
 use seatbeat_collector::books::BooksError;
 use seatbeat_collector::config::ConfigError;
 use seatbeat_collector::console::dial::DialError;
@@ -58,6 +60,12 @@ pub fn of(error: &anyhow::Error) -> Option<String> {
         }
         if let Some(error) = cause.downcast_ref::<ConfigError>() {
             return config(error);
+        }
+        if let Some(error) = cause.downcast_ref::<BackupError>() {
+            return error.hint();
+        }
+        if let Some(error) = cause.downcast_ref::<RestoreError>() {
+            return error.hint();
         }
         if let Some(error) = cause.downcast_ref::<VerifyError>() {
             return Some(seatbeat_verify::statement_hint(error).to_owned());

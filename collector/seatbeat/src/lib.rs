@@ -5,6 +5,7 @@ mod alerts;
 mod amend;
 mod api_tokens;
 mod audit;
+mod backup;
 mod catalogue;
 mod cli;
 mod config;
@@ -13,6 +14,7 @@ mod credentials;
 mod customers;
 #[cfg(feature = "demo")]
 mod demo;
+mod doctor;
 mod document;
 mod explain;
 mod export;

@@ -15,6 +15,7 @@ use seatbeat_proto::ids::{
 };
 use seatbeat_proto::tls::TlsError;
 
+use crate::backup::BackupError;
 use crate::books::{NotReached, WriteError};
 use crate::distributor::arm::ArmError;
 use crate::jobs::close::CloseError;
@@ -258,6 +259,9 @@ pub enum Fault {
     /// The collector's certificate cannot be read.
     #[error("failed to read the collector's certificate")]
     Certificate(#[from] TlsError),
+    /// Nothing was backed up.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     /// A task of the collector ended with a panic.
     #[error("the collector failed to answer")]
     Panicked(#[from] tokio::task::JoinError),
@@ -301,13 +305,14 @@ impl Fault {
             Self::Proof(error) => proof_reason(error),
             Self::NotReached(_) => Reason::NotReached,
             Self::Write(_) | Self::Arm(ArmError::NotWritten { .. }) => Reason::NotWritten,
-            Self::Arm(_) => Reason::Invalid,
+            Self::Arm(_) | Self::Backup(BackupError::Exists(_) | BackupError::Place(_)) => Reason::Invalid,
             Self::TooLarge(_)
             | Self::Journal(_)
             | Self::Fold(_)
             | Self::Vault(_)
             | Self::Search(_)
             | Self::Certificate(_)
+            | Self::Backup(_)
             | Self::Panicked(_) => Reason::Failed,
         }
     }
@@ -316,6 +321,7 @@ impl Fault {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Arm(error) => error.hint(),
+            Self::Backup(error) => error.hint(),
             Self::UnknownApiToken(_) => Some("`seatbeat api-tokens list` shows them".to_owned()),
             _ => None,
         }

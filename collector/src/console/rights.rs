@@ -126,6 +126,8 @@ pub const RPCS: &[(&str, Needs)] = &[
     ("MuteAlert", Asks(Serve, House)),
     ("TestAlerts", Asks(Administer, House)),
     ("Erase", Asks(Administer, House)),
+    ("BackUp", Asks(Administer, House)),
+    ("Doctor", Asks(Administer, House)),
 ];
 
 const CONSOLE: &str = "/seatbeat.v1.Console/";

@@ -597,6 +597,18 @@ impl Service for Console {
         answer(taken.map(|taken| wire::InvoiceImportReply { json: json(&taken), position: taken.position }))
     }
 
+    async fn back_up(&self, request: Request<wire::BackUpRequest>) -> Answer<wire::BackUpReply> {
+        let caller = caller(&request)?;
+        let made = Console::back_up(self, &caller, request.into_inner().folder.into()).await;
+        answer(made.map(|made| wire::BackUpReply { json: json(&made) }))
+    }
+
+    async fn doctor(&self, request: Request<wire::DoctorRequest>) -> Answer<wire::DoctorReply> {
+        caller(&request)?;
+        let findings = Console::doctor(self, request.into_inner().connectors).await;
+        Ok(Response::new(wire::DoctorReply { json: json(&findings) }))
+    }
+
     async fn explain_difference(
         &self,
         request: Request<wire::ExplainDifferenceRequest>,

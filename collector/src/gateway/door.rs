@@ -22,6 +22,7 @@ use super::limits::{
 };
 use super::presence::Presence;
 use super::streams::Streams;
+use super::witness::Witness;
 use crate::books::{Books, WriteError};
 use crate::journal::AppendError;
 use crate::vault::{Vault, VaultError, VaultRow};
@@ -51,6 +52,7 @@ pub struct Door {
     pub catalogues: Catalogues,
     pub streams: Arc<Streams>,
     pub patience: Patience,
+    pub witness: Witness,
     clocks: Mutex<Clocks>,
     clock_is_suspect: AtomicBool,
     journal_failed: AtomicBool,
@@ -72,6 +74,7 @@ impl Door {
     ) -> Self {
         Self {
             catalogues: Catalogues::new(&books),
+            witness: Witness::of(&books),
             books,
             presence,
             settings,

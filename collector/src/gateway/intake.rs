@@ -79,6 +79,7 @@ impl Intake {
                 return if ends { Err(Status::permission_denied(fault.to_string())) } else { Ok(()) };
             }
         };
+        self.door.witness.saw(&self.door.books, &evidence.checkpoint);
         let folded = self.door.books.read(|fold| folded_tip(fold, &self.machine, &evidence.spool))?;
         if let Some(undecided) = plan.take(signed, evidence, folded) {
             // The lookup knows only what is written.

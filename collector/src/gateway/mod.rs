@@ -22,6 +22,7 @@ mod streams;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+pub mod witness;
 
 pub use listener::Listener;
 

@@ -41,5 +41,10 @@ pub async fn tidy(door: Arc<Door>) {
     loop {
         tick.tick().await;
         door.forget_clocks();
+        let looking = Arc::clone(&door);
+        let looked = tokio::task::spawn_blocking(move || looking.witness.look(&looking.books));
+        if let Err(error) = looked.await {
+            tracing::error!(%error, "comparing checkpoints ended with a panic");
+        }
     }
 }

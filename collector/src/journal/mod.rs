@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 
 pub use disk::{Disk, LocalDisk};
 pub use file::{BATCH_BYTES_MAX, FileJournal, LateCheck, SEGMENT_BYTES_MAX};
-pub use reader::{FileReader, READ_BYTES_MAX};
+pub use reader::{FileReader, READ_BYTES_MAX, Segment};
+pub use recovery::{Inspected, inspect};
 pub use writer::{
     AppendError, Appender, BATCH_RECORDS_MAX, GATHER_BYTES_MAX, GATHER_MILLISECONDS_MAX, QUEUE_BYTES_MAX,
     WriterHandle, start,

@@ -20,9 +20,13 @@ pub const MARK_INTERVAL_RECORDS: u64 = 256;
 /// One segment, as far as it is durable.
 #[derive(Debug, Clone)]
 pub struct Segment {
+    /// Its file.
     pub path: PathBuf,
+    /// Position of its first record.
     pub first: Position,
+    /// How many records it holds.
     pub records: u64,
+    /// Bytes of them and of its header.
     pub bytes: u64,
     /// Whether each of its frames was read and is whole.
     pub is_checked: bool,
@@ -91,6 +95,16 @@ impl FileReader {
     pub fn size(&self) -> Position {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
         segments.last().map_or(Position(0), Segment::end)
+    }
+
+    /// Reads segments that nobody writes.
+    pub(super) fn of(segments: Vec<Segment>) -> Self {
+        Self::new(Arc::new(RwLock::new(segments)))
+    }
+
+    /// All segments, as far as they are durable now.
+    pub fn segments(&self) -> Vec<Segment> {
+        self.segments.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Bytes of all segments, as far as they are durable.

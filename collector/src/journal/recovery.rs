@@ -13,7 +13,7 @@ use seatbeat_proto::frame::{self, HEADER_LENGTH, Tail};
 
 use super::disk::Disk;
 use super::file::BATCH_BYTES_MAX;
-use super::reader::{Segment, Segments};
+use super::reader::{FileReader, Segment, Segments};
 use super::segment::{Frames, Header, HeaderError, Link, NO_LINK, Next, path_of, position_in};
 use super::{JournalError, Position};
 
@@ -58,11 +58,43 @@ pub fn recover(folder: &Path, disk: &dyn Disk, known: Position) -> Result<Recove
         header = Header { first: found.segment.end(), link: found.link.finish() };
         segments.push(found.segment);
     }
-    let found = Scan::of(folder, last, header)?;
+    let found = Scan::of(folder, last, header, Opened::ToWrite)?;
     let (segment, file, link) = found.mend(header, disk)?;
     disk.sync_folder(folder).map_err(|e| JournalError::io("sync the folder", folder, e))?;
     segments.push(segment);
     Ok(Recovered { segments, file, link })
+}
+
+/// A journal that was only looked at.
+#[derive(Debug)]
+pub struct Inspected {
+    /// Reads its records.
+    pub reader: FileReader,
+    /// Bytes behind the last whole record: of a write that was cut off, or is going on.
+    pub torn_bytes: u64,
+}
+
+/// Reads every record of a journal and changes nothing; somebody may be writing it.
+///
+/// # Errors
+/// When a segment is damaged, missing, not in its place or of a later format, or cannot be read.
+pub fn inspect(folder: &Path) -> Result<Inspected, JournalError> {
+    let firsts = list(folder)?;
+    let mut header = Header { first: Position(0), link: NO_LINK };
+    let (mut segments, mut torn_bytes) = (Vec::with_capacity(firsts.len()), 0);
+    for (at, &first) in firsts.iter().enumerate() {
+        let found = Scan::of(folder, first, header, Opened::ToRead)?;
+        if found.broken {
+            if at + 1 < firsts.len() {
+                return Err(found.damage("a frame was changed or cut, and more segments follow"));
+            }
+            found.check_torn()?;
+            torn_bytes = found.length - found.whole;
+        }
+        header = Header { first: found.segment.end(), link: found.link.finish() };
+        segments.push(found.segment);
+    }
+    Ok(Inspected { reader: FileReader::of(segments), torn_bytes })
 }
 
 /// Reads the segments that the start passed over, and notes where their records are.
@@ -212,6 +244,15 @@ fn list(folder: &Path) -> Result<Vec<Position>, JournalError> {
     Ok(firsts)
 }
 
+/// What a segment is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opened {
+    /// Only the last one is written on.
+    ToWrite,
+    /// The others stay as they are.
+    ToRead,
+}
+
 /// One segment, read up to its end or to what is no whole frame.
 struct Scan {
     segment: Segment,
@@ -226,7 +267,7 @@ struct Scan {
 impl Scan {
     /// A segment that others follow: all of it is frames.
     fn whole(folder: &Path, first: Position, expected: Header) -> Result<Self, JournalError> {
-        let found = Self::of(folder, first, expected)?;
+        let found = Self::of(folder, first, expected, Opened::ToRead)?;
         if found.broken {
             return Err(found.damage("a frame was changed or cut, and more segments follow"));
         }
@@ -234,11 +275,12 @@ impl Scan {
     }
 
     /// `expected` is the header that fits behind the segment before.
-    fn of(folder: &Path, first: Position, expected: Header) -> Result<Self, JournalError> {
+    fn of(folder: &Path, first: Position, expected: Header, opened: Opened) -> Result<Self, JournalError> {
         in_place(folder, first, expected.first)?;
         let path = path_of(folder, first);
         let failed = |source| JournalError::Io { act: "read", path: path.clone(), source };
-        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(failed)?;
+        let writes = opened == Opened::ToWrite;
+        let file = OpenOptions::new().read(true).write(writes).open(&path).map_err(failed)?;
         let length = file.metadata().map_err(failed)?.len();
         let mut frames = Frames::between(file.try_clone().map_err(failed)?, 0, length).map_err(failed)?;
         let segment = Segment::empty(path.clone(), first);

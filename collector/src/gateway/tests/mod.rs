@@ -8,6 +8,7 @@ mod links;
 mod orders;
 mod refusals;
 mod strangers;
+mod witness;
 
 use std::net::SocketAddr;
 
