@@ -59,15 +59,24 @@ impl Unreached {
         Self { size: checkpoint.size, root: STANDARD.encode(checkpoint.root) }
     }
 
+    /// Remembers it for good, so that what was settled is not told again.
+    const REMEMBERED: &str = "unreached.known.json";
+
     /// Keeps it in a store.
     ///
     /// # Errors
     /// When the system fails.
     pub fn keep(&self, store: &Path) -> Result<(), StoreError> {
+        keep(&store.join(Self::REMEMBERED), self)?;
         keep(&store.join(Self::FILE), self)
     }
 
-    /// What a store remembers; none where all is well, or was settled.
+    /// The last that was ever told, settled or not.
+    pub fn known(store: &Path) -> Option<Self> {
+        read(&store.join(Self::REMEMBERED))
+    }
+
+    /// What a store is told of; none where all is well, or was settled.
     pub fn of(store: &Path) -> Option<Self> {
         read(&store.join(Self::FILE))
     }

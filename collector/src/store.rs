@@ -139,15 +139,21 @@ impl Store {
 /// collector that starts at that moment would be refused.
 pub fn holder(folder: &Path) -> Option<u32> {
     use std::os::unix::fs::MetadataExt as _;
-    let inode = fs::metadata(folder.join(LOCK)).ok()?.ino();
+    let path = folder.join(LOCK);
+    let about = fs::metadata(&path).ok()?;
+    let device = (rustix::fs::major(about.dev()), rustix::fs::minor(about.dev()));
+    let place = format!("{:02x}:{:02x}:{}", device.0, device.1, about.ino());
+    // Some file systems show another device there than to whoever asks for the file: then the holder's word counts.
+    let inode = format!(":{}", about.ino());
+    let said = fs::read_to_string(&path).unwrap_or_default();
     let locks = fs::read_to_string("/proc/locks").ok()?;
     locks.lines().find_map(|line| {
         let mut words = line.split_ascii_whitespace().skip(1);
         let is_flock = words.next() == Some("FLOCK");
         // ADVISORY WRITE pid major:minor:inode
-        let (pid, place) = (words.nth(2)?, words.next()?);
-        let is_it = is_flock && place.rsplit(':').next()?.parse() == Ok(inode);
-        is_it.then(|| pid.parse().ok())?
+        let (pid, where_held) = (words.nth(2)?, words.next()?);
+        let is_here = where_held == place || where_held.ends_with(&inode) && said.trim() == pid;
+        (is_flock && is_here).then(|| pid.parse().ok())?
     })
 }
 

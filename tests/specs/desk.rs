@@ -148,6 +148,13 @@ impl Desk {
         self.start_as(serve);
     }
 
+    /// Starts the collector in another way, in another environment.
+    pub fn start_with(&mut self, arguments: &[&str], environment: &[(&str, &str)]) {
+        let mut serve = self.command(arguments);
+        serve.envs(environment.iter().copied());
+        self.start_as(serve);
+    }
+
     /// Starts the collector on a copy of its store, on a disk of its own that holds so many bytes. Answers where that
     /// disk can be seen, or nothing where the system does not let tests make one.
     pub fn start_on_small_disk(&mut self, bytes: u64) -> Option<PathBuf> {

@@ -12,6 +12,7 @@ mod kill;
 mod licences;
 mod metering;
 mod months;
+mod operations;
 mod package;
 mod prices;
 mod proof;

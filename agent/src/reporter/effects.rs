@@ -66,6 +66,10 @@ impl Reporter {
                 self.wish(self.wishes, now);
             }
             Effect::Ask(ask) => self.ask_for(ask, now, outside),
+            // A collector that was set back: whoever reads the next report learns what it had signed before.
+            Effect::KeepCheckpoint(text) if is_behind(&text, &self.checkpoint) => {
+                tracing::info!("the collector's log is shorter than it was: the longer checkpoint is kept");
+            }
             Effect::KeepCheckpoint(text) => {
                 if let Err(error) = outside.keep_unsynced(CHECKPOINT, text.as_bytes()) {
                     tracing::debug!(error = chain(&error), "the checkpoint was not kept");
@@ -179,4 +183,33 @@ fn send(message: wire::AgentMessage, outside: &mut dyn Outside) -> Option<Event>
     }
     outside.disconnect();
     Some(Event::Disconnected(Loss::Broken))
+}
+
+/// Whether a checkpoint is of fewer records of the same log than another one.
+fn is_behind(checkpoint: &str, other: &str) -> bool {
+    let read = |text: &str| {
+        let mut lines = text.lines().map(str::to_owned);
+        Some((lines.next()?, lines.next()?.parse::<u64>().ok()?))
+    };
+    read(checkpoint)
+        .zip(read(other))
+        .is_some_and(|((log, size), (other, before))| log == other && size < before)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_behind;
+
+    #[test]
+    fn only_a_shorter_checkpoint_of_the_same_log_is_behind() {
+        let held = "seatbeat/rsl_a\n100\nAAAA\n\n— x y\n";
+        assert!(is_behind("seatbeat/rsl_a\n99\nBBBB\n\n— x y\n", held));
+        for taken in
+            ["seatbeat/rsl_a\n100\nAAAA\n", "seatbeat/rsl_a\n101\nBBBB\n", "seatbeat/rsl_b\n1\nBBBB\n"]
+        {
+            assert!(!is_behind(taken, held), "{taken}");
+        }
+        assert!(!is_behind("seatbeat/rsl_a\n1\nBBBB\n", ""));
+        assert!(!is_behind("a note", held));
+    }
 }

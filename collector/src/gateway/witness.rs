@@ -53,10 +53,10 @@ struct Seen {
 impl Witness {
     /// Of a store, with what it remembers; what stands there is told again.
     pub fn of(books: &Books) -> Self {
-        let last = Unreached::of(books.folder());
-        if let Some(last) = &last {
-            books.alarms().raise(SET_BACK, last.words());
+        if let Some(unsettled) = Unreached::of(books.folder()) {
+            books.alarms().raise(SET_BACK, unsettled.words());
         }
+        let last = Unreached::known(books.folder());
         let seen = Seen { is_kept: last.is_some(), last, ..Seen::default() };
         Self { set_back: SetBack::of(books.folder()), seen: Mutex::new(seen) }
     }

@@ -38,6 +38,9 @@ async fn a_checkpoint_ahead_of_the_log_is_an_alarm_that_names_it_until_a_person_
     std::fs::remove_file(books.folder().join(Unreached::FILE)).unwrap();
     witness.look(books);
     assert!(!books.alarms().stands(SET_BACK));
+    let later = Witness::of(books);
+    later.saw(books, &note(books, &own, 99, [9; 32]));
+    assert!(!books.alarms().stands(SET_BACK), "what was settled is not told again");
 }
 
 #[tokio::test(flavor = "multi_thread")]
