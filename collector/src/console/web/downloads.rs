@@ -136,7 +136,7 @@ impl Asking {
             self.in_pieces(first)
         };
         let head = response.headers_mut();
-        head.insert(VARY, HeaderValue::from_static("authorization"));
+        head.insert(VARY, HeaderValue::from_static("authorization, cookie"));
         if let Some(link) = link.and_then(|link| HeaderValue::try_from(link).ok()) {
             head.insert(LINK, link);
         }
