@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use seatbeat_ledger::registry;
 use seatbeat_proto::ids::{CustomerId, IdError, MachineId, ProductId};
 use seatbeat_proto::wire;
@@ -106,7 +107,7 @@ macro_rules! words {
 words! {
     /// The strongest thing that can be said of a machine.
     MachineState, "`state`" {
-        /// It was heard from within a day.
+        /// It was heard from within the days after which an alert calls it silent (`alerts.silent_days`).
         Reporting = "reporting",
         /// It was not.
         Silent = "silent",
@@ -195,8 +196,9 @@ impl Console {
                 0 => PAGE_SIZE,
                 size => size.min(PAGE_SIZE_MAX),
             };
-            let now = console.books.clock().now();
-            let wanted = Wanted::new(&query, reach, now);
+            let silent_after = SignedDuration::from_hours(24 * i64::from(console.config.alerts.silent_days));
+            let silent_before = console.books.clock().now().checked_sub(silent_after);
+            let wanted = Wanted::new(&query, reach, silent_before.unwrap_or(Timestamp::MIN));
             let (found, next) = console.listing(|listing| listing.page(&wanted, size))?;
             let row = |(id, machine): (MachineId, registry::Machine)| console.machine_row(id, &machine);
             Ok(MachinePage { machines: found.into_iter().map(row).collect::<Result<_, Fault>>()?, next })

@@ -73,7 +73,11 @@ pub const TABLES: &[Download] = &[
         source: Source::Machines,
         parameters: &[
             OF_CUSTOMER,
-            parameter!("state", Takes::OneOf(MachineState::NAMES), "in this state only"),
+            parameter!(
+                "state",
+                Takes::OneOf(MachineState::NAMES),
+                "in this state only; `silent`: not heard from for `alerts.silent_days`"
+            ),
             parameter!("product", Takes::Product, "with this product, in whatever state"),
             parameter!("agent_version", Takes::Name, "with an agent of this version"),
             parameter!("search", Takes::Text, "whose name has this in it, or whose id begins so"),

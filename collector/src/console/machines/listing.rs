@@ -11,15 +11,12 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use seatbeat_ledger::operators::Reach;
 use seatbeat_ledger::registry::{Machine, Product, Registry};
 use seatbeat_proto::ids::{CustomerId, MachineId, ProductId};
 
 use super::{Cursor, MachineQuery, MachineSort, MachineState};
-
-/// An agent reports at least every six hours: whoever was not heard from for four times that long is silent.
-const SILENT_AFTER: SignedDuration = SignedDuration::from_hours(24);
 
 /// A place of a machine in the rows; it keeps it.
 type Slot = u32;
@@ -49,7 +46,8 @@ struct Row {
     /// In lower case.
     host_name: Box<str>,
     last_report: Option<Timestamp>,
-    heard_at: Option<Timestamp>,
+    /// As alerts reckon it: its newest report, or when it was let in.
+    heard_at: Timestamp,
     banned: bool,
     retired: bool,
     agent_version: Arc<str>,
@@ -68,8 +66,7 @@ pub struct Wanted<'a> {
 
 impl<'a> Wanted<'a> {
     /// What a question asks for, within somebody's reach.
-    pub fn new(query: &'a MachineQuery, reach: Reach, now: Timestamp) -> Self {
-        let silent_before = now.checked_sub(SILENT_AFTER).unwrap_or(Timestamp::MIN);
+    pub fn new(query: &'a MachineQuery, reach: Reach, silent_before: Timestamp) -> Self {
         let search = query.search.as_ref().map(|text| text.to_lowercase());
         Self { query, reach, search, silent_before }
     }
@@ -102,7 +99,7 @@ impl Row {
             customer: machine.customer.clone(),
             host_name,
             last_report: last.map(|last| last.observed_at),
-            heard_at: last.map(|last| last.received_at),
+            heard_at: last.map_or(machine.enrolled_at, |last| last.observed_at),
             banned: machine.banned,
             retired: machine.retired_at.is_some(),
             agent_version: Arc::clone(&machine.agent_version),
@@ -111,10 +108,10 @@ impl Row {
     }
 
     fn state(&self, silent_before: Timestamp) -> MachineState {
-        match self.heard_at {
-            _ if self.banned => MachineState::Banned,
-            _ if self.retired => MachineState::Retired,
-            Some(heard_at) if heard_at >= silent_before => MachineState::Reporting,
+        match self {
+            Self { banned: true, .. } => MachineState::Banned,
+            Self { retired: true, .. } => MachineState::Retired,
+            Self { heard_at, .. } if *heard_at >= silent_before => MachineState::Reporting,
             _ => MachineState::Silent,
         }
     }
