@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use cookie::Cookie;
 use seatbeat_ledger::operators::Role;
 
-use super::super::door::Peer;
+use super::super::door::{Encrypted, Peer};
 use super::*;
 
 mod attacks;
@@ -26,6 +26,8 @@ struct Browser {
     server: Server,
     from: SocketAddr,
     jar: BTreeMap<String, String>,
+    /// Whether it speaks TLS, as the door says it to what answers.
+    encrypted: bool,
 }
 
 #[derive(Debug)]
@@ -48,7 +50,7 @@ impl Answer {
 impl Browser {
     fn at(house: &House, address: &str) -> Self {
         let from = SocketAddr::new(address.parse().unwrap(), 4711);
-        Self { server: house.server(), from, jar: BTreeMap::new() }
+        Self { server: house.server(), from, jar: BTreeMap::new(), encrypted: false }
     }
 
     async fn send(&mut self, mut request: http::Request<HttpBody>) -> Answer {
@@ -57,6 +59,9 @@ impl Browser {
             request.headers_mut().insert(header::COOKIE, all.join("; ").parse().unwrap());
         }
         request.extensions_mut().insert(Peer(self.from));
+        if self.encrypted {
+            request.extensions_mut().insert(Encrypted);
+        }
         let response = Service::<http::Request<HttpBody>>::call(&mut self.server, request).await.unwrap();
         let (head, body) = response.into_parts();
         for set in head.headers.get_all(header::SET_COOKIE) {

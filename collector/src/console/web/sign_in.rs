@@ -139,38 +139,38 @@ async fn link_page(Asked(target): Asked<Target>) -> Html<String> {
     Html(sign_in_page::link(local(&target.to), None))
 }
 
-async fn sign_in(State(web): State<Web>, from: Came, Fields(form): Fields<SignInForm>) -> Response {
+async fn sign_in(State(web): State<Web>, visit: Visit, Fields(form): Fields<SignInForm>) -> Response {
     let password = Zeroizing::new(form.password);
     let tried = Tried { name: form.name, password, code: form.code };
     let to = local(&form.to).to_owned();
-    match web.console.sign_in(tried, from.origin()).await {
-        Ok(begun) => from.led_to(&to, &begun),
+    match web.console.sign_in(tried, visit.origin()).await {
+        Ok(begun) => visit.led_to(&to, &begun),
         Err(fault) => {
             let page = |words: &str| sign_in_page::password(&to, Some(words), web.console.has_provider());
-            from.refused(&fault, page)
+            visit.refused(&fault, page)
         }
     }
 }
 
-async fn by_link(State(web): State<Web>, from: Came, Fields(form): Fields<LinkForm>) -> Response {
+async fn by_link(State(web): State<Web>, visit: Visit, Fields(form): Fields<LinkForm>) -> Response {
     let code = Zeroizing::new(form.code);
     let to = local(&form.to).to_owned();
-    match web.console.sign_in_by_link(&code, from.origin()).await {
-        Ok(begun) => from.led_to(&to, &begun),
-        Err(fault) => from.refused(&fault, |words| sign_in_page::link(&to, Some(words))),
+    match web.console.sign_in_by_link(&code, visit.origin()).await {
+        Ok(begun) => visit.led_to(&to, &begun),
+        Err(fault) => visit.refused(&fault, |words| sign_in_page::link(&to, Some(words))),
     }
 }
 
 async fn sign_out(
     State(web): State<Web>,
     session: Option<Extension<InSession>>,
-    from: Came,
+    visit: Visit,
     Fields(_): Fields<SignOutForm>,
 ) -> Result<Response, Problem> {
     if let Some(Extension(session)) = session {
         web.console.sign_out(&session).await.map_err(|fault| Problem::of(&fault))?;
     }
-    Ok(from.led_with("/sign-in", set_cookie(Kind::Session, "", from.encrypted)))
+    Ok(visit.led_with("/sign-in", set_cookie(Kind::Session, "", visit.encrypted)))
 }
 
 async fn session(Extension(caller): Extension<Caller>, session: Option<Extension<InSession>>) -> Response {
@@ -197,7 +197,7 @@ async fn password(
     State(web): State<Web>,
     Extension(caller): Extension<Caller>,
     session: Option<Extension<InSession>>,
-    from: Came,
+    visit: Visit,
     Fields(form): Fields<PasswordForm>,
 ) -> Result<Response, Problem> {
     let session = in_session(session)?;
@@ -205,7 +205,7 @@ async fn password(
     let asked = OwnPasswordAsked { current, login: form.name, password };
     let renewed = web.console.set_own_password(&caller, &session, asked).await;
     let renewed = renewed.map_err(|fault| Problem::of(&fault))?;
-    let cookie = set_cookie(Kind::Session, &renewed.cookie, from.encrypted);
+    let cookie = set_cookie(Kind::Session, &renewed.cookie, visit.encrypted);
     Ok((StatusCode::NO_CONTENT, [(SET_COOKIE, header(&cookie))]).into_response())
 }
 
@@ -238,7 +238,7 @@ fn in_session(session: Option<Extension<InSession>>) -> Result<InSession, Proble
 }
 
 /// Where a request comes from, and how it can be answered.
-pub struct Came {
+pub struct Visit {
     from: Option<std::net::IpAddr>,
     cookie: Option<Zeroizing<String>>,
     /// Whether the cookie travels in TLS.
@@ -246,7 +246,7 @@ pub struct Came {
     reads_pages: bool,
 }
 
-impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Came {
+impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Visit {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
@@ -260,7 +260,7 @@ impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Came {
     }
 }
 
-impl Came {
+impl Visit {
     /// For the console.
     pub fn origin(&self) -> Origin<'_> {
         Origin { from: self.from, cookie: self.cookie.as_ref().map(|cookie| cookie.as_str()) }

@@ -122,3 +122,54 @@ async fn who_looks_at_pages_is_led_to_where_they_can_sign_in() {
     let answer = browser.send(script.body(HttpBody::empty()).unwrap()).await;
     assert_eq!((answer.status, answer.header("www-authenticate")), (StatusCode::UNAUTHORIZED, ""));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_tls_a_cookie_is_this_hosts_alone_and_never_travels_in_clear() {
+    let house = house().await;
+    let mut browser = Browser { encrypted: true, ..Browser::at(&house, "192.0.2.1") };
+    let answer = browser.sign_in("tess", PASSWORD, "").await;
+    let set = answer.header("set-cookie");
+    assert!(
+        set.starts_with("__Host-seatbeat=") && set.contains("; Secure") && !set.contains("Domain"),
+        "{set}"
+    );
+    assert_eq!(browser.get("/session").await.status, StatusCode::OK);
+    let value = browser.jar.remove("__Host-seatbeat").unwrap();
+    browser.jar.insert("seatbeat".to_owned(), value);
+    assert_eq!(browser.get("/session").await.status, StatusCode::UNAUTHORIZED, "a name that others may set");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_refused_on_a_page_may_try_again_there() {
+    let house = house().await;
+    let mut browser = Browser::at(&house, "192.0.2.1");
+    let fields = [("name", "<b>tess"), ("password", "wrong wrong wrong"), ("to", "/v1/\"><script>")];
+    let answer = browser.send(form("/sign-in", &fields, &[("accept", "text/html")])).await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    assert!(answer.body.contains("role=\"alert\"") && answer.body.contains("action=\"/sign-in\""));
+    assert!(
+        !answer.body.contains("<b>")
+            && !answer.body.contains("<script")
+            && !answer.body.contains("wrong wrong")
+    );
+    assert!(answer.header("content-security-policy").contains("default-src 'none'"));
+}
+
+/// The oldest gives way, and only of the same operator.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_has_a_bounded_number_of_sessions() {
+    let house = house().await;
+    house.operator("opr_v", "sbo1.v", Role::Viewer, &[]).await;
+    set_password(&house, "opr_v", "vera", PASSWORD).await;
+    let mut vera = Browser::at(&house, "198.51.100.1");
+    vera.sign_in("vera", PASSWORD, "").await;
+    let mut browsers = Vec::new();
+    for number in 1..=21 {
+        let mut browser = Browser::at(&house, &format!("192.0.2.{number}"));
+        assert_eq!(browser.sign_in("tess", PASSWORD, "").await.status, StatusCode::SEE_OTHER);
+        browsers.push(browser);
+    }
+    assert_eq!(browsers[0].get("/session").await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(browsers[1].get("/session").await.status, StatusCode::OK);
+    assert_eq!(vera.get("/session").await.status, StatusCode::OK);
+}
