@@ -83,13 +83,11 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<()> {
         statement_key: STANDARD.encode(founded.statement_key),
     };
     context.out.value(&founded, || page(&founded))?;
-    if let Some(login) = &args.admin {
-        out::note(&format!(
-            "for {login} to sign in in a browser: start `seatbeat serve`, then `seatbeat operators link {}` prints a \
-             code for http://{}/sign-in/link",
-            founded.operator, config.operator_listen
-        ));
-    }
+    out::note(&format!(
+        "to sign in in a browser: start `seatbeat serve`, then `seatbeat operators link {}` prints a code for \
+         http://{}/sign-in/link",
+        founded.operator, config.operator_listen
+    ));
     if config.addresses().is_empty() {
         out::note(&format!(
             "agents need an address of this machine: set `agent_addresses` in `{}` before making tokens",

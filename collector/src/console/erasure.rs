@@ -118,7 +118,7 @@ pub fn sweep(books: &Books) -> Result<(), VaultError> {
         .flat_map(|id| [VaultRow::CustomerName(id), VaultRow::CustomerBilling(id)])
         .chain(machines.iter().map(VaultRow::HostName))
         .chain(tokens.iter().map(VaultRow::TokenNote))
-        .chain(operators.iter().map(VaultRow::OperatorName));
+        .chain(operators.iter().flat_map(|id| [VaultRow::OperatorName(id), VaultRow::Account(id)]));
     let mut there = Vec::new();
     for row in rows {
         if books.vault().get(row)?.is_some() {

@@ -30,8 +30,10 @@ pub struct Came {
     pub let_in: Option<LetIn>,
     /// The session, if it was one.
     pub session: Option<InSession>,
-    /// The cookie that takes the place of theirs, if one does.
+    /// The cookie that takes the place of theirs, if one does: also where they are refused.
     pub cookie: Option<Zeroizing<String>>,
+    /// Why a request of a session is refused.
+    pub fault: Option<Fault>,
 }
 
 #[derive(Deserialize)]
@@ -58,36 +60,44 @@ pub async fn came(web: &Web, needs: Needs, request: Request) -> Result<(Came, Re
     let Some(entered) = web.console.by_cookie(&cookie).await? else {
         return Ok((Came::default(), request));
     };
-    let came =
-        Came { let_in: Some(entered.let_in), session: Some(entered.session.clone()), cookie: entered.cookie };
+    let session = entered.session.session.clone();
+    let came = Came {
+        let_in: Some(entered.let_in),
+        session: Some(entered.session),
+        cookie: entered.cookie,
+        fault: None,
+    };
     if asks_only || needs == Needs::Nobody {
         return Ok((came, request));
     }
-    let (proof, request) = proof(request).await?;
-    if entered.session.session.has_csrf(&proof) {
-        Ok((came, request))
-    } else {
-        Err(Fault::Forbidden("the request does not carry its session's CSRF token"))
-    }
+    let (proof, request) = proof(request).await;
+    let fault = match proof {
+        Ok(proof) if session.has_csrf(&proof) => None,
+        Ok(_) => Some(Fault::Forbidden("the request does not carry its session's CSRF token")),
+        Err(fault) => Some(fault),
+    };
+    Ok((Came { fault, ..came }, request))
 }
 
 /// What a request carries of what it has to prove.
-async fn proof(request: Request) -> Result<(String, Request), Fault> {
+async fn proof(request: Request) -> (Result<String, Fault>, Request) {
     if let Some(value) = request.headers().get(&CSRF) {
-        return Ok((value.to_str().unwrap_or_default().to_owned(), request));
+        return (Ok(value.to_str().unwrap_or_default().to_owned()), request);
     }
     let form = "application/x-www-form-urlencoded";
     let has_form = |value: &str| value.split(';').next().is_some_and(|kind| kind.trim() == form);
     let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if !content_type.is_some_and(has_form) {
-        return Ok((String::new(), request));
+        return (Ok(String::new()), request);
     }
     let (head, body) = request.into_parts();
-    let body = to_bytes(body, BODY_LENGTH_MAX).await.map_err(|_| Fault::BodyTooLong(BODY_LENGTH_MAX))?;
+    let Ok(body) = to_bytes(body, BODY_LENGTH_MAX).await else {
+        return (Err(Fault::BodyTooLong(BODY_LENGTH_MAX)), Request::from_parts(head, Body::empty()));
+    };
     let looked_at = Request::from_parts(head.clone(), Body::from(body.clone()));
     let field = Form::<CsrfField>::from_request(looked_at, &()).await;
     let proof = field.map(|Form(field)| field.csrf).unwrap_or_default();
-    Ok((proof, Request::from_parts(head, Body::from(body))))
+    (Ok(proof), Request::from_parts(head, Body::from(body)))
 }
 
 /// Whether a browser, if it is one, sends this from a page of this very place.

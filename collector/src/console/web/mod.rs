@@ -109,18 +109,21 @@ async fn let_in(State(web): State<Web>, path: MatchedPath, request: Request, nex
         Ok(came) => came,
         Err(fault) => return Problem::of(&fault).into_response(),
     };
-    if let Err(fault) = needs.check(came.let_in.as_ref()) {
-        return refused(&fault, &request);
-    }
     let encrypted = request.extensions().get::<Encrypted>().is_some();
-    if let Some(let_in) = came.let_in {
-        let from = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
-        request.extensions_mut().insert(Caller { let_in, from });
-    }
-    if let Some(session) = came.session {
-        request.extensions_mut().insert(session);
-    }
-    let mut response = next.run(request).await;
+    let checked = came.fault.map_or_else(|| needs.check(came.let_in.as_ref()), Err);
+    let mut response = match checked {
+        Err(fault) => refused(&fault, &request),
+        Ok(()) => {
+            let from = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
+            if let Some(let_in) = came.let_in {
+                request.extensions_mut().insert(Caller { let_in, from });
+            }
+            if let Some(session) = came.session {
+                request.extensions_mut().insert(session);
+            }
+            next.run(request).await
+        }
+    };
     let cookie = came.cookie.map(|cookie| set_cookie(Kind::Session, &cookie, encrypted));
     // What answers may have set one itself: it is the newer one.
     if let Some(Ok(cookie)) = cookie.map(|cookie| HeaderValue::from_str(&cookie)) {

@@ -43,7 +43,8 @@ async fn a_session_survives_a_restart_is_rotated_and_ends_when_it_is_idle() {
 
     let mut late = browser.clone();
     let house = later(house, "2026-10-15T12:16:00Z", &mut [&mut browser, &mut late]).await;
-    assert_eq!(browser.get("/session").await.status, StatusCode::OK);
+    let forged = browser.post("/sign-out", &[]).await;
+    assert_eq!(forged.status, StatusCode::FORBIDDEN, "who is refused gets the other cookie, too");
     let second = browser.cookie().unwrap().clone();
     assert_ne!(first, second, "another cookie after a quarter of an hour");
     assert_eq!(late.get("/session").await.status, StatusCode::OK, "what was under way goes on");

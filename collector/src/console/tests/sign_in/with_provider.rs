@@ -66,7 +66,7 @@ impl Issuer {
         assert_eq!((asked["response_type"].as_str(), asked["client_id"].as_str()), ("code", "seatbeat"));
         assert_eq!(asked["redirect_uri"], "http://localhost:8080/sign-in/oidc/callback");
         assert_eq!(asked["code_challenge_method"], "S256");
-        let code = format!("code-{}", self.codes.lock().unwrap().len());
+        let code = format!("code-{}", asked["state"]);
         let held = (asked["nonce"].clone(), asked["code_challenge"].clone());
         self.codes.lock().unwrap().insert(code.clone(), held);
         format!("/sign-in/oidc/callback?code={code}&state={}&session_state=x", asked["state"])
@@ -200,7 +200,7 @@ async fn an_attempt_is_good_once_and_in_the_browser_that_began_it() {
     assert_eq!(browser.get(&first).await.status, StatusCode::SEE_OTHER);
     let second = away(&mut browser, &issuer, "/").await;
     let fresh = second.split("code=").nth(1).unwrap().split('&').next().unwrap().to_owned();
-    let reused = second.replace(&fresh, &format!("{used}-used"));
+    let reused = second.replace(&fresh, &used);
     assert_eq!(browser.get(&reused).await.status, StatusCode::FORBIDDEN, "a code that is none any more");
     let gone = away(&mut browser, &issuer, "/").await;
     let denied = gone.replace("code=", "error=access_denied&was=");
