@@ -33,12 +33,16 @@ pub fn skip(needs: &str, how: &str) {
     }
 }
 
-/// A Python that has a module: of the folder that `SEATBEAT_PYTHON` names, or the system's.
+/// A Python that has a module: of the folders that `SEATBEAT_PYTHON` names (as `PATH` does), or the system's.
 pub fn python(module: &str) -> Option<PathBuf> {
-    let own = std::env::var_os("SEATBEAT_PYTHON").map(|folder| Path::new(&folder).join("bin/python"));
-    let python = own.unwrap_or_else(|| PathBuf::from("python3"));
-    let has = Command::new(&python).args(["-c", &format!("import {module}")]).output();
-    has.is_ok_and(|output| output.status.success()).then_some(python)
+    let named = std::env::var_os("SEATBEAT_PYTHON");
+    let own: Vec<PathBuf> = named.iter().flat_map(std::env::split_paths).collect();
+    let own = own.iter().map(|folder| folder.join("bin/python"));
+    let mut pythons = own.chain(named.is_none().then(|| PathBuf::from("python3")));
+    pythons.find(|python| {
+        let has = Command::new(python).args(["-c", &format!("import {module}")]).output();
+        has.is_ok_and(|output| output.status.success())
+    })
 }
 
 /// The requests that set a quantity, from the look for an order to its end, and that list the subscriptions.
