@@ -321,6 +321,9 @@ impl Fault {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Arm(error) => error.hint(),
+            Self::OrderRefused(Refusal::StillHere) => {
+                Some("`seatbeat customers offboard` has a customer leave for good".to_owned())
+            }
             Self::Backup(error) => error.hint(),
             Self::UnknownApiToken(_) => Some("`seatbeat api-tokens list` shows them".to_owned()),
             _ => None,

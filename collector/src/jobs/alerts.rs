@@ -9,6 +9,7 @@ use jiff::SignedDuration;
 use seatbeat_ledger::alerts::{Alert, Bounds, Rule, of_books};
 use seatbeat_ledger::calendar::Period;
 use seatbeat_ledger::fold::Fold;
+use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
 use crate::alerts::Teller;
@@ -74,6 +75,8 @@ pub struct AlertsJob {
     folder: PathBuf,
     tellers: Arc<Vec<Box<dyn Teller>>>,
     board: Arc<Mutex<Board>>,
+    /// Somebody wants to see something arrive.
+    wake: Arc<Notify>,
 }
 
 impl AlertsJob {
@@ -108,6 +111,7 @@ impl AlertsJob {
             folder,
             tellers: Arc::new(tellers),
             board: Arc::new(Mutex::new(board)),
+            wake: Arc::default(),
         }
     }
 
@@ -138,6 +142,7 @@ impl AlertsJob {
         let mut board = self.board();
         board.tell(What::Test, alert, now, &ways, now);
         self.keep(&board);
+        self.wake.notify_one();
         ways.len()
     }
 
@@ -150,6 +155,7 @@ impl AlertsJob {
             tokio::select! {
                 () = &mut stopped => return,
                 _ = tick.tick() => {}
+                () = self.wake.notified() => {}
             }
             let looking = self.clone();
             if let Err(panic) = tokio::task::spawn_blocking(move || looking.look()).await {
