@@ -125,6 +125,18 @@ fn settings(server: &Server) -> settings::Mail {
     }
 }
 
+fn of_this_machine() -> settings::Mail {
+    settings::Mail {
+        server: "localhost:25".into(),
+        tls: MailTls::None,
+        from: "a@b.example".into(),
+        to: vec!["c@d.example".into()],
+        user: None,
+        password_file: None,
+        ca_file: None,
+    }
+}
+
 fn mail(settings: &settings::Mail) -> Result<Mail, MailError> {
     let naming: Naming = Box::new(|_| "Acme\r\nBcc: everybody@example".to_owned());
     Mail::new(settings, Some(Zeroizing::new("open sesame\n".to_owned())), naming)
@@ -176,16 +188,7 @@ async fn a_server_that_is_not_trusted_hears_nothing() {
 
 #[test]
 fn the_same_events_are_the_same_mail() {
-    let settings = settings::Mail {
-        server: "localhost:25".into(),
-        tls: MailTls::None,
-        from: "a@b.example".into(),
-        to: vec!["c@d.example".into()],
-        user: None,
-        password_file: None,
-        ca_file: None,
-    };
-    let mail = mail(&settings).unwrap();
+    let mail = mail(&of_this_machine()).unwrap();
     let id = |events: &[Event]| {
         let message = mail.message(events).unwrap();
         message.headers().get_raw("Message-ID").unwrap().to_owned()
@@ -197,15 +200,7 @@ fn the_same_events_are_the_same_mail() {
 
 #[test]
 fn what_cannot_be_used_is_named() {
-    let right = settings::Mail {
-        server: "localhost:25".into(),
-        tls: MailTls::None,
-        from: "a@b.example".into(),
-        to: vec!["c@d.example".into()],
-        user: None,
-        password_file: None,
-        ca_file: None,
-    };
+    let right = of_this_machine();
     assert!(mail(&right).is_ok());
     let server = settings::Mail { server: "localhost".into(), ..right.clone() };
     assert!(matches!(mail(&server), Err(MailError::Server(_))));
