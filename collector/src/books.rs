@@ -318,11 +318,13 @@ impl Books {
     }
 
     fn record(&self, actor: Actor<'_>, reason: &str, fact: Fact) -> JournalRecord {
+        // The record of a seal leaves the house whole, in bundles; that of the approval beside it says from where.
+        let from = actor.from.filter(|_| !matches!(fact, Fact::StatementSealed(_)));
         JournalRecord {
             recorded_at_ms: self.clock.now_ms(),
             actor: actor.name.to_owned(),
             reason: reason.to_owned(),
-            from: actor.from.map(|address| address.to_string()).unwrap_or_default(),
+            from: from.map(|address| address.to_string()).unwrap_or_default(),
             fact: Some(fact),
         }
     }

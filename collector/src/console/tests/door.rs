@@ -4,6 +4,7 @@ use seatbeat_ledger::operators::{Right, Role};
 
 use super::super::rights::{Needs, RPCS, Whose};
 use super::*;
+use crate::books::Actor;
 
 async fn grpc_status(server: &Server, method: &str, authorization: Option<&str>) -> String {
     let mut request = http::Request::post(format!("/seatbeat.v1.Console/{method}"))
@@ -172,4 +173,24 @@ async fn reflection_names_console_to_whoever_is_let_in_and_health_to_anybody() {
     let asked = tonic_health::pb::HealthCheckRequest { service: "seatbeat.v1.Console".to_owned() };
     let status = health.check(asked).await.unwrap().into_inner().status;
     assert_eq!(status, tonic_health::pb::health_check_response::ServingStatus::Serving as i32);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_is_on_record_and_in_nothing_that_leaves_the_house() {
+    let house = House::founded("2026-10-15T12:00:00Z");
+    let books = &house.console.books;
+    let actor = Actor { name: "opr_a", from: Some([192, 0, 2, 7].into()) };
+    let added = Fact::CustomerAdded(wire::CustomerAdded { customer: "cus_a".into() });
+    let statement = sign(books.keys().statement(), Domain::Statement, b"{\"period\":\"2026-09\"}".to_vec());
+    let sealed = Fact::StatementSealed(wire::StatementSealed {
+        distributor: "ingram".into(),
+        period: "2026-09".into(),
+        revision: 1,
+        statement: Some(statement),
+    });
+    let end = books.write_all(actor, "checked", vec![added, sealed]).await.unwrap();
+    let records = books.records(crate::journal::Position(end.0 - 2), 2).unwrap();
+    let from = |record: &[u8]| JournalRecord::decode(record).unwrap().from;
+    let from: Vec<String> = records.iter().map(|(_, record)| from(record)).collect();
+    assert_eq!(from, ["192.0.2.7", ""]);
 }
