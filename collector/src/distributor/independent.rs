@@ -22,7 +22,7 @@ use super::standin::{Memory, Watched, tools};
 pub const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/independent");
 
 /// The distributors' own documents, beside the checkout.
-const DOCUMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/distributor");
+pub const DOCUMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/distributor");
 
 /// Says that a check was not made.
 pub fn skip(needs: &str, how: &str) {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use seatbeat_ledger::uploads::Status;
 use seatbeat_standin::connect::Connect;
+use seatbeat_standin::ion::Ion;
 use seatbeat_standin::{Standin, server};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -21,16 +22,17 @@ use super::call::SendError;
 use super::connector::{Connector, Tools};
 use super::destination::Destination;
 use super::drop_files::COLUMNS;
+use super::faults::line;
 use super::http::Http;
-use super::independent::{SCRIPTS, python, skip};
+use super::independent::{DOCUMENTS, SCRIPTS, python, skip};
 use super::projection::{Load, OutFile};
 use super::samples::Sample;
 use super::standin::Memory;
 use crate::clock::Clock;
 
-/// The platform's own document, beside the checkout.
-const DOCUMENT: &str =
-    concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/distributor/cloudblue-connect-openapi-37.0.yml");
+/// The platforms' own documents, in the folder beside the checkout.
+const CONNECT: &str = "cloudblue-connect-openapi-37.0.yml";
+const ION: &str = "tdsynnex-streamone-ion-api-reference.yaml";
 
 const KEY: &str = "SU-000-000-001:standin";
 
@@ -72,19 +74,24 @@ async fn listens(port: u16) {
     tokio::time::timeout(STARTING_MAX, listening).await.expect("it listens");
 }
 
-/// The platform's stand-in over HTTP, on a thread of its own; its port.
+/// The stand-in of Connect over HTTP; its port.
 fn platform() -> u16 {
-    let bound = Bound::bind("127.0.0.1:0").expect("a port");
-    let port = bound.local_addr().expect("an address").port();
-    bound.set_nonblocking(true).expect("it can be waited for");
     let connect = Connect::new(KEY, "PRD-1", "CRD-1")
         .with_asset("AS-1", "Acme", "WF-SVC", 15, ("account", "acme"))
         .with_asset("AS-2", "Bolt", "WF-SVC", 50, ("account", "bolt"));
+    listening(Standin::new(connect))
+}
+
+/// A stand-in over HTTP, on a thread of its own; its port.
+fn listening(standin: Standin) -> u16 {
+    let bound = Bound::bind("127.0.0.1:0").expect("a port");
+    let port = bound.local_addr().expect("an address").port();
+    bound.set_nonblocking(true).expect("it can be waited for");
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async move {
             let listener = TcpListener::from_std(bound).expect("a listener");
-            match server::serve(listener, Standin::new(connect)).await {}
+            match server::serve(listener, standin).await {}
         });
     });
     port
@@ -195,10 +202,11 @@ fn the_platform_s_own_client_hands_in_a_usage_file_at_the_stand_in() {
 }
 
 /// Prism between whoever asks and the platform, which refuses what is not as the document says on either side.
-async fn prism(platform: u16) -> Option<(Running, u16)> {
+async fn prism(document: &str, platform: u16) -> Option<(Running, u16)> {
     let prism = std::env::var_os("SEATBEAT_PRISM").unwrap_or_else(|| "prism".into());
-    if !Path::new(DOCUMENT).is_file() {
-        skip(&format!("the platform's document {DOCUMENT}"), "put it there");
+    let document = format!("{DOCUMENTS}/{document}");
+    if !Path::new(&document).is_file() {
+        skip(&format!("the platform's document {document}"), "put it there");
         return None;
     }
     let port = free_port();
@@ -208,7 +216,7 @@ async fn prism(platform: u16) -> Option<(Running, u16)> {
         "--errors",
         "-p",
         &port.to_string(),
-        DOCUMENT,
+        &document,
         &format!("http://127.0.0.1:{platform}"),
     ]);
     let Ok(child) = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn() else {
@@ -225,7 +233,7 @@ async fn prism(platform: u16) -> Option<(Running, u16)> {
 
 #[tokio::test]
 async fn both_sides_of_connect_are_as_the_platform_s_document_says() {
-    let Some((_running, port)) = prism(platform()).await else { return };
+    let Some((_running, port)) = prism(CONNECT, platform()).await else { return };
     let connector = connect(port);
     let (sample, key) = (sample(), "2026-10-ingram-r1-0123456789abcdef");
     let part = connector.project(&sample.outgoing()).expect("it is mapped").parts.remove(0);
@@ -249,12 +257,35 @@ async fn both_sides_of_connect_are_as_the_platform_s_document_says() {
     assert_eq!(connector.subscriptions().await.expect("as documented").map(|all| all.len()), Some(2));
     // What is not as documented is noticed.
     let odd = http::Request::post(format!("http://127.0.0.1:{port}/usage/files"))
-        .header("authorization", format!("ApiKey {KEY}"))
-        .header("content-type", "application/json")
-        .body(bytes::Bytes::from_static(b"{\"name\": 7}"));
-    let refused =
-        super::call::Transport::call(&Http::new(None).expect("HTTP"), odd.expect("a request")).await;
-    assert_eq!(refused.expect("an answer").status(), 422);
+        .header("authorization", format!("ApiKey {KEY}"));
+    assert_eq!(answered(odd, b"{\"name\": 7}").await, 422);
+}
+
+/// The status that a request gets with this as its JSON.
+async fn answered(request: http::request::Builder, body: &'static [u8]) -> u16 {
+    let request = request.header("content-type", "application/json").body(bytes::Bytes::from_static(body));
+    let http = Http::new(None).expect("HTTP");
+    let answer = super::call::Transport::call(&http, request.expect("a request")).await;
+    answer.expect("an answer").status().as_u16()
+}
+
+#[tokio::test]
+async fn both_sides_of_streamone_ion_are_as_its_document_says() {
+    let (ion, portal) = Ion::new("2768");
+    let ion = listening(Standin::new(ion.subscription("501", "10991", "WFS", 40)));
+    let Some((_running, port)) = prism(ION, ion).await else { return };
+    let url = format!("http://127.0.0.1:{port}");
+    let configured = format!("connector = \"tdsynnex-ion\"\nurl = \"{url}\"\n[options]\naccount = \"2768\"");
+    let connector = connector(&configured, &[("refresh_token", &portal.refresh_token())]);
+    let (part, key) = (line(&[("far_customer", "10991"), ("subscription", "501")], 55), "2026-10-td-r1-key");
+    let mut answer = connector.send(&part, key).await.expect("as documented");
+    for _ in 0..10 {
+        answer = connector.follow(&part, key, &answer.far_id).await.expect("as documented");
+    }
+    assert_eq!(answer.status, Status::Settled);
+    assert_eq!(connector.subscriptions().await.expect("as documented").map(|all| all.len()), Some(1));
+    let odd = http::Request::post(format!("{url}/api/v3/accounts/2768/customers/10991/orders"));
+    assert_eq!(answered(odd.header("authorization", "Bearer x"), b"{\"orderItems\": 7}").await, 422);
 }
 
 /// OpenSSH's server on this machine, of a folder of its own: its port, and the fingerprint of its key.
