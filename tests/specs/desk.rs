@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -291,9 +292,19 @@ fn kill(child: &mut Child) {
     }
 }
 
+/// An address that stays free while nothing listens there: a collector that starts again finds its own. Systems hand
+/// out ports from 32768 on (Linux) by themselves; each desk here has others below.
 fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-    listener.local_addr().expect("a listener has an address")
+    const PORTS: std::ops::Range<u32> = 18_000..32_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(101);
+    PORTS
+        .map(|_| {
+            let number = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % PORTS.len() as u32;
+            SocketAddr::from(([127, 0, 0, 1], (PORTS.start + number) as u16))
+        })
+        .find(|address| TcpListener::bind(address).is_ok())
+        .expect("loopback has a free port")
 }
 
 fn lossy(bytes: &[u8]) -> String {
