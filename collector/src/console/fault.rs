@@ -134,6 +134,9 @@ pub enum Fault {
     /// Nothing is at that address.
     #[error("nothing is at this address")]
     NoSuchPage,
+    /// A page could not be made.
+    #[error("the page could not be made: {0}")]
+    Page(String),
     /// An id is none.
     #[error(transparent)]
     Id(#[from] IdError),
@@ -313,6 +316,7 @@ impl Fault {
             | Self::Search(_)
             | Self::Certificate(_)
             | Self::Backup(_)
+            | Self::Page(_)
             | Self::Panicked(_) => Reason::Failed,
         }
     }

@@ -119,6 +119,11 @@ impl Console {
         Self { provider: provider.map(Arc::new), ..self }
     }
 
+    /// How far the books are, as it changes.
+    pub fn positions(&self) -> tokio::sync::watch::Receiver<crate::journal::Position> {
+        self.books.positions()
+    }
+
     /// Whether there is an identity provider.
     pub fn has_provider(&self) -> bool {
         self.provider.is_some()

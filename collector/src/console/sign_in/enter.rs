@@ -148,7 +148,7 @@ impl Console {
     ///
     /// # Errors
     /// When the vault cannot be read.
-    pub async fn by_cookie(&self, cookie: &str) -> Result<Option<Entered>, Fault> {
+    pub async fn by_cookie(&self, cookie: &str, by_itself: bool) -> Result<Option<Entered>, Fault> {
         let (id_hash, now) = (hash(cookie.as_bytes()), self.books.clock().now());
         let Some(session) = self.session_of(&id_hash).await? else { return Ok(None) };
         let let_in = self.books.read(|fold| fold.operators().let_in(&session.session.operator));
@@ -157,7 +157,7 @@ impl Console {
             self.end_sessions(|handle, _| handle == session.handle).await?;
             return Ok(None);
         };
-        if session.session.due(&id_hash, now) == Due::Nothing {
+        if by_itself || session.session.due(&id_hash, now) == Due::Nothing {
             return Ok(Some(Entered { let_in, session, cookie: None }));
         }
         let _one_at_a_time = self.sign_in.changing.lock().await;
@@ -182,6 +182,17 @@ impl Console {
                 Ok(Some(Entered { let_in, session: InSession { handle, session }, cookie: None }))
             }
         }
+    }
+
+    /// Whether a session goes on, and its operator is let in.
+    ///
+    /// # Errors
+    /// When the vault fails.
+    pub async fn goes_on(&self, session: &InSession) -> Result<bool, Fault> {
+        let (kept, now) = (read(self.kept().await?), self.books.clock().now());
+        let goes_on = kept.sessions.get(&session.handle).is_some_and(|session| !session.is_over(now));
+        let operator = &session.session.operator;
+        Ok(goes_on && self.books.read(|fold| fold.operators().let_in(operator)).is_some())
     }
 
     /// Ends a session.

@@ -10,7 +10,7 @@ use seatbeat_ledger::operators::LetIn;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::{BODY_LENGTH_MAX, Web};
+use super::{BODY_LENGTH_MAX, Web, live};
 use crate::console::auth::by_token;
 use crate::console::door::Encrypted;
 use crate::console::fault::Fault;
@@ -22,6 +22,9 @@ pub const CSRF: HeaderName = HeaderName::from_static("x-csrf-token");
 
 /// Where a browser says from where it was sent.
 pub const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Says that a page asks by itself, because something has happened: nobody has touched it.
+pub const BY_ITSELF: HeaderName = HeaderName::from_static("x-seatbeat-by-itself");
 
 /// Who a request is from.
 #[derive(Default)]
@@ -56,8 +59,11 @@ pub async fn came(web: &Web, needs: Needs, request: Request) -> Result<(Came, Re
         let let_in = by_token(&web.console.books, request.headers());
         return Ok((Came { let_in, ..Came::default() }, request));
     }
+    // A page that stays open would keep its session for ever.
+    let by_itself =
+        asks_only && (request.headers().contains_key(&BY_ITSELF) || request.uri().path() == live::PATH);
     let Some(cookie) = cookie_of(&request, Kind::Session) else { return Ok((Came::default(), request)) };
-    let Some(entered) = web.console.by_cookie(&cookie).await? else {
+    let Some(entered) = web.console.by_cookie(&cookie, by_itself).await? else {
         return Ok((Came::default(), request));
     };
     let session = entered.session.session.clone();

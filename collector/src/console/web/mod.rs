@@ -24,15 +24,19 @@ use entry::{FETCH_SITE, Kind, came, set_cookie};
 use problem::Problem;
 use sign_in::reads_pages;
 
+pub mod assets;
 mod downloads;
 pub mod entry;
 pub mod form;
+pub mod live;
 pub mod openapi;
 pub mod operations;
+pub mod pages;
 pub mod problem;
 pub mod sign_in;
 pub mod sign_in_oidc;
 mod sign_in_page;
+mod visitor;
 
 /// Bytes of a request's body: a form of a page.
 const BODY_LENGTH_MAX: usize = 64 * 1024;
@@ -78,6 +82,9 @@ pub fn routes() -> Vec<Route> {
         openapi::routes(),
         sign_in::routes(),
         sign_in_oidc::routes(),
+        assets::routes(),
+        live::routes(),
+        pages::routes(),
     ];
     rooms.into_iter().flatten().collect()
 }
@@ -97,6 +104,7 @@ pub fn router(console: Console) -> Router {
     router
         .fallback(async || Problem::of(&Fault::NoSuchPage).into_response())
         .layer(DefaultBodyLimit::max(BODY_LENGTH_MAX))
+        .layer(from_fn(visitor::shown))
         .layer(from_fn(headers))
         .with_state(web)
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::console::fault::{Fault, Reason};
 
 /// See the module's text.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Problem {
     title: &'static str,
     status: u16,
@@ -42,13 +42,37 @@ impl Problem {
             retry_after_s: fault.retry_after_s(),
         }
     }
+
+    /// What kind of answer it is, in words.
+    pub fn title(&self) -> &'static str {
+        self.title
+    }
+
+    /// The fault's words.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+}
+
+impl From<Fault> for Problem {
+    fn from(fault: Fault) -> Self {
+        Self::of(&fault)
+    }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let wait = self.retry_after_s.map(HeaderValue::from);
+        let problem = self.clone();
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(self)).into_response();
+        // Who looks at pages is shown it as one.
+        response.extensions_mut().insert(problem);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(wait) = wait {

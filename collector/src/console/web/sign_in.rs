@@ -27,7 +27,7 @@ use crate::console::sign_in::change::OwnPasswordAsked;
 use crate::console::sign_in::enter::{InSession, NewSession, Tried};
 
 /// Where who has signed in is led when they came from nowhere.
-const HOME: &str = "/session";
+const HOME: &str = "/";
 
 /// Longest address that somebody is led back to, in bytes.
 const TARGET_LENGTH_MAX: usize = 512;

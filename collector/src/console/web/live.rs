@@ -1,0 +1,78 @@
+//! Tells open pages that something has happened, as server-sent events (HTML Living Standard, 9.2). Invariant: it says
+//! that there is something new and never what; pages ask for that as they are let in, and a stream ends with its
+//! session.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::{Extension, State};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use futures_util::stream::unfold;
+use seatbeat_ledger::operators::Right;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::problem::Problem;
+use super::{Route, Web};
+use crate::console::fault::Fault;
+use crate::console::rights::{Needs, Whose};
+use crate::console::sign_in::enter::InSession;
+use crate::journal::Position;
+
+/// Where pages listen.
+pub const PATH: &str = "/live";
+
+/// Pages are told at most this often: what a fleet sends comes all the time.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// How often it is asked whether the session goes on.
+const ASK_AFTER: Duration = Duration::from_secs(15);
+
+/// The route of this room.
+pub fn routes() -> Vec<Route> {
+    vec![Route { path: PATH, needs: Needs::Right(Right::See, Whose::Customers), service: get(live) }]
+}
+
+/// A page that listens.
+struct Listener {
+    web: Web,
+    session: InSession,
+    positions: watch::Receiver<Position>,
+    told_at: Instant,
+    has_ended: bool,
+}
+
+async fn live(State(web): State<Web>, session: Option<Extension<InSession>>) -> Response {
+    let Some(Extension(session)) = session else {
+        return Problem::of(&Fault::Forbidden("it is about a session: sign in at /sign-in")).into_response();
+    };
+    let positions = web.console.positions();
+    let listener = Listener { web, session, positions, told_at: now(), has_ended: false };
+    Sse::new(unfold(listener, next)).keep_alive(KeepAlive::default()).into_response()
+}
+
+async fn next(mut listener: Listener) -> Option<(Result<Event, Infallible>, Listener)> {
+    if listener.has_ended {
+        return None;
+    }
+    sleep_until(listener.told_at + PAUSE).await;
+    loop {
+        let changed = timeout_at(now() + ASK_AFTER, listener.positions.changed()).await;
+        let goes_on = listener.web.console.goes_on(&listener.session).await.unwrap_or(false);
+        // The books are closed, or the session is over: pages ask anew, and are led to where they can sign in.
+        if !goes_on || matches!(changed, Ok(Err(_))) {
+            listener.has_ended = true;
+            return Some((Ok(Event::default().event("ended").data("")), listener));
+        }
+        if changed.is_ok() {
+            listener.told_at = now();
+            return Some((Ok(Event::default().event("changed").data("")), listener));
+        }
+    }
+}
+
+fn now() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,34 @@
+//! Pages: what a browser shows of the questions and actions of the console. Invariant: a page asks as any other skin
+//! does and works nothing out about a count; whatever it shows is text in it, and all of it is served from here.
+
+use askama::Template;
+use axum::response::{Html, IntoResponse, Response};
+
+use super::Route;
+use super::problem::Problem;
+use crate::console::fault::Fault;
+
+pub mod chart;
+mod customers;
+pub mod shell;
+
+/// The routes of all pages.
+pub fn routes() -> Vec<Route> {
+    let rooms = [customers::routes()];
+    rooms.into_iter().flatten().collect()
+}
+
+/// What a page answers: itself, or a fault that is shown as one.
+pub type Shown = Result<Response, Problem>;
+
+/// A page, from its template.
+pub struct Page<T>(pub T);
+
+impl<T: Template> IntoResponse for Page<T> {
+    fn into_response(self) -> Response {
+        match self.0.render() {
+            Ok(text) => Html(text).into_response(),
+            Err(error) => Problem::of(&Fault::Page(error.to_string())).into_response(),
+        }
+    }
+}
