@@ -112,6 +112,45 @@ impl Page<'_> {
     }
 }
 
+/// One machine in a month.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MachineMonth {
+    /// What it amounts to, and why not to more.
+    pub told: MachineTold,
+    /// Days of the month with an accepted report of it.
+    pub seen: Vec<u8>,
+    /// Days of the month that have begun.
+    pub begun: Vec<u8>,
+}
+
+/// Tells of the machine that an agent is part of, in a month whose lines are these; usage days that begin after `as_of`
+/// are left out. `None`: no day has begun, or nothing is known of it.
+pub fn explain_machine(
+    usage: &Usage,
+    policy: &Policy,
+    period: Period,
+    as_of: Option<Timestamp>,
+    lines: &[Line],
+    agent: &MachineId,
+) -> Option<MachineMonth> {
+    let (days, names) = (begun_days(usage, period, as_of), Names::new(usage));
+    let mut telling = Telling::new(usage, policy, period, &days, lines, &names)?;
+    let machine = names.machine(usage, names.of(agent))?;
+    let told = telling.machine(&machine);
+    let number = |day: &UsageDay| day.day.date().day().unsigned_abs();
+    let is_seen = |day: &&UsageDay| machine.facts.attendance.reported(day.day).is_some();
+    Some(MachineMonth {
+        seen: days.iter().filter(is_seen).map(number).collect(),
+        begun: days.iter().map(number).collect(),
+        told: MachineTold {
+            agents: agents(&names, &machine.id),
+            seats: seats_told(&told, &days, period),
+            reasons: told.reasons,
+            machine: machine.id.clone(),
+        },
+    })
+}
+
 /// Explains a line, or what is in none.
 pub fn explain(asked: Asked<'_>) -> Explanation {
     let Asked { usage, policy, period, lines, .. } = asked;

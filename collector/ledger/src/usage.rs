@@ -302,6 +302,17 @@ impl Usage {
         })
     }
 
+    /// The latest decision about each pair that a machine is of: the other one, when, and what.
+    pub fn bonds_of<'a>(
+        &'a self,
+        machine: &'a MachineId,
+    ) -> impl Iterator<Item = (&'a MachineId, Timestamp, Bond)> + 'a {
+        let larger = self.bonds.get(machine).into_iter().flatten();
+        let smaller = self.bonds.range::<MachineId, _>(..machine);
+        let smaller = smaller.filter_map(|(small, others)| Some((small, others.get(machine)?)));
+        larger.chain(smaller).map(|(other, (at, bond))| (other, *at, *bond))
+    }
+
     /// The pairs of machines last decided upon at or after an instant.
     pub fn bonds_since(&self, since: Timestamp) -> impl Iterator<Item = (&MachineId, &MachineId, Bond)> + '_ {
         let pairs = self.bonds.iter().flat_map(|(small, others)| others.iter().map(move |one| (small, one)));

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use seatbeat_ledger::calendar::Period;
 use seatbeat_ledger::fold::Fold;
 use seatbeat_ledger::forecast::forecast;
-use seatbeat_ledger::invoice::{Billing, invoices};
+use seatbeat_ledger::invoice::{Billing, Invoices, invoices};
 use seatbeat_ledger::life::Life;
 use seatbeat_ledger::profit::{earned, margin};
 use seatbeat_ledger::review::Review;
@@ -186,15 +186,8 @@ impl Console {
             Kind::Invoices => {
                 let mapping =
                     Mapping::named_or(&query.mapping).map_err(|error| Fault::value("`mapping`", error))?;
-                let terms = self.books.read(|fold| fold.terms().clone());
-                let names = self.names(customers.clone())?;
-                let mut billing = std::collections::BTreeMap::new();
-                for customer in customers {
-                    billing.insert(customer.clone(), self.billing(customer)?);
-                }
-                let of = |customer: &CustomerId| billing.get(customer).cloned().unwrap_or_default();
-                let made = invoices(period, is_sealed, lines, &statement.corrections, &terms, &of)
-                    .map_err(|error| Fault::value("the invoices", format!("cannot be made: {error}")))?;
+                let names = self.names(customers)?;
+                let made = self.invoiced(period, &statement, is_sealed)?;
                 render(query.format, &made, &tables::invoices(&made, &mapping, &names))
             }
             _ => {
@@ -206,6 +199,53 @@ impl Console {
                 render(query.format, &statement, &document)
             }
         }
+    }
+
+    /// What customers are billed by a statement.
+    fn invoiced(&self, period: Period, statement: &Statement, is_sealed: bool) -> Result<Invoices, Fault> {
+        let (lines, corrections) = (&statement.lines, &statement.corrections);
+        let terms = self.books.read(|fold| fold.terms().clone());
+        let mut billing = std::collections::BTreeMap::new();
+        let corrected = corrections.iter().map(|one| &one.customer);
+        for customer in lines.iter().map(|line| &line.customer).chain(corrected) {
+            if !billing.contains_key(customer) {
+                billing.insert(customer.clone(), self.billing(customer)?);
+            }
+        }
+        let of = |customer: &CustomerId| billing.get(customer).cloned().unwrap_or_default();
+        invoices(period, is_sealed, lines, corrections, &terms, &of)
+            .map_err(|error| Fault::value("the invoices", format!("cannot be made: {error}")))
+    }
+
+    /// What a customer is billed for a sealed month.
+    ///
+    /// # Errors
+    /// When the month is not sealed, or its invoices cannot be made.
+    pub async fn customer_invoice(&self, period: Period, customer: CustomerId) -> Result<Invoices, Fault> {
+        let console = self.clone();
+        let asking = move || {
+            let mut statement = console.sealed_statement(period)?;
+            statement.lines.retain(|line| line.customer == customer);
+            statement.corrections.retain(|one| one.customer == customer);
+            console.invoiced(period, &statement, true)
+        };
+        tokio::task::spawn_blocking(asking).await?
+    }
+
+    /// The months that are sealed, the newest first.
+    pub fn sealed_months(&self) -> Vec<Period> {
+        let mut months: Vec<Period> = self.books.read(|fold| fold.sealed_periods().collect());
+        months.sort();
+        months.dedup();
+        months.reverse();
+        months
+    }
+
+    fn sealed_statement(&self, period: Period) -> Result<Statement, Fault> {
+        if self.books.read(|fold| fold.sealed(period).next().is_none()) {
+            return Err(CloseError::NotSealed(period).into());
+        }
+        Ok(self.standing(period, None)?.statement)
     }
 
     fn forecast(&self, query: &DocumentQuery, period: Period) -> Result<Vec<u8>, Fault> {

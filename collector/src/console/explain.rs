@@ -151,11 +151,11 @@ pub struct Report {
 }
 
 /// A month as it is counted: by its own policy, where it is sealed.
-struct Counted {
-    fold: Fold,
-    policy: Policy,
-    as_of: Option<Timestamp>,
-    lines: Vec<Line>,
+pub(super) struct Counted {
+    pub(super) fold: Fold,
+    pub(super) policy: Policy,
+    pub(super) as_of: Option<Timestamp>,
+    pub(super) lines: Vec<Line>,
     sealed: Vec<SealedBody>,
 }
 
@@ -202,7 +202,7 @@ impl Console {
         })
     }
 
-    fn counted(&self, period: Period) -> Result<Counted, Fault> {
+    pub(super) fn counted(&self, period: Period) -> Result<Counted, Fault> {
         let (now, fold) = (self.books.clock().now(), self.books.read(Fold::clone));
         let zone = fold.usage().zone().clone();
         let running = Period::of_day(zone.usage_day(now));

@@ -15,6 +15,7 @@ use seatbeat_proto::ids::{
 };
 use seatbeat_proto::tls::TlsError;
 
+use super::orders::make::NotMade;
 use crate::backup::BackupError;
 use crate::books::{NotReached, WriteError};
 use crate::distributor::arm::ArmError;
@@ -22,6 +23,7 @@ use crate::jobs::close::CloseError;
 use crate::jobs::close::effect::EffectError;
 use crate::jobs::proofs::ProofError;
 use crate::journal::JournalError;
+use crate::order_key::KeyError;
 use crate::search::SearchError;
 use crate::vault::VaultError;
 
@@ -178,6 +180,18 @@ pub enum Fault {
     /// The fold would not take an order, or what belongs to one.
     #[error("nothing was written: {0}")]
     OrderRefused(Refusal),
+    /// Something else would be ordered than what was shown.
+    #[error("nothing was ordered: what would happen has changed since it was shown")]
+    PlanChanged,
+    /// Something is missing that an order needs.
+    #[error(transparent)]
+    NotMade(#[from] NotMade),
+    /// The key that signs orders does not open.
+    #[error(transparent)]
+    OrderKey(#[from] KeyError),
+    /// The collector keeps no key that signs orders.
+    #[error("this collector keeps no key that signs orders")]
+    NoOrderKey,
     /// Seats that are not there.
     #[error("{0}")]
     SeatsTaken(String),
@@ -301,7 +315,8 @@ impl Fault {
             Self::Policy(_) => Reason::Policy,
             Self::ZoneFixed { .. } => Reason::ZoneFixed,
             Self::Catalogue(_) => Reason::Catalogue,
-            Self::Overtaken | Self::SaidOtherwise(_) => Reason::Overtaken,
+            Self::Overtaken | Self::SaidOtherwise(_) | Self::PlanChanged => Reason::Overtaken,
+            Self::NotMade(_) | Self::OrderKey(_) | Self::NoOrderKey => Reason::Invalid,
             Self::Close(error) | Self::Effect(EffectError::Close(error)) => close_reason(error),
             Self::Effect(EffectError::Refused(_)) => Reason::Invalid,
             Self::Effect(EffectError::Fold(_)) => Reason::Failed,
@@ -329,6 +344,12 @@ impl Fault {
                 Some("`seatbeat customers offboard` has a customer leave for good".to_owned())
             }
             Self::Backup(error) => error.hint(),
+            Self::OrderKey(error) => Some(error.hint().to_owned()),
+            Self::NoOrderKey => Some(
+                "`seatbeat orders sign` signs on the workstation that has it; `seatbeat orders key new` makes one"
+                    .to_owned(),
+            ),
+            Self::PlanChanged => Some("load the page again and look at what would happen now".to_owned()),
             Self::UnknownApiToken(_) => Some("`seatbeat api-tokens list` shows them".to_owned()),
             _ => None,
         }

@@ -38,33 +38,51 @@ pub struct KitAsked {
     pub reason: String,
 }
 
-/// An install kit.
+/// An install kit: the only time that its token is seen.
 #[derive(Debug, Clone, Serialize)]
-struct Kit {
-    customer: CustomerId,
-    customer_name: String,
-    token: TokenId,
-    token_text: String,
-    machines: u32,
-    expires_at: Timestamp,
-    install: Vec<InstallRow>,
-    downloads: BTreeMap<String, String>,
-    licences: Vec<LicenceRow>,
+pub struct Kit {
+    /// For whom.
+    pub customer: CustomerId,
+    /// What they are called.
+    pub customer_name: String,
+    /// The new token.
+    pub token: TokenId,
+    /// Its text.
+    pub token_text: String,
+    /// How many machines it lets in.
+    pub machines: u32,
+    /// Until when.
+    pub expires_at: Timestamp,
+    /// The lines to run.
+    pub install: Vec<InstallRow>,
+    /// Where files are fetched, by what they are.
+    pub downloads: BTreeMap<String, String>,
+    /// The licences that the customer holds.
+    pub licences: Vec<LicenceRow>,
 }
 
+/// The line to run on a system.
 #[derive(Debug, Clone, Serialize)]
-struct InstallRow {
-    os: &'static str,
-    line: String,
+pub struct InstallRow {
+    /// `windows`, `linux` or `macos`.
+    pub os: &'static str,
+    /// Run once, as the administrator.
+    pub line: String,
 }
 
+/// A licence of a kit.
 #[derive(Debug, Clone, Serialize)]
-struct LicenceRow {
-    licence: LicenceId,
-    product: ProductId,
-    sku: Sku,
-    seats: u32,
-    code: String,
+pub struct LicenceRow {
+    /// Which one.
+    pub licence: LicenceId,
+    /// What it is for.
+    pub product: ProductId,
+    /// What it is billed as.
+    pub sku: Sku,
+    /// Seats that the customer holds.
+    pub seats: u32,
+    /// Its activation code; empty: it has none, or none was asked for.
+    pub code: String,
 }
 
 impl Console {
@@ -78,6 +96,23 @@ impl Console {
         if !matches!(format, Format::Json | Format::Html) {
             return Err(Fault::value("`format`", "has to be json or html"));
         }
+        let (kit, position) = self.new_kit(caller, terms, codes, &reason).await?;
+        let bytes =
+            rendered(format, &kit, &kit.document()).map_err(|error| Fault::value("the kit", error))?;
+        Ok((String::from_utf8_lossy(&bytes).into_owned(), position))
+    }
+
+    /// Makes a kit with a new token, with activation codes where they are asked for.
+    ///
+    /// # Errors
+    /// As [`Self::install_kit`].
+    pub async fn new_kit(
+        &self,
+        caller: &Caller,
+        terms: TokenTerms,
+        codes: bool,
+        reason: &str,
+    ) -> Result<(Kit, Position), Fault> {
         let customer = terms.customer.clone();
         caller.reaches(&customer)?;
         let customer_name = self.name(VaultRow::CustomerName(&customer))?;
@@ -91,7 +126,7 @@ impl Console {
         let mut licences = Vec::new();
         for (licence, about, seats) in held {
             let code = match codes && about.code_mac.is_some() {
-                true => self.reveal_licence(caller, licence.clone(), &reason).await?.code.as_str().to_owned(),
+                true => self.reveal_licence(caller, licence.clone(), reason).await?.code.as_str().to_owned(),
                 false => String::new(),
             };
             licences.push(LicenceRow { licence, product: about.product, sku: about.sku, seats, code });
@@ -113,9 +148,7 @@ impl Console {
             downloads: self.config.downloads.clone(),
             licences,
         };
-        let bytes =
-            rendered(format, &kit, &kit.document()).map_err(|error| Fault::value("the kit", error))?;
-        Ok((String::from_utf8_lossy(&bytes).into_owned(), Position(token.position)))
+        Ok((kit, Position(token.position)))
     }
 }
 

@@ -196,14 +196,18 @@ impl Console {
                 0 => PAGE_SIZE,
                 size => size.min(PAGE_SIZE_MAX),
             };
-            let silent_after = SignedDuration::from_hours(24 * i64::from(console.config.alerts.silent_days));
-            let silent_before = console.books.clock().now().checked_sub(silent_after);
-            let wanted = Wanted::new(&query, reach, silent_before.unwrap_or(Timestamp::MIN));
+            let wanted = Wanted::new(&query, reach, console.silent_before());
             let (found, next) = console.listing(|listing| listing.page(&wanted, size))?;
             let row = |(id, machine): (MachineId, registry::Machine)| console.machine_row(id, &machine);
             Ok(MachinePage { machines: found.into_iter().map(row).collect::<Result<_, Fault>>()?, next })
         };
         tokio::task::spawn_blocking(page).await?
+    }
+
+    /// Machines that were heard from last before this instant are silent.
+    pub fn silent_before(&self) -> Timestamp {
+        let silent_after = SignedDuration::from_hours(24 * i64::from(self.config.alerts.silent_days));
+        self.books.clock().now().checked_sub(silent_after).unwrap_or(Timestamp::MIN)
     }
 
     /// Keeps the listing up to date until `stopped`: a question finds it so, and what the fold has left behind is not

@@ -25,6 +25,7 @@ pub mod auth;
 mod backup;
 mod catalogue;
 pub mod command;
+pub mod customer_sums;
 pub mod departures;
 pub mod dial;
 mod doctor;
@@ -37,6 +38,7 @@ pub mod export;
 pub mod fault;
 pub mod kit;
 pub mod licences;
+pub mod machine_days;
 pub mod machines;
 pub mod mapping;
 mod metrics;
@@ -49,6 +51,7 @@ pub mod query;
 pub mod reconcile;
 pub mod rights;
 pub mod rows;
+pub mod seat_history;
 mod service;
 pub mod sign_in;
 pub mod tls;
@@ -122,6 +125,11 @@ impl Console {
     /// How far the books are, as it changes.
     pub fn positions(&self) -> tokio::sync::watch::Receiver<crate::journal::Position> {
         self.books.positions()
+    }
+
+    /// The collector's clock.
+    pub fn now(&self) -> jiff::Timestamp {
+        self.books.clock().now()
     }
 
     /// Whether there is an identity provider.

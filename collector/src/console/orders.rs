@@ -29,6 +29,8 @@ use crate::journal::Position;
 use crate::order_key::LockedKey;
 use crate::vault::{VaultError, VaultRow};
 
+pub mod make;
+pub mod placing;
 mod plan;
 
 pub(super) use plan::switched_as;
@@ -195,7 +197,18 @@ impl Console {
         pieces: Streaming<wire::PlaceOrdersPiece>,
     ) -> Result<wire::PlacedOrders, Fault> {
         let (request, reason, orders) = gathered(pieces).await?;
-        checked_reason(&reason)?;
+        self.place(caller, request, &reason, orders).await
+    }
+
+    /// As [`Self::place_orders`], of a batch that came whole.
+    async fn place(
+        &self,
+        caller: &Caller,
+        request: wire::OrdersRequested,
+        reason: &str,
+        orders: Vec<wire::SealedOrder>,
+    ) -> Result<wire::PlacedOrders, Fault> {
+        checked_reason(reason)?;
         let batch: BatchId = request.batch.parse()?;
         let mut sealed: Vec<(OrderId, Vec<u8>)> = Vec::new();
         let mut facts = vec![Fact::OrdersRequested(request)];
@@ -221,7 +234,7 @@ impl Console {
             }));
         }
         let _one_at_a_time = self.adding.lock().await;
-        self.tried(caller, &reason, &facts).await?;
+        self.tried(caller, reason, &facts).await?;
         let books = self.books.clone();
         tokio::task::spawn_blocking(move || -> Result<(), VaultError> {
             let rows: Vec<_> = sealed
@@ -231,7 +244,7 @@ impl Console {
             books.vault().put_all(&rows)
         })
         .await??;
-        let position = self.write_side_by_side(caller, &reason, facts).await?;
+        let position = self.write_side_by_side(caller, reason, facts).await?;
         let held = self.books.read(|fold| fold.orders().batch(&batch).map(Batch::is_held));
         let held = held.ok_or(Fault::OrderRefused(Refusal::Repeated))?;
         Ok(wire::PlacedOrders { position: position.0, held })
@@ -265,14 +278,19 @@ impl Console {
         caller: &Caller,
         mut pieces: Streaming<wire::SignedOrders>,
     ) -> Result<Position, Fault> {
-        let mut facts = Vec::new();
+        let mut signed = Vec::new();
         while let Some(wire::SignedOrders { orders }) = pieces.message().await.map_err(|_| cut_off())? {
-            let signed = |order| Fact::OrderSigned(wire::OrderSigned { order: Some(order) });
-            facts.extend(orders.into_iter().map(signed));
-            if facts.len() > ORDERS_MAX {
+            signed.extend(orders);
+            if signed.len() > ORDERS_MAX {
                 return Err(too_many());
             }
         }
+        self.take_signatures(caller, signed).await
+    }
+
+    async fn take_signatures(&self, caller: &Caller, signed: Vec<wire::Signed>) -> Result<Position, Fault> {
+        let fact = |order| Fact::OrderSigned(wire::OrderSigned { order: Some(order) });
+        let facts: Vec<Fact> = signed.into_iter().map(fact).collect();
         if facts.is_empty() {
             return Err(Fault::value("the orders", "are none: nothing waits for a signature"));
         }

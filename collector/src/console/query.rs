@@ -269,6 +269,10 @@ impl Console {
         self.name(VaultRow::CustomerName(customer))
     }
 
+    pub(super) fn host_name(&self, machine: &MachineId) -> Result<String, Fault> {
+        self.name(VaultRow::HostName(machine))
+    }
+
     pub(super) fn name(&self, row: VaultRow<'_>) -> Result<String, Fault> {
         let name = self.books.vault().get(row)?;
         Ok(name.map(|name| String::from_utf8_lossy(&name).into_owned()).unwrap_or_default())

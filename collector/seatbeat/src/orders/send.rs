@@ -1,19 +1,17 @@
 //! Ordering: shown, placed, signed. Invariant: what is signed is what was placed here, order by order; a secret is
 //! sealed to its machine before it leaves this process.
 
-use std::collections::BTreeMap;
 use std::io::{BufRead as _, IsTerminal as _};
 use std::path::PathBuf;
 
 use clap::Args;
-use jiff::Timestamp;
-use prost::Message as _;
-use seatbeat_collector::console::orders::{Asked, OrderPlan, PlanRow, Wish, words};
+use seatbeat_collector::console::orders::make::{Made, NotMade, Secrets, Terms, scope_to_wire, signed};
+use seatbeat_collector::console::orders::{OrderPlan, PlanRow, Wish, words};
 use seatbeat_ledger::forecast::switched::SwitchLine;
 use seatbeat_ledger::money::Decimal;
-use seatbeat_proto::ids::{BatchId, CustomerId, LicenceId, MachineId, OrderId, ProductId};
-use seatbeat_proto::signed::{Domain, hash, sign};
-use seatbeat_proto::{instant, sealing, wire};
+use seatbeat_ledger::orders::Scope;
+use seatbeat_proto::ids::{BatchId, CustomerId, LicenceId, MachineId, ProductId};
+use seatbeat_proto::wire;
 use serde_json::json;
 
 use super::keys::{self, SignArgs};
@@ -25,9 +23,6 @@ use crate::out::{self, Align, Column, Out};
 
 /// Orders that one message carries: a fraction of what a message may have.
 const ORDERS_A_PIECE: usize = 200;
-
-/// How much longer an agent may be let go than its products may be switched off: reports have to confirm those.
-const UNENROL_LATER_S: i64 = 30 * 24 * 3600;
 
 /// What is ordered, where.
 #[derive(Debug, Args)]
@@ -90,6 +85,15 @@ impl SendArgs {
     pub fn of_customer(customer: CustomerId, reason: String, how: How) -> Self {
         Self { machine: None, customer: Some(customer), licence: None, product: None, how, reason }
     }
+
+    fn scope(&self) -> Scope {
+        Scope {
+            customer: self.customer.clone(),
+            machine: self.machine.clone(),
+            licence: self.licence.clone(),
+            product: self.product.clone(),
+        }
+    }
 }
 
 /// Shows what would happen and, when that is wanted, orders it.
@@ -98,7 +102,7 @@ impl SendArgs {
 /// When there is nothing to do, something is missing, or the collector refuses.
 pub async fn run(wish: Wish, args: SendArgs, collector: &mut Collector, out: Out) -> anyhow::Result<()> {
     let Some(ready) = prepare(wish, args, collector, out).await? else { return Ok(()) };
-    if ready.orders.is_empty() {
+    if ready.made.orders.is_empty() {
         return Err(hinted("there is nothing that can be done", "--dry-run shows each machine and why not"));
     }
     ready.go(collector, out).await
@@ -106,10 +110,9 @@ pub async fn run(wish: Wish, args: SendArgs, collector: &mut Collector, out: Out
 
 /// Orders that were shown and agreed to.
 pub struct Ready {
-    wish: Wish,
     args: SendArgs,
-    plan: OrderPlan,
-    orders: Vec<(wire::Order, Vec<u8>)>,
+    machines: u32,
+    made: Made,
     /// Opened before anything is placed: a wrong passphrase leaves no orders behind.
     key: Option<ed25519_dalek::SigningKey>,
 }
@@ -132,17 +135,21 @@ pub async fn prepare(
     if !out.is_json() {
         out::note(&shown(&plan));
     }
-    let possible: Vec<&PlanRow> = plan.rows.iter().filter(|row| row.cannot.is_none()).collect();
-    let secrets = secrets(&args, &possible)?;
-    let orders = orders(wish, &args, &plan, &possible, secrets.as_ref())?;
+    let terms = Terms {
+        scope: args.scope(),
+        expires_at: args.how.expires.from(plan.now),
+        at_once: args.how.at_once,
+        secrets: secrets(&args)?,
+    };
+    let made = plan.made(&terms).map_err(|why| not_made(&why))?;
     agree(plan.machines, args.how.yes)?;
     let held = keys::held(collector).await?;
     let is_named = args.how.sign.key_file.is_some() || !held.locked_key.is_empty();
-    let key = match plan.needs_second || orders.is_empty() || !is_named {
+    let key = match plan.needs_second || made.orders.is_empty() || !is_named {
         true => None,
         false => Some(keys::open(&args.how.sign, &held)?),
     };
-    Ok(Some(Ready { wish, args, plan, orders, key }))
+    Ok(Some(Ready { args, machines: plan.machines, made, key }))
 }
 
 impl Ready {
@@ -151,28 +158,21 @@ impl Ready {
     /// # Errors
     /// When the collector refuses.
     pub async fn go(self, collector: &mut Collector, out: Out) -> anyhow::Result<()> {
-        let Self { wish, args, plan, orders, key } = self;
-        if orders.is_empty() {
+        let Self { args, machines, made, key } = self;
+        if made.orders.is_empty() {
             out::note("nothing is ordered: there is no machine on which anything can be done");
             return Ok(());
         }
-        let batch = BatchId::random();
-        let request = request(wish, &args, &plan, &batch, &orders);
-        let placed = place(request, args.reason.clone(), orders.clone(), collector).await?;
-        let count = out::count(orders.len() as u64, "order", "orders");
+        let batch = made.batch.clone();
+        let placed = place(&made, args.reason.clone(), collector).await?;
+        let count = out::count(made.orders.len() as u64, "order", "orders");
         let (signed, waits) = match (placed.held, key) {
             (true, _) => (false, "a second operator: `seatbeat orders confirm`, then `seatbeat orders sign`"),
             (false, None) => (false, "a signature: `seatbeat orders sign --key-file FILE`"),
             (false, Some(key)) => {
                 let unsigned = unsigned(Some(&batch), placed.position, collector).await?;
-                let ordered: BTreeMap<&str, &wire::Order> =
-                    orders.iter().map(|(order, _)| (order.order.as_str(), order)).collect();
-                let same = unsigned.iter().all(|order| {
-                    let as_ordered = wire::Order { sequence: 0, epoch: 0, ..order.clone() };
-                    ordered.get(order.order.as_str()) == Some(&&as_ordered)
-                });
                 anyhow::ensure!(
-                    same,
+                    made.holds(&unsigned),
                     "the collector wants signed what was not ordered here: nothing was signed"
                 );
                 sign_all(unsigned, &key, collector).await?;
@@ -186,7 +186,7 @@ impl Ready {
             false => format!("{count} placed; {batch} waits for {waits}"),
         };
         let value = json!({
-            "batch": batch, "orders": orders.len(), "machines": plan.machines, "held": placed.held, "signed": signed,
+            "batch": batch, "orders": made.orders.len(), "machines": machines, "held": placed.held, "signed": signed,
             "position": placed.position,
         });
         out.value(&value, || batch.to_string())?;
@@ -235,140 +235,48 @@ async fn plan(wish: Wish, args: &SendArgs, collector: &mut Collector) -> anyhow:
             Wish::Unenrol => wire::OrderWish::Unenrol,
         }
         .into(),
-        scope: Some(scope(args)),
+        scope: Some(scope_to_wire(&args.scope())),
         after_position: 0,
     };
     let reply = collector.call(async |console| console.plan_orders(request).await).await?;
     Ok(serde_json::from_str(&reply.json)?)
 }
 
-fn scope(args: &SendArgs) -> wire::OrderScope {
-    let text = |id: Option<String>| id.unwrap_or_default();
-    wire::OrderScope {
-        customer: text(args.customer.as_ref().map(ToString::to_string)),
-        machine: text(args.machine.as_ref().map(ToString::to_string)),
-        licence: text(args.licence.as_ref().map(ToString::to_string)),
-        product: text(args.product.as_ref().map(ToString::to_string)),
-    }
-}
-
-/// What the products are told; none: they need not be told anything.
-fn secrets(args: &SendArgs, rows: &[&PlanRow]) -> anyhow::Result<Option<wire::OrderSecrets>> {
-    let must = |asked: fn(&PlanRow) -> Asked| rows.iter().find(|row| asked(row) == Asked::Must);
-    if let (Some(row), None) = (must(|row| row.password), &args.how.password_file) {
-        let why = format!("{} asks for a password on {}", product(row), row.machine);
-        return Err(hinted(
-            &why,
-            "name a file that holds it with --password-file FILE, or leave the product out with --product",
-        ));
-    }
-    if let Some(row) = must(|row| row.activation)
-        && (args.how.manager.is_none()
-            || args.how.tenant.is_none()
-            || args.how.activation_token_file.is_none())
-    {
-        let why = format!("{} is activated with its manager on {}", product(row), row.machine);
-        return Err(hinted(
-            &why,
-            "the vendor's console shows them: --manager dsm://host:port/ --tenant ID --activation-token-file FILE",
-        ));
-    }
+/// What the products are told.
+fn secrets(args: &SendArgs) -> anyhow::Result<Secrets> {
     let read = |file: &Option<PathBuf>| file.as_ref().map(secret_of).transpose();
     let (password, token) = (read(&args.how.password_file)?, read(&args.how.activation_token_file)?);
-    let secrets = wire::OrderSecrets {
+    Ok(Secrets(wire::OrderSecrets {
         password: password.map(|text| text.as_str().to_owned()).unwrap_or_default(),
         manager: args.how.manager.clone().unwrap_or_default(),
         tenant: args.how.tenant.clone().unwrap_or_default(),
         token: token.map(|text| text.as_str().to_owned()).unwrap_or_default(),
         policy: args.how.policy.clone().unwrap_or_default(),
+    }))
+}
+
+/// Why nothing is made, and what there is to do about it here.
+fn not_made(why: &NotMade) -> anyhow::Error {
+    let hint = match why {
+        NotMade::Password { .. } => {
+            "name a file that holds it with --password-file FILE, or leave the product out with --product"
+        }
+        NotMade::Activation { .. } => {
+            "the vendor's console shows them: --manager dsm://host:port/ --tenant ID --activation-token-file FILE"
+        }
+        NotMade::NoSealKey(_) => "wait for its next report, or leave it out with --machine and --product",
     };
-    Ok((secrets != wire::OrderSecrets::default()).then_some(secrets))
+    hinted(&why.to_string(), hint)
 }
 
-fn product(row: &PlanRow) -> String {
-    row.product.as_ref().map_or_else(|| "the agent".to_owned(), ToString::to_string)
-}
-
-/// The orders, with what is sealed for each.
-fn orders(
-    wish: Wish,
-    args: &SendArgs,
-    plan: &OrderPlan,
-    rows: &[&PlanRow],
-    secrets: Option<&wire::OrderSecrets>,
-) -> anyhow::Result<Vec<(wire::Order, Vec<u8>)>> {
-    let until = expiry(args, plan.now);
-    let order = |row: &PlanRow| -> anyhow::Result<(wire::Order, Vec<u8>)> {
-        let is_agent = row.product.is_none();
-        let action = match wish {
-            Wish::SwitchOn => wire::Action::SwitchOn,
-            Wish::Unenrol if is_agent => wire::Action::Unenrol,
-            Wish::SwitchOff | Wish::Uninstall | Wish::Unenrol => wire::Action::SwitchOff,
-        };
-        let mut order = wire::Order {
-            order: OrderId::random().to_string(),
-            machine: row.machine.to_string(),
-            action: action.into(),
-            product: row.product.as_ref().map(ToString::to_string).unwrap_or_default(),
-            issued_at_ms: instant::to_ms(plan.now),
-            expires_at_ms: instant::to_ms(until) + if is_agent { UNENROL_LATER_S * 1000 } else { 0 },
-            uninstall: wish == Wish::Uninstall,
-            at_once: args.how.at_once,
-            ..wire::Order::default()
-        };
-        let is_asked = row.password != Asked::No || row.activation != Asked::No;
-        let Some(secrets) = secrets.filter(|_| is_asked) else { return Ok((order, Vec::new())) };
-        let sealed = sealing::seal(&row.seal_key, &order, secrets).map_err(|_| {
-            let why = format!("nothing can be sealed to {}: its agent has told no seal key yet", row.machine);
-            hinted(&why, "wait for its next report, or leave it out with --machine and --product")
-        })?;
-        order.secrets_hash = hash(&sealed).to_vec();
-        Ok((order, sealed))
-    };
-    rows.iter().map(|row| order(row)).collect()
-}
-
-fn expiry(args: &SendArgs, now: Timestamp) -> Timestamp {
-    args.how.expires.from(now)
-}
-
-fn request(
-    wish: Wish,
-    args: &SendArgs,
-    plan: &OrderPlan,
-    batch: &BatchId,
-    orders: &[(wire::Order, Vec<u8>)],
-) -> wire::OrdersRequested {
-    let action = match wish {
-        Wish::SwitchOn => wire::Action::SwitchOn,
-        Wish::Unenrol => wire::Action::Unenrol,
-        Wish::SwitchOff | Wish::Uninstall => wire::Action::SwitchOff,
-    };
-    wire::OrdersRequested {
-        batch: batch.to_string(),
-        action: action.into(),
-        scope: Some(scope(args)),
-        machines: plan.machines,
-        orders: orders.len() as u32,
-        expires_at_ms: orders.iter().map(|(order, _)| order.expires_at_ms).max().unwrap_or_default(),
-    }
-}
-
-async fn place(
-    request: wire::OrdersRequested,
-    reason: String,
-    orders: Vec<(wire::Order, Vec<u8>)>,
-    collector: &mut Collector,
-) -> anyhow::Result<wire::PlacedOrders> {
-    let sealed = |(order, sealed): &(wire::Order, Vec<u8>)| wire::SealedOrder {
-        order: Some(order.clone()),
-        sealed: sealed.clone(),
-    };
-    let mut pieces = vec![wire::PlaceOrdersPiece { request: Some(request), reason, orders: Vec::new() }];
-    pieces.extend(orders.chunks(ORDERS_A_PIECE).map(|some| wire::PlaceOrdersPiece {
-        orders: some.iter().map(sealed).collect(),
-        ..Default::default()
-    }));
+async fn place(made: &Made, reason: String, collector: &mut Collector) -> anyhow::Result<wire::PlacedOrders> {
+    let request = Some(made.request.clone());
+    let mut pieces = vec![wire::PlaceOrdersPiece { request, reason, orders: Vec::new() }];
+    pieces.extend(
+        made.orders
+            .chunks(ORDERS_A_PIECE)
+            .map(|some| wire::PlaceOrdersPiece { orders: some.to_vec(), ..Default::default() }),
+    );
     let stream = tokio_stream::iter(pieces);
     Ok(collector.call(async |console| console.place_orders(stream).await).await?)
 }
@@ -388,8 +296,7 @@ async fn sign_all(
     key: &ed25519_dalek::SigningKey,
     collector: &mut Collector,
 ) -> anyhow::Result<u64> {
-    let signed: Vec<wire::Signed> =
-        orders.iter().map(|order| sign(key, Domain::Order, order.encode_to_vec())).collect();
+    let signed = signed(&orders, key);
     let pieces: Vec<wire::SignedOrders> =
         signed.chunks(ORDERS_A_PIECE).map(|some| wire::SignedOrders { orders: some.to_vec() }).collect();
     let stream = tokio_stream::iter(pieces);
@@ -441,7 +348,7 @@ fn shown(plan: &OrderPlan) -> String {
             row.machine.to_string(),
             out::clean(&row.host_name),
             row.customer.to_string(),
-            product(row),
+            row.what(),
             what,
             when,
         ]

@@ -144,7 +144,7 @@ impl Console {
     }
 
     /// Waits as long as a try has to.
-    async fn throttled(
+    pub(in crate::console) async fn throttled(
         &self,
         ask: impl FnOnce(&mut Throttle, Duration) -> Result<Duration, Fault>,
     ) -> Result<(), Fault> {
@@ -157,7 +157,7 @@ impl Console {
     }
 
     /// Does what takes much memory, with few others at once.
-    async fn costly<T: Send + 'static>(
+    pub(in crate::console) async fn costly<T: Send + 'static>(
         &self,
         act: impl FnOnce() -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Fault> {

@@ -9,12 +9,27 @@ use super::problem::Problem;
 use crate::console::fault::Fault;
 
 pub mod chart;
+mod customer;
+mod customer_acts;
 mod customers;
+mod machine;
+mod machine_acts;
+mod machines;
+pub mod moment;
 pub mod shell;
+mod switch;
 
 /// The routes of all pages.
 pub fn routes() -> Vec<Route> {
-    let rooms = [customers::routes()];
+    let rooms = [
+        customers::routes(),
+        customer::routes(),
+        customer_acts::routes(),
+        machines::routes(),
+        machine::routes(),
+        machine_acts::routes(),
+        switch::routes(),
+    ];
     rooms.into_iter().flatten().collect()
 }
 

@@ -29,7 +29,18 @@ const PARTS: [(&str, &str); 12] = [
 ];
 
 /// What an action says on the page that it leads to: `?done=` and one of these.
-const DONE: [(&str, &str); 1] = [("saved", "Saved, and on record.")];
+const DONE: &[(&str, &str)] = &[
+    ("saved", "Saved, and on record."),
+    ("kept", "Saved."),
+    ("customer_added", "Added. The install kit has the line that lets its machines in."),
+    ("banned", "The machine is shut out: nothing that it sends is taken."),
+    ("let_in", "The machine is let in again."),
+    ("ordered", "Signed and on the way."),
+    ("ordered_second", "Placed. It waits until a second operator has confirmed it."),
+    ("ordered_unsigned", "Placed. It waits for a signature: `seatbeat orders sign --key-file FILE`."),
+    ("token_revoked", "The token lets nobody in any more."),
+    ("erased", "The names are erased."),
+];
 
 /// See the module's text.
 #[derive(Debug, Clone)]
