@@ -165,9 +165,14 @@ fn silent(registry: &Registry, bounds: &Bounds, now: Timestamp) -> Vec<Alert> {
 
 /// Whether a machine ought to be heard from: it is of a customer that is here, and nobody gave it up.
 fn is_expected(registry: &Registry, machine: &registry::Machine) -> bool {
+    is_in_use(machine) && registry.standing(&machine.customer) == CustomerStanding::Active
+}
+
+/// Whether nobody gave a machine up, and it is none of a pool.
+pub fn is_in_use(machine: &registry::Machine) -> bool {
     let is_given_up = machine.banned || machine.retired_at.is_some() || machine.absorbed_into.is_some();
     let is_short_lived = machine.flags.keys().any(|flag| flag == POOL_FLAG);
-    !is_given_up && !is_short_lived && registry.standing(&machine.customer) == CustomerStanding::Active
+    !is_given_up && !is_short_lived
 }
 
 fn above_quota(running: &Statement, bounds: &Bounds) -> Vec<Alert> {

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::calendar::{Day, Period, UsageDay};
 use crate::close::seats;
-use crate::counts::Counter;
+use crate::counts::{Counter, Counts, DAYS_MAX};
 use crate::money::{Decimal, Quantity, TooLarge};
 use crate::policy::{Count, Policy};
 use crate::pricing::{RATIO_DIGITS, earnings, price_lines};
@@ -119,19 +119,41 @@ pub fn forecast(
     // Days below `min_days` may still be reached: that filter is applied behind the projection.
     let seen = seats(usage, &without_min_days(policy), period, Some(now));
     let month = Month { usage, policy, period, days: &days, begun, turns: Turns::default() };
-    let [lower, expected, upper] = [Course::Ends, Course::GoesOn, Course::AllReturn]
-        .map(|course| month.lines(&seen, course))
-        .map(|lines| lines.and_then(|mut lines| price_lines(&mut lines, policy).map(|()| lines)));
-    let (lower, expected, upper) = (lower?, expected?, upper?);
-    Ok(Forecast {
-        period,
-        as_of: now,
-        days_begun: begun as u64,
-        days: days.len() as u64,
-        rests_on: rests_on(begun, days.len()),
-        lines: forecast_lines(policy, &lower, &expected, &upper)?,
-        totals: totals(policy, [&lower, &expected, &upper])?,
+    month.forecast(now, |course| month.lines(&seen, course))
+}
+
+/// As [`forecast`], from seats that are counted as of `now`, by a policy none of whose rules asks for `min_days`: what
+/// the days to come add is the same for each machine of a line then.
+///
+/// # Errors
+/// When amounts are too large to add.
+pub(crate) fn of_counts(
+    usage: &Usage,
+    policy: &Policy,
+    period: Period,
+    now: Timestamp,
+    counts: &Counts,
+) -> Result<Forecast, TooLarge> {
+    let days = usage.zone().days(period);
+    let begun = days.iter().filter(|day| day.first <= now).count();
+    let month = Month { usage, policy, period, days: &days, begun, turns: Turns::default() };
+    let keys: BTreeSet<(CustomerId, Sku)> =
+        counts.lines().map(|(customer, sku, _)| (customer.clone(), sku.clone())).collect();
+    month.forecast(now, |course| {
+        let counter = |(customer, sku): &(CustomerId, Sku)| {
+            counts.line(customer, sku).map(|counter| month.goes_on(counter, course)).unwrap_or_default()
+        };
+        month.lines_of(&keys, course, counter)
     })
+}
+
+/// What priced lines cost and earn so far, by currency; without one, lines whose cost is not known.
+///
+/// # Errors
+/// When amounts are too large to add.
+pub fn so_far(lines: &[Line], policy: &Policy) -> Result<Vec<(Option<String>, Money)>, TooLarge> {
+    let totals = totals(policy, [&[], lines, &[]])?.into_iter();
+    Ok(totals.map(|total| (total.currency, total.expected)).collect())
 }
 
 fn rests_on(begun: usize, days: usize) -> String {
@@ -169,7 +191,53 @@ struct Month<'a> {
 }
 
 impl Month<'_> {
+    fn forecast(
+        &self,
+        now: Timestamp,
+        lines: impl Fn(Course) -> Result<Vec<Line>, TooLarge>,
+    ) -> Result<Forecast, TooLarge> {
+        let priced = |course| {
+            let mut lines = lines(course)?;
+            price_lines(&mut lines, self.policy).map(|()| lines)
+        };
+        let lower = priced(Course::Ends)?;
+        let expected = priced(Course::GoesOn)?;
+        let upper = priced(Course::AllReturn)?;
+        Ok(Forecast {
+            period: self.period,
+            as_of: now,
+            days_begun: self.begun as u64,
+            days: self.days.len() as u64,
+            rests_on: rests_on(self.begun, self.days.len()),
+            lines: forecast_lines(self.policy, &lower, &expected, &upper)?,
+            totals: totals(self.policy, [&lower, &expected, &upper])?,
+        })
+    }
+
     fn lines(&self, seen: &Seats, course: Course) -> Result<Vec<Line>, TooLarge> {
+        let begun = self.turns.begin.iter().map(|(customer, sku, _)| (customer.clone(), sku.clone()));
+        let keys: BTreeSet<(CustomerId, Sku)> = seen.keys().cloned().chain(begun).collect();
+        let first = self.days.first().map_or(Day::numbered(0), |day| day.day);
+        let nobody = BTreeMap::new();
+        self.lines_of(&keys, course, |key| {
+            let rule = self.policy.rule(&key.1);
+            let machines = self.projected(key, seen.get(key).unwrap_or(&nobody), course);
+            let reaches = |days: &[CountedDay]| {
+                days.iter().filter(|day| day.confirmed).count() >= rule.min_days as usize
+            };
+            let machines: BTreeMap<MachineId, Vec<CountedDay>> =
+                machines.into_iter().filter(|(_, days)| reaches(days)).collect();
+            Counter::of(first, machines.values())
+        })
+    }
+
+    /// The lines of these keys and of what is declared and adjusted, without prices.
+    fn lines_of(
+        &self,
+        seats: &BTreeSet<(CustomerId, Sku)>,
+        course: Course,
+        counter: impl Fn(&(CustomerId, Sku)) -> Counter,
+    ) -> Result<Vec<Line>, TooLarge> {
         let adjusted = self.usage.adjusted(self.period);
         let mut declared = self.usage.declared(self.period);
         if course != Course::Ends {
@@ -177,30 +245,19 @@ impl Month<'_> {
                 declared.entry(key).or_insert(quantity);
             }
         }
-        let begun: BTreeSet<(CustomerId, Sku)> =
-            self.turns.begin.iter().map(|(customer, sku, _)| (customer.clone(), sku.clone())).collect();
         let keys: BTreeSet<&(CustomerId, Sku)> =
-            seen.keys().chain(declared.keys()).chain(adjusted.keys()).chain(&begun).collect();
-        let nobody = BTreeMap::new();
+            seats.iter().chain(declared.keys()).chain(adjusted.keys()).collect();
         let mut lines = Vec::new();
         for key in keys {
             let (customer, sku) = key;
-            let rule = self.policy.rule(sku);
-            let machines = self.projected(key, seen.get(key).unwrap_or(&nobody), course);
-            let reaches = |days: &[CountedDay]| {
-                days.iter().filter(|day| day.confirmed).count() >= rule.min_days as usize
-            };
-            let machines: BTreeMap<MachineId, Vec<CountedDay>> =
-                machines.into_iter().filter(|(_, days)| reaches(days)).collect();
-            let first = self.days.first().map_or(Day::numbered(0), |day| day.day);
-            let counter = Counter::of(first, machines.values());
-            let measured = measure(rule.count, &counter, self.days, self.days.len());
+            let count = self.policy.rule(sku).count;
+            let measured = measure(count, &counter(key), self.days, self.days.len());
             let declared = Quantity::units(declared.get(key).copied().unwrap_or(0));
             let adjusted = Quantity::units(adjusted.get(key).copied().unwrap_or(0));
             lines.push(Line {
                 customer: customer.clone(),
                 sku: sku.clone(),
-                count: rule.count,
+                count,
                 day: None,
                 confirmed: measured.confirmed,
                 presumed: measured.total.minus(measured.confirmed)?,
@@ -212,6 +269,27 @@ impl Month<'_> {
             });
         }
         Ok(lines)
+    }
+
+    /// Seats with those of the days to come: what [`Month::projected`] adds machine by machine.
+    fn goes_on(&self, counter: &Counter, course: Course) -> Counter {
+        let mut counter = counter.clone();
+        let (past, rest) = self.days.split_at(self.begun);
+        let (Some(first), Some(today)) = (past.first(), past.last()) else { return counter };
+        let place = |day: Day| usize::try_from(day.days_since(first.day)).unwrap_or(DAYS_MAX);
+        let at = |counts: &[u32; DAYS_MAX]| counts.get(place(today.day)).copied().unwrap_or(0);
+        let (seats, confirmed) = match course {
+            Course::Ends => return counter,
+            Course::GoesOn => (at(&counter.seats), at(&counter.confirmed)),
+            Course::AllReturn => (counter.machines, counter.machines),
+        };
+        for day in rest.iter().map(|day| place(day.day)).filter(|place| *place < DAYS_MAX) {
+            (counter.seats[day], counter.confirmed[day]) = (seats, confirmed);
+        }
+        if course == Course::AllReturn && !rest.is_empty() {
+            counter.confirmed_machines = counter.machines;
+        }
+        counter
     }
 
     /// The counted days of machines, with those to come.

@@ -4,20 +4,31 @@
 //! What a machine amounted to is not kept: it is counted from the state of then, which shares all that has not changed
 //! with the state of now.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use seatbeat_proto::ids::MachineId;
+use seatbeat_proto::ids::{CustomerId, MachineId};
 
-use crate::calendar::{MonthDays, Period, UsageDay};
+use crate::calendar::{Day, MonthDays, Period, UsageDay};
 use crate::close::{CloseError, begun_days, counted_lines, output};
 use crate::counts::{Counter, Counts};
+use crate::forecast::{Forecast, of_counts};
 use crate::machines::Names;
+use crate::money::TooLarge;
 use crate::policy::Policy;
 use crate::record::Sku;
 use crate::seats::Counting;
 use crate::statement::MeterOutput;
 use crate::usage::Usage;
+
+/// Seats day by day.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DaySeats {
+    /// The month's days that have begun.
+    pub days: Vec<Day>,
+    /// Of each SKU one number a day.
+    pub skus: BTreeMap<Sku, Vec<u64>>,
+}
 
 /// A month, counted up to some state.
 #[derive(Debug, Clone)]
@@ -41,6 +52,11 @@ impl MonthToDate {
     /// Which month it is.
     pub fn period(&self) -> Period {
         self.period
+    }
+
+    /// By which it is counted.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     /// Brings it up to a later state of the same journal. A new day or another policy counts all machines anew, a
@@ -101,8 +117,37 @@ impl MonthToDate {
     }
 
     /// The seats of one customer's SKU by now.
-    pub fn seats(&self, customer: &seatbeat_proto::ids::CustomerId, sku: &Sku) -> Option<&Counter> {
+    pub fn seats(&self, customer: &CustomerId, sku: &Sku) -> Option<&Counter> {
         self.counts.line(customer, sku)
+    }
+
+    /// The seats of each day so far, by SKU, of the customers that are taken: it adds up what is counted already.
+    pub fn by_day(&self, is_of: impl Fn(&CustomerId) -> bool) -> DaySeats {
+        let days: Vec<Day> = self.days.iter().map(|day| day.day).collect();
+        let places: Vec<usize> =
+            days.iter().filter_map(|day| usize::try_from(day.days_since(*days.first()?)).ok()).collect();
+        let mut skus: BTreeMap<Sku, Vec<u64>> = BTreeMap::new();
+        for (_, sku, counter) in self.counts.lines().filter(|(customer, ..)| is_of(customer)) {
+            let sums = match skus.get_mut(sku) {
+                Some(sums) => sums,
+                None => skus.entry(sku.clone()).or_insert_with(|| vec![0; days.len()]),
+            };
+            for (sum, place) in sums.iter_mut().zip(&places) {
+                *sum += counter.seats.get(*place).copied().map_or(0, u64::from);
+            }
+        }
+        DaySeats { days, skus }
+    }
+
+    /// What the month will come to; none: a rule of the policy asks for days of each machine, which are not kept.
+    ///
+    /// # Errors
+    /// When amounts are too large to add.
+    pub fn forecast(&self, now: Timestamp) -> Result<Option<Forecast>, TooLarge> {
+        if self.policy.sku.values().any(|rule| rule.min_days > 0) {
+            return Ok(None);
+        }
+        of_counts(&self.usage, &self.policy, self.period, now, &self.counts).map(Some)
     }
 
     /// Statement and earnings of the month so far, without what it corrects of earlier ones.
@@ -120,3 +165,6 @@ impl MonthToDate {
 fn machines_of<'a>(names: &'a Names, agents: &'a BTreeSet<MachineId>) -> BTreeSet<&'a MachineId> {
     agents.iter().map(|agent| names.of(agent)).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use crate::statement::{EarningsRow, Line, LinePrice};
 /// Digits of an amount whose currency is not known.
 const PLAIN_DIGITS: u32 = 2;
 /// Digits of a markup or margin.
-pub(crate) const RATIO_DIGITS: u32 = 4;
+pub const RATIO_DIGITS: u32 = 4;
 
 /// The reseller's total quantity of each price group.
 pub type GroupTotals = BTreeMap<String, Quantity>;

@@ -122,14 +122,26 @@ impl Closing {
     /// # Errors
     /// When the policy cannot be used.
     pub fn to_date(&self, period: Period) -> Result<MeterOutput, CloseError> {
+        if period == running_period(&self.books) {
+            return Ok(self.counted(MonthToDate::output)??);
+        }
+        let now = self.books.clock().now();
+        let (usage, terms) = self.books.read(|fold| (fold.usage().clone(), fold.terms().clone()));
+        let policy = terms.policy(period)?;
+        let _one_at_a_time = self.running();
+        Ok(MonthToDate::new(usage, policy, period, now).output()?)
+    }
+
+    /// Asks the running month, counted up to now. Blocks while it computes.
+    ///
+    /// # Errors
+    /// When the policy cannot be used.
+    pub fn counted<T>(&self, ask: impl FnOnce(&MonthToDate) -> T) -> Result<T, CloseError> {
         let now = self.books.clock().now();
         // Reading the policy takes a while: not under the lock.
         let (usage, terms) = self.books.read(|fold| (fold.usage().clone(), fold.terms().clone()));
+        let period = Period::of_day(usage.zone().usage_day(now));
         let policy = terms.policy(period)?;
-        if Period::of_day(usage.zone().usage_day(now)) != period {
-            let _one_at_a_time = self.running();
-            return Ok(MonthToDate::new(usage, policy, period, now).output()?);
-        }
         let mut running = self.running();
         let month = match running.take().filter(|month| month.period() == period) {
             Some(mut month) => {
@@ -138,9 +150,9 @@ impl Closing {
             }
             None => MonthToDate::new(usage, policy, period, now),
         };
-        let output = month.output();
+        let answer = ask(&month);
         *running = Some(month);
-        Ok(output?)
+        Ok(answer)
     }
 
     /// Counts what has changed in the running month, if anybody ever asked for it: the next question is answered
