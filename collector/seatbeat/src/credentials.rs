@@ -32,7 +32,7 @@ pub enum Verb {
         #[arg(long, default_value = "", hide_default_value = true)]
         reason: String,
     },
-    /// Print a code that signs an operator in once, within a quarter of an hour
+    /// Print an address that signs an operator in once, within a quarter of an hour
     Link {
         /// Whom
         operator: OperatorId,
@@ -82,18 +82,19 @@ pub async fn run(verb: Verb, collector: &mut Collector, out: Out) -> anyhow::Res
             let request = wire::CreateSignInLinkRequest { operator: operator.to_string(), reason };
             let link = collector.call(async |console| console.create_sign_in_link(request).await).await?;
             let expires_at = instant::from_ms(link.expires_at_ms)?;
-            let page = page(collector, "/sign-in/link");
+            let address = link_address(collector, &link.code);
             let value = json!({
                 "operator": operator,
                 "code": link.code,
-                "page": page,
+                "page": page(collector, "/sign-in/link"),
+                "address": address,
                 "expires_at": expires_at,
                 "position": link.position,
             });
-            out.value(&value, || link.code.clone())?;
+            out.value(&value, || address.clone())?;
             if !out.is_json() {
                 let until = moment::shown(expires_at);
-                out::note(&format!("it signs {operator} in once, at {page}, until {until}"));
+                out::note(&format!("opened in a browser, it signs {operator} in once, until {until}"));
             }
             Ok(())
         }
@@ -110,6 +111,11 @@ pub async fn run(verb: Verb, collector: &mut Collector, out: Out) -> anyhow::Res
             Ok(out::done(out, done.position, &words)?)
         }
     }
+}
+
+/// What somebody opens in a browser to sign in with a code: the page has the code in it, and a button.
+pub fn link_address(collector: &Collector, code: &str) -> String {
+    page(collector, &format!("/sign-in/link?code={code}"))
 }
 
 /// A page of the operator door, as a browser is told.

@@ -84,8 +84,8 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<()> {
     };
     context.out.value(&founded, || page(&founded))?;
     out::note(&format!(
-        "to sign in in a browser: start `seatbeat serve`, then `seatbeat operators link {}` prints a code for \
-         http://{}/sign-in/link",
+        "to sign in in a browser: start `seatbeat serve`, then open what `seatbeat operators link {}` prints, an address at \
+         http://{} that is good once",
         founded.operator, config.operator_listen
     ));
     if config.addresses().is_empty() {

@@ -235,7 +235,7 @@ impl Console {
 }
 
 /// Why a policy of this zone cannot be taken, if so.
-fn fixed_zone(fold: &Fold, policy: &Policy) -> Option<Fault> {
+pub(super) fn fixed_zone(fold: &Fold, policy: &Policy) -> Option<Fault> {
     let zone = fold.usage().zone();
     if policy.zone == *zone || *fold.usage() == Usage::new(zone.clone()) {
         return None;

@@ -13,7 +13,7 @@ pub mod tables;
 
 pub use asked::Asked;
 pub use rows::Page;
-pub use tables::TABLES;
+pub use tables::{ORDER_STATES, TABLES};
 
 /// Rows of a page that is asked for: a thousand machines with their products are about a megabyte.
 pub const LIMIT_MAX: usize = 1000;

@@ -1,12 +1,14 @@
 //! Machines, narrowed, searched and sorted, a page at a time. Invariant: a page is read from a listing that is brought
 //! up to date with the fold before, and costs what is on it: no question folds or decrypts all machines.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use seatbeat_ledger::operators::Reach;
 use seatbeat_ledger::registry;
 use seatbeat_proto::ids::{CustomerId, IdError, MachineId, ProductId};
 use seatbeat_proto::wire;
@@ -20,6 +22,7 @@ use super::rows::MachinePage;
 use crate::vault::{VaultKind, VaultRow};
 use listing::{Listing, Wanted};
 
+mod field;
 mod listing;
 
 /// Machines in a page that asks for no size.
@@ -172,6 +175,17 @@ impl serde::Serialize for Cursor {
     }
 }
 
+/// The machines that ought to be heard from: of customers that are here, and nobody gave them up.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InTheField {
+    /// How many.
+    pub machines: u64,
+    /// Those that were not heard from.
+    pub silent: u64,
+    /// By version of the agent; empty: it never said.
+    pub versions: BTreeMap<String, u64>,
+}
+
 /// The listing that all questions share.
 #[derive(Clone, Default)]
 pub struct Listed(Arc<Mutex<Listing>>);
@@ -208,6 +222,24 @@ impl Console {
     pub fn silent_before(&self) -> Timestamp {
         let silent_after = SignedDuration::from_hours(24 * i64::from(self.config.alerts.silent_days));
         self.books.clock().now().checked_sub(silent_after).unwrap_or(Timestamp::MIN)
+    }
+
+    /// The machines in the field, and how many of a caller's have an open stream. Blocks while names are read.
+    pub(super) fn in_the_field(
+        &self,
+        reach: &Reach,
+        heard_since: Timestamp,
+    ) -> Result<(InTheField, u64), Fault> {
+        self.listing(|listing| {
+            let connected = match reach {
+                Reach::House => self.presence.connected_count(),
+                Reach::Customers(customers) => {
+                    let theirs = listing.ids_of(customers);
+                    theirs.iter().filter(|machine| self.presence.connected(machine)).count()
+                }
+            };
+            (listing.in_the_field(reach, heard_since), connected as u64)
+        })
     }
 
     /// Keeps the listing up to date until `stopped`: a question finds it so, and what the fold has left behind is not

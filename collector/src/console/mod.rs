@@ -14,6 +14,7 @@ use crate::jobs::close::Closing;
 use crate::jobs::proofs::Proofs;
 use crate::jobs::upload::Uploads;
 use machines::Listed;
+use overview::Recent;
 use sign_in::SignIn;
 use sign_in::oidc::Provider;
 
@@ -45,6 +46,7 @@ mod metrics;
 mod named;
 pub mod operators;
 pub mod orders;
+pub mod overview;
 pub mod prices;
 pub mod proofs;
 pub mod query;
@@ -53,6 +55,7 @@ pub mod rights;
 pub mod rows;
 pub mod seat_history;
 mod service;
+pub mod settings;
 pub mod sign_in;
 pub mod tls;
 pub mod uploads;
@@ -73,6 +76,7 @@ pub struct Console {
     proofs: Proofs,
     uploads: Uploads,
     listed: Listed,
+    recent: Recent,
     /// None where nobody looks for any.
     alerts: Option<AlertsJob>,
     /// One at a time: a name goes to the vault before its customer is in the journal.
@@ -94,6 +98,7 @@ impl Console {
             proofs,
             uploads: Uploads::default(),
             listed: Listed::default(),
+            recent: Recent::default(),
             alerts: None,
             adding: Arc::default(),
             importing: Arc::default(),
@@ -120,6 +125,11 @@ impl Console {
     #[must_use]
     pub fn with_provider(self, provider: Option<Provider>) -> Self {
         Self { provider: provider.map(Arc::new), ..self }
+    }
+
+    /// The collector's clock.
+    pub fn now(&self) -> jiff::Timestamp {
+        self.books.clock().now()
     }
 
     /// How far the books are, as it changes.

@@ -9,7 +9,7 @@ use prost::Message as _;
 use seatbeat_ledger::calendar::Period;
 use seatbeat_ledger::fold::{Fold, Verdict};
 use seatbeat_ledger::forecast::switched::{SwitchLine, switch_effect};
-use seatbeat_ledger::orders::{Batch, Order, Scope, Status};
+use seatbeat_ledger::orders::{Batch, Order, Orders, Scope, Status};
 use seatbeat_ledger::registry::Refusal;
 use seatbeat_ledger::usage::Switch;
 use seatbeat_proto::ids::{BatchId, CustomerId, MachineId, OrderId, ProductId};
@@ -30,8 +30,10 @@ use crate::order_key::LockedKey;
 use crate::vault::{VaultError, VaultRow};
 
 pub mod make;
+pub mod page;
 pub mod placing;
 mod plan;
+pub mod waiting;
 
 pub(super) use plan::switched_as;
 pub use plan::{Asked, Cannot, PlanRow, Wish};
@@ -412,24 +414,7 @@ impl Console {
             None if rows.is_empty() && query == OrderQuery::default() => orders.batches().collect(),
             None => Vec::new(),
         };
-        let batch_row = |batch: &Batch| {
-            let mut statuses = BTreeMap::new();
-            for order in orders.of_batch(batch) {
-                *statuses.entry(orders.status(order, now).name().to_owned()).or_default() += 1;
-            }
-            BatchRow {
-                batch: batch.id.clone(),
-                action: words(batch.action(), false),
-                scope: batch.scope.clone(),
-                by: batch.requested.by.clone(),
-                at: batch.requested.at,
-                reason: batch.reason.clone(),
-                expires_at: batch.expires_at,
-                confirmed_by: batch.confirmed.as_ref().map(|confirmed| confirmed.by.clone()),
-                held: batch.is_held(),
-                statuses,
-            }
-        };
+        let batch_row = |batch: &Batch| batch_row(orders, batch, now);
         let arms = match &query.customer {
             Some(customer) => arms(&fold, customer, now)?,
             None => Vec::new(),
@@ -527,6 +512,26 @@ impl Console {
             position = self.books.write_all(caller, reason, some).await?;
         }
         Ok(position)
+    }
+}
+
+/// A batch with how its orders stand.
+fn batch_row(orders: &Orders, batch: &Batch, now: Timestamp) -> BatchRow {
+    let mut statuses = BTreeMap::new();
+    for order in orders.of_batch(batch) {
+        *statuses.entry(orders.status(order, now).name().to_owned()).or_default() += 1;
+    }
+    BatchRow {
+        batch: batch.id.clone(),
+        action: words(batch.action(), false),
+        scope: batch.scope.clone(),
+        by: batch.requested.by.clone(),
+        at: batch.requested.at,
+        reason: batch.reason.clone(),
+        expires_at: batch.expires_at,
+        confirmed_by: batch.confirmed.as_ref().map(|confirmed| confirmed.by.clone()),
+        held: batch.is_held(),
+        statuses,
     }
 }
 

@@ -24,6 +24,7 @@ use super::fault::Fault;
 use super::folder::Place;
 use super::steps::Steps;
 use crate::connect::Collector;
+use crate::credentials::link_address;
 use crate::out;
 use crate::profile::{self, Profile};
 
@@ -168,6 +169,22 @@ impl House {
             ("statements", self.place.statements().display().to_string()),
             ("operator profile", self.place.profile().display().to_string()),
         ])
+    }
+
+    /// What to open in a browser: it signs the operator of this house in, once.
+    ///
+    /// # Errors
+    /// When the collector refuses.
+    pub async fn sign_in_address(&mut self) -> Result<String, Fault> {
+        let asked = wire::ListRequest::default();
+        let list = self.collector.call(async |console| console.list_operators(asked).await).await?;
+        let own = list.operators.into_iter().find(|row| row.you).map(|row| row.operator);
+        let request = wire::CreateSignInLinkRequest {
+            operator: own.unwrap_or_default(),
+            reason: "demonstration".to_owned(),
+        };
+        let link = self.collector.call(async |console| console.create_sign_in_link(request).await).await?;
+        Ok(link_address(&self.collector, &link.code))
     }
 
     /// What to try while the collector is up.

@@ -135,6 +135,8 @@ async fn show(
     if args.exit {
         return Ok(());
     }
+    let address = house.sign_in_address().await?;
+    out::data(&format!("\nOpen in a browser, once and within a quarter of an hour\n  {address}"))?;
     out::data(&format!("\n{}", house.tries()))?;
     live::stay(house, plan, &tokens).await
 }

@@ -8,15 +8,18 @@
 //! that hardly any machine passes looks at some bytes of each.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use seatbeat_ledger::alerts::is_in_use;
 use seatbeat_ledger::operators::Reach;
 use seatbeat_ledger::registry::{Machine, Product, Registry};
+use seatbeat_ledger::standing::CustomerStanding;
 use seatbeat_proto::ids::{CustomerId, MachineId, ProductId};
 
-use super::{Cursor, MachineQuery, MachineSort, MachineState};
+use super::field::Field;
+use super::{Cursor, InTheField, MachineQuery, MachineSort, MachineState};
 
 /// A place of a machine in the rows; it keeps it.
 type Slot = u32;
@@ -37,6 +40,7 @@ pub struct Listing {
     /// Names of machines that are not in the registry yet: a name may come before its machine.
     early: HashMap<MachineId, Box<str>>,
     orders: [Vec<Slot>; SORTS.len()],
+    field: Field,
 }
 
 /// What a machine is found and sorted by.
@@ -50,6 +54,8 @@ struct Row {
     heard_at: Timestamp,
     banned: bool,
     retired: bool,
+    /// Nobody gave it up.
+    in_use: bool,
     agent_version: Arc<str>,
     products: Arc<[Product]>,
 }
@@ -102,6 +108,7 @@ impl Row {
             heard_at: last.map_or(machine.enrolled_at, |last| last.observed_at),
             banned: machine.banned,
             retired: machine.retired_at.is_some(),
+            in_use: is_in_use(machine),
             agent_version: Arc::clone(&machine.agent_version),
             products: last.map(|last| Arc::clone(&last.products)).unwrap_or_default(),
         }
@@ -209,7 +216,11 @@ impl Listing {
             // A collector does not let in more than that in a lifetime.
             let slot = Slot::try_from(self.rows.len()).expect("fewer than four thousand million machines");
             let name = self.early.remove(id).unwrap_or_default();
-            self.rows.push(Row::of(id.clone(), machine, name));
+            let row = Row::of(id.clone(), machine, name);
+            if row.in_use {
+                self.field.add(&row.customer, &row.agent_version);
+            }
+            self.rows.push(row);
             self.slots.insert(id.clone(), slot);
             changed.iter_mut().for_each(|changed| changed.push(slot));
             return;
@@ -217,12 +228,44 @@ impl Listing {
         let row = &mut self.rows[slot as usize];
         let name = std::mem::take(&mut row.host_name);
         let before = std::mem::replace(row, Row::of(id.clone(), machine, name));
+        if before.in_use {
+            self.field.remove(&before.customer, &before.agent_version);
+        }
+        if row.in_use {
+            self.field.add(&row.customer, &row.agent_version);
+        }
         if row.customer != before.customer {
             changed[MachineSort::Customer as usize].push(slot);
         }
         if row.last_report != before.last_report {
             changed[MachineSort::LastReport as usize].push(slot);
         }
+    }
+
+    /// How many machines are in the field within somebody's reach, and how many of them were not heard from since.
+    pub fn in_the_field(&self, reach: &Reach, heard_since: Timestamp) -> InTheField {
+        let is_here = |customer: &CustomerId| {
+            reach.has(customer) && self.registry.standing(customer) == CustomerStanding::Active
+        };
+        let versions = self.field.versions(is_here);
+        let order = &self.orders[MachineSort::LastReport as usize];
+        let end = order.partition_point(|slot| {
+            self.row(*slot).last_report.is_none_or(|last_report| last_report < heard_since)
+        });
+        let before = order[..end].iter().map(|slot| self.row(*slot));
+        let silent = before.filter(|row| row.in_use && row.heard_at < heard_since && is_here(&row.customer));
+        InTheField { machines: versions.values().sum(), silent: silent.count() as u64, versions }
+    }
+
+    /// The machines of some customers, whatever became of them.
+    pub fn ids_of(&self, customers: &BTreeSet<CustomerId>) -> Vec<MachineId> {
+        let by_customer = &self.orders[MachineSort::Customer as usize];
+        let of = |customer: &CustomerId| {
+            let start = by_customer.partition_point(|slot| self.row(*slot).customer < *customer);
+            let end = by_customer.partition_point(|slot| self.row(*slot).customer <= *customer);
+            by_customer[start..end].iter().map(|slot| self.row(*slot).id.clone())
+        };
+        customers.iter().flat_map(of).collect()
     }
 
     /// The machines of a page, and where the next one begins.

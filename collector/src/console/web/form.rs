@@ -42,6 +42,12 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
     }
 }
 
+/// Ids that were typed into one field: between spaces, commas or lines.
+pub fn ids(text: &str) -> Vec<String> {
+    let parts = text.split(|c: char| c.is_whitespace() || c == ',');
+    parts.filter(|part| !part.is_empty()).map(str::to_owned).collect()
+}
+
 fn fault(rejection: &FormRejection) -> Fault {
     match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Fault::BodyTooLong(BODY_LENGTH_MAX),

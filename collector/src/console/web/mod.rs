@@ -41,8 +41,12 @@ mod visitor;
 /// Bytes of a request's body: a form of a page.
 const BODY_LENGTH_MAX: usize = 64 * 1024;
 
+/// Says that a page of ours is asked from, and no more than that to others. With none at all browsers would not say
+/// that a form is of this place.
+const REFERRER: &str = "same-origin";
+
 /// What nothing here overrules: nothing is loaded from elsewhere, and no page is shown within another one's.
-const HEADERS: [(HeaderName, &str); 6] = [
+const HEADERS: [(HeaderName, &str); 5] = [
     (
         CONTENT_SECURITY_POLICY,
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; \
@@ -50,8 +54,6 @@ const HEADERS: [(HeaderName, &str); 6] = [
     ),
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (X_FRAME_OPTIONS, "DENY"),
-    // With none at all browsers would not say that a form is of this place.
-    (REFERRER_POLICY, "same-origin"),
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
@@ -161,6 +163,8 @@ async fn headers(request: Request, next: Next) -> Response {
     for (name, value) in HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
     }
+    // A page whose address is nobody's to know says so itself.
+    headers.entry(REFERRER_POLICY).or_insert(HeaderValue::from_static(REFERRER));
     // Whatever is shown is one operator's; what may be kept says so itself.
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response

@@ -3,7 +3,7 @@
 
 use axum::Json;
 use axum::extract::{Extension, Request, State};
-use axum::http::header::{ACCEPT, LOCATION, RETRY_AFTER, SET_COOKIE};
+use axum::http::header::{ACCEPT, LOCATION, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse as _, Response};
@@ -32,6 +32,9 @@ const HOME: &str = "/";
 /// Longest address that somebody is led back to, in bytes.
 const TARGET_LENGTH_MAX: usize = 512;
 
+/// Longest code of a link that is filled in, in bytes: ours have 43.
+const CODE_LENGTH_MAX: usize = 128;
+
 /// The routes of this room.
 pub fn routes() -> Vec<Route> {
     let route = |path, needs, service| Route { path, needs, service };
@@ -49,6 +52,14 @@ pub fn routes() -> Vec<Route> {
 #[serde(deny_unknown_fields, default)]
 struct Target {
     to: String,
+}
+
+/// A one-time link, as it is opened: its code is filled in, and who opened it signs in with a button.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct OpenedLink {
+    to: String,
+    code: String,
 }
 
 #[derive(Deserialize)]
@@ -135,8 +146,13 @@ async fn page(State(web): State<Web>, Asked(target): Asked<Target>) -> Html<Stri
     Html(sign_in_page::password(local(&target.to), None, web.console.has_provider()))
 }
 
-async fn link_page(Asked(target): Asked<Target>) -> Html<String> {
-    Html(sign_in_page::link(local(&target.to), None))
+/// Opening a link signs nobody in: programs open links that they come across, and others may have made one.
+async fn link_page(Asked(opened): Asked<OpenedLink>) -> Response {
+    let code = Zeroizing::new(opened.code);
+    let is_one = code.len() <= CODE_LENGTH_MAX;
+    let page = sign_in_page::link(local(&opened.to), if is_one { &code } else { "" }, None);
+    // The code stands in the address, which goes nowhere from here.
+    ([(REFERRER_POLICY, HeaderValue::from_static("strict-origin"))], Html(page)).into_response()
 }
 
 async fn sign_in(State(web): State<Web>, visit: Visit, Fields(form): Fields<SignInForm>) -> Response {
@@ -157,7 +173,7 @@ async fn by_link(State(web): State<Web>, visit: Visit, Fields(form): Fields<Link
     let to = local(&form.to).to_owned();
     match web.console.sign_in_by_link(&code, visit.origin()).await {
         Ok(begun) => visit.led_to(&to, &begun),
-        Err(fault) => visit.refused(&fault, |words| sign_in_page::link(&to, Some(words))),
+        Err(fault) => visit.refused(&fault, |words| sign_in_page::link(&to, "", Some(words))),
     }
 }
 
@@ -232,7 +248,11 @@ async fn totp(
     done.map_err(|fault| Problem::of(&fault))
 }
 
-fn in_session(session: Option<Extension<InSession>>) -> Result<InSession, Problem> {
+/// The session of a request that is about one.
+///
+/// # Errors
+/// When it comes with a token.
+pub fn in_session(session: Option<Extension<InSession>>) -> Result<InSession, Problem> {
     let fault = Fault::Forbidden("it is about a session: sign in at /sign-in");
     session.map(|Extension(session)| session).ok_or_else(|| Problem::of(&fault))
 }

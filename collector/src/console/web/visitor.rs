@@ -3,7 +3,7 @@
 
 use askama::Template;
 use axum::extract::Request;
-use axum::http::header::{CONTENT_TYPE, LOCATION};
+use axum::http::header::{CONTENT_TYPE, LOCATION, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse as _, Response};
@@ -47,7 +47,12 @@ pub async fn shown(request: Request, next: Next) -> Response {
         (Some(problem), None) if reads => as_page(response, Whole { problem: &problem }.render()),
         (None, Some(_)) if response.status() == StatusCode::SEE_OTHER => {
             let to = response.headers().get(LOCATION).and_then(|to| to.to_str().ok()).unwrap_or("/");
-            led(to)
+            let mut led = led(to);
+            // A session may just have got another cookie.
+            for cookie in response.headers().get_all(SET_COOKIE) {
+                led.headers_mut().append(SET_COOKIE, cookie.clone());
+            }
+            led
         }
         _ => response,
     }

@@ -144,8 +144,22 @@ async fn a_sign_in_code_is_good_once_and_for_a_quarter_of_an_hour() {
     let mut browser = Browser::at(&house, "192.0.2.1");
     assert_eq!(browser.post("/sign-in/link", &[("code", &replaced)]).await.status, StatusCode::FORBIDDEN);
     assert!(browser.get("/sign-in/link").await.body.contains("action=\"/sign-in/link\""));
-    let query = browser.get(&format!("/sign-in/link?code={code}")).await;
-    assert_eq!(query.status, StatusCode::BAD_REQUEST, "no code stands in an address");
+    for _ in 0..2 {
+        let opened = browser.get(&format!("/sign-in/link?code={code}")).await;
+        assert!(opened.status == StatusCode::OK && opened.body.contains(&format!("value=\"{code}\"")));
+        assert!(
+            opened.headers.get("set-cookie").is_none(),
+            "opening it signs nobody in, and uses it up for nobody"
+        );
+        assert_eq!(
+            (opened.header("referrer-policy"), opened.header("cache-control")),
+            ("strict-origin", "no-store")
+        );
+    }
+    assert_eq!(browser.get("/session").await.status, StatusCode::UNAUTHORIZED);
+    let markup = browser.get("/sign-in/link?code=%22%3E%3Cscript%3E").await;
+    assert!(!markup.body.contains("<script>"), "{}", markup.body);
+    assert_eq!(browser.get("/sign-in").await.header("referrer-policy"), "same-origin");
     assert_eq!(browser.post("/sign-in/link", &[("code", &code)]).await.status, StatusCode::SEE_OTHER);
     assert_eq!(browser.get("/session").await.json()["session"]["means"], "link");
     let mut other = Browser::at(&house, "192.0.2.2");

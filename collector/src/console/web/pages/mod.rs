@@ -8,6 +8,9 @@ use super::Route;
 use super::problem::Problem;
 use crate::console::fault::Fault;
 
+mod account;
+mod alerts;
+mod audit;
 pub mod chart;
 mod customer;
 mod customer_acts;
@@ -16,12 +19,17 @@ mod machine;
 mod machine_acts;
 mod machines;
 pub mod moment;
+mod operators;
+mod orders;
+mod overview;
+mod settings;
 pub mod shell;
 mod switch;
 
 /// The routes of all pages.
 pub fn routes() -> Vec<Route> {
     let rooms = [
+        overview::routes(),
         customers::routes(),
         customer::routes(),
         customer_acts::routes(),
@@ -29,6 +37,12 @@ pub fn routes() -> Vec<Route> {
         machine::routes(),
         machine_acts::routes(),
         switch::routes(),
+        orders::routes(),
+        alerts::routes(),
+        audit::routes(),
+        operators::routes(),
+        settings::routes(),
+        account::routes(),
     ];
     rooms.into_iter().flatten().collect()
 }

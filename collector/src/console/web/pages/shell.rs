@@ -40,6 +40,14 @@ const DONE: &[(&str, &str)] = &[
     ("ordered_unsigned", "Placed. It waits for a signature: `seatbeat orders sign --key-file FILE`."),
     ("token_revoked", "The token lets nobody in any more."),
     ("erased", "The names are erased."),
+    ("confirmed", "Confirmed: it goes on."),
+    ("cancelled", "Cancelled where it was not begun."),
+    ("muted", "Muted: it stays open, and nobody is told of it until then."),
+    ("unmuted", "It is told of again."),
+    ("tested", "A test is on its way: see that it arrives."),
+    ("totp", "The second factor is in force from the next sign-in on."),
+    ("no-totp", "The second factor is taken away."),
+    ("password", "The password is set; your other sessions are over."),
 ];
 
 /// See the module's text.

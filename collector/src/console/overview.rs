@@ -1,0 +1,269 @@
+//! How the house stands on one page: what waits for somebody, and the month so far. Invariant: added up from what is
+//! kept counted; no machine is looked at for it, and no amount is in it for who may see none.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
+use seatbeat_ledger::calendar::Period;
+use seatbeat_ledger::fold::Fold;
+use seatbeat_ledger::forecast::{Forecast, Money, forecast, so_far};
+use seatbeat_ledger::life::{Life, Wait};
+use seatbeat_ledger::money::{Quantity, TooLarge};
+use seatbeat_ledger::month_to_date::DaySeats;
+use seatbeat_ledger::operators::{Reach, Right};
+use seatbeat_ledger::statement::{Blocker, Line, Statement};
+use seatbeat_proto::wire::AlertRow;
+
+use super::Console;
+use super::auth::Caller;
+use super::fault::Fault;
+use super::machines::InTheField;
+use super::orders::waiting::OrdersWaiting;
+use super::words::{self, Advice};
+use crate::jobs::close::CloseError;
+
+/// For so long a forecast is shown that is made from all machines one by one.
+const FORECAST_GOOD: SignedDuration = SignedDuration::from_mins(5);
+
+/// See the module's text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Overview {
+    /// As of when.
+    pub now: Timestamp,
+    /// The running month.
+    pub period: Period,
+    /// Customers within reach.
+    pub customers: u64,
+    /// Machines that ought to be heard from.
+    pub field: InTheField,
+    /// Those with an open stream.
+    pub connected: u64,
+    /// Of a hundred machines so many are to be heard from within [`Overview::coverage_days`]; 0: never mind.
+    pub coverage_percent: u8,
+    /// Days within which a machine is to be heard from.
+    pub coverage_days: u32,
+    /// Seats day by day.
+    pub by_day: DaySeats,
+    /// Seats of the last day that has begun.
+    pub seats_today: u64,
+    /// What the month bills so far.
+    pub quantity: Quantity,
+    /// The month before, where it is sealed.
+    pub last: Option<MonthBefore>,
+    /// What the month costs and earns so far, by currency; empty for who may see no money.
+    pub money: Vec<(Option<String>, Money)>,
+    /// What it will come to; none for who may not see that.
+    pub forecast: Option<Forecast>,
+    /// What the running month's statement would be blocked by.
+    pub in_the_way: Vec<Advice>,
+    /// Months that are over and not sealed; empty for who may not close them.
+    pub months: Vec<MonthWaiting>,
+    /// Alerts of which somebody is told.
+    pub alerts: Vec<AlertRow>,
+    /// Orders that are not over; none for who may not see them.
+    pub orders: Option<OrdersWaiting>,
+}
+
+/// What a sealed month came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MonthBefore {
+    /// Which.
+    pub period: Period,
+    /// What it billed.
+    pub quantity: Quantity,
+    /// What it cost and earned, by currency; empty for who may see no money.
+    pub money: Vec<(Option<String>, Money)>,
+}
+
+/// A month that is over and not sealed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MonthWaiting {
+    /// Which.
+    pub period: Period,
+    /// Where it stands.
+    pub state: &'static str,
+    /// When it goes on by itself; none: it waits for somebody.
+    pub goes_on_at: Option<Timestamp>,
+    /// When its statement has to be with the distributor.
+    pub due_at: Timestamp,
+    /// What is in the way.
+    pub blockers: Vec<Advice>,
+}
+
+/// Lines as they were sealed of a month, and in which revisions.
+type SealedLines = (Period, Vec<u32>, Arc<Vec<Line>>);
+
+/// What was worked out lately and holds still.
+#[derive(Clone, Default)]
+pub struct Recent {
+    forecast: Arc<Mutex<Option<Forecast>>>,
+    sealed: Arc<Mutex<Option<SealedLines>>>,
+}
+
+/// The month as it is counted.
+struct Counted {
+    period: Period,
+    by_day: DaySeats,
+    quantity: Quantity,
+    money: Vec<(Option<String>, Money)>,
+    forecast: Option<Forecast>,
+    blockers: Vec<Blocker>,
+}
+
+impl Console {
+    /// How the house stands, within somebody's reach.
+    ///
+    /// # Errors
+    /// When the position is not known here in time, or a part cannot be computed.
+    pub async fn overview(&self, caller: &Caller, after: u64) -> Result<Overview, Fault> {
+        self.books.reached(after).await?;
+        let (reach, bills) = (caller.reach(), caller.let_in.has(Right::Bill));
+        let has_house = reach == Reach::House;
+        let now = self.books.clock().now();
+        let (console, of) = (self.clone(), reach.clone());
+        let counting = move || -> Result<_, Fault> {
+            let counted = console.month_so_far(&of, bills, now)?;
+            let last = console.month_before(counted.period.previous(), &of, bills)?;
+            let days = console.config.coverage().days;
+            let heard_since = now.saturating_sub(SignedDuration::from_hours(24 * i64::from(days)));
+            let heard_since = heard_since.unwrap_or(Timestamp::MIN);
+            let (field, connected) = console.in_the_field(&of, heard_since)?;
+            let orders = has_house.then(|| console.orders_waiting());
+            Ok((counted, last, field, connected, orders))
+        };
+        let (counted, last, field, connected, orders) = tokio::task::spawn_blocking(counting).await??;
+        let months = if bills && has_house { self.months_waiting(after).await? } else { Vec::new() };
+        let alerts = self.alerts(caller, after).await?.alerts;
+        let coverage = self.config.coverage();
+        let customers =
+            self.books.read(|fold| fold.registry().customers().filter(|one| reach.has(one)).count());
+        let today = counted.by_day.days.len().checked_sub(1);
+        let of_today = |days: &Vec<u64>| today.and_then(|today| days.get(today)).copied().unwrap_or(0);
+        Ok(Overview {
+            now,
+            period: counted.period,
+            customers: customers as u64,
+            field,
+            connected,
+            coverage_percent: coverage.percent,
+            coverage_days: coverage.days,
+            seats_today: counted.by_day.skus.values().map(of_today).sum(),
+            by_day: counted.by_day,
+            quantity: counted.quantity,
+            last,
+            money: counted.money,
+            forecast: counted.forecast,
+            in_the_way: counted.blockers.iter().map(words::blocker).collect(),
+            months,
+            alerts: alerts.into_iter().filter(|alert| alert.muted_until_ms == 0).collect(),
+            orders,
+        })
+    }
+
+    fn month_so_far(&self, reach: &Reach, bills: bool, now: Timestamp) -> Result<Counted, Fault> {
+        let has_house = *reach == Reach::House;
+        let counted = self.closing.counted(|month| -> Result<Counted, Fault> {
+            let statement = month.output().map_err(CloseError::from)?.statement;
+            let lines: Vec<Line> =
+                statement.lines.into_iter().filter(|line| reach.has(&line.customer)).collect();
+            let is_of = |blocker: &Blocker| match &blocker.customer {
+                Some(customer) => reach.has(customer),
+                None => has_house,
+            };
+            Ok(Counted {
+                period: month.period(),
+                by_day: month.by_day(|customer| reach.has(customer)),
+                quantity: sum(&lines)?,
+                money: if bills { so_far(&lines, month.policy())? } else { Vec::new() },
+                forecast: if bills && has_house { month.forecast(now)? } else { None },
+                blockers: statement.blockers.into_iter().filter(is_of).collect(),
+            })
+        })?;
+        let mut counted = counted?;
+        if bills && has_house && counted.forecast.is_none() {
+            counted.forecast = Some(self.recent_forecast(counted.period, now)?);
+        }
+        Ok(counted)
+    }
+
+    /// The forecast from all machines, of now or of some minutes ago.
+    fn recent_forecast(&self, period: Period, now: Timestamp) -> Result<Forecast, Fault> {
+        let mut kept = self.recent.forecast.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_good = |kept: &&Forecast| {
+            kept.period == period
+                && (SignedDuration::ZERO..FORECAST_GOOD).contains(&now.duration_since(kept.as_of))
+        };
+        if let Some(forecast) = kept.as_ref().filter(is_good) {
+            return Ok(forecast.clone());
+        }
+        let fold = self.books.read(Fold::clone);
+        let policy = fold.terms().policy(period)?;
+        Ok(kept.insert(forecast(fold.usage(), &policy, period, now)?).clone())
+    }
+
+    fn month_before(&self, period: Period, reach: &Reach, bills: bool) -> Result<Option<MonthBefore>, Fault> {
+        let revisions: Vec<u32> =
+            self.books.read(|fold| fold.sealed(period).map(|(_, sealed)| sealed.revision).collect());
+        if revisions.is_empty() {
+            return Ok(None);
+        }
+        let all = self.sealed_lines(period, revisions)?;
+        let lines: Vec<Line> = all.iter().filter(|line| reach.has(&line.customer)).cloned().collect();
+        let money = match bills {
+            true => so_far(&lines, &self.books.read(|fold| fold.terms().clone()).policy(period)?)?,
+            false => Vec::new(),
+        };
+        Ok(Some(MonthBefore { period, quantity: sum(&lines)?, money }))
+    }
+
+    /// The lines of a sealed month, read once.
+    fn sealed_lines(&self, period: Period, revisions: Vec<u32>) -> Result<Arc<Vec<Line>>, Fault> {
+        let mut kept = self.recent.sealed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, known, lines)) = kept.as_ref()
+            && (*of, known) == (period, &revisions)
+        {
+            return Ok(Arc::clone(lines));
+        }
+        let bodies: Vec<Vec<u8>> =
+            self.books.read(|fold| fold.sealed(period).map(|(_, sealed)| sealed.body.clone()).collect());
+        let mut lines = Vec::new();
+        for body in bodies {
+            let statement: Statement = serde_json::from_slice(&body)
+                .map_err(|error| CloseError::Sealed { period, why: error.to_string() })?;
+            lines.extend(statement.lines);
+        }
+        let lines = Arc::new(lines);
+        *kept = Some((period, revisions, Arc::clone(&lines)));
+        Ok(lines)
+    }
+
+    async fn months_waiting(&self, after: u64) -> Result<Vec<MonthWaiting>, Fault> {
+        let standings = self.statements(after).await?.statements;
+        let zone = self.books.read(|fold| fold.usage().zone().clone());
+        let mut months: BTreeMap<Period, MonthWaiting> = BTreeMap::new();
+        for standing in standings {
+            let (goes_on_at, blockers) = match &standing.life {
+                Life::Grace { until } => (Some(*until), Vec::new()),
+                Life::Draft { blockers, wait, .. } => {
+                    let at = match wait {
+                        Wait::Day { at } => Some(*at),
+                        Wait::Collector => Some(self.books.clock().now()),
+                        Wait::Person { .. } => None,
+                    };
+                    (at, blockers.iter().map(words::in_the_way).collect())
+                }
+                _ => continue,
+            };
+            let day = standing.period.next().first_day().plus(i32::from(self.config.alerts.deadline_day) - 1);
+            let due_at = zone.first_instant(day);
+            let (period, state) = (standing.period, standing.life.name());
+            months.insert(period, MonthWaiting { period, state, goes_on_at, due_at, blockers });
+        }
+        Ok(months.into_values().collect())
+    }
+}
+
+fn sum(lines: &[Line]) -> Result<Quantity, TooLarge> {
+    lines.iter().try_fold(Quantity::ZERO, |sum, line| sum.plus(line.quantity))
+}

@@ -1,0 +1,222 @@
+//! The overview: what needs somebody first, then the month so far and who reports. Invariant: whatever needs somebody
+//! says where or how it is settled; an amount is shown to those alone who see money.
+
+use askama::Template;
+use axum::extract::{Extension, State};
+use axum::response::IntoResponse as _;
+use axum::routing::get;
+use seatbeat_ledger::forecast::{ForecastTotal, Money};
+use seatbeat_ledger::money::{Decimal, Quantity};
+use seatbeat_ledger::month_to_date::DaySeats;
+use seatbeat_ledger::operators::Right;
+use seatbeat_ledger::pricing::RATIO_DIGITS;
+
+use super::chart::{Chart, SERIES_MAX, Series, Shape};
+use super::shell::Shell;
+use super::{Page, Shown};
+use crate::console::auth::Caller;
+use crate::console::overview::{MonthBefore, Overview};
+use crate::console::rights::{Needs, Whose};
+use crate::console::web::{Route, Web};
+use needs::Need;
+
+mod needs;
+
+/// The routes of this room.
+pub fn routes() -> Vec<Route> {
+    vec![Route { path: "/", needs: Needs::Right(Right::See, Whose::Customers), service: get(page) }]
+}
+
+#[derive(Template)]
+#[template(path = "overview/page.html")]
+struct Body {
+    shell: Shell,
+    period: String,
+    has_customers: bool,
+    has_machines: bool,
+    needs: Vec<Need>,
+    cards: Vec<Card>,
+    chart: Option<String>,
+    versions: Vec<(String, u64)>,
+}
+
+/// A figure, and what it is measured against.
+struct Card {
+    title: String,
+    figure: String,
+    beside: Vec<String>,
+}
+
+async fn page(shell: Shell, State(web): State<Web>, Extension(caller): Extension<Caller>) -> Shown {
+    let overview = web.console.overview(&caller, 0).await?;
+    let mut versions: Vec<(String, u64)> = overview.field.versions.clone().into_iter().collect();
+    versions.sort_by(|one, other| other.1.cmp(&one.1).then_with(|| one.0.cmp(&other.0)));
+    let body = Body {
+        period: overview.period.to_string(),
+        has_customers: overview.customers > 0,
+        has_machines: overview.field.machines > 0,
+        needs: needs::of(&overview, &shell),
+        cards: cards(&overview),
+        chart: chart(&overview.by_day, &overview.period.to_string()),
+        versions,
+        shell,
+    };
+    Ok(Page(body).into_response())
+}
+
+fn cards(overview: &Overview) -> Vec<Card> {
+    let Overview { period, by_day, last, field, .. } = overview;
+    let today = by_day.days.last().map(|day| format!("on {}", day.date())).unwrap_or_default();
+    let mut cards = vec![
+        Card {
+            title: "Seats today".to_owned(),
+            figure: overview.seats_today.to_string(),
+            beside: vec![today],
+        },
+        Card {
+            title: format!("Seats in {period} so far"),
+            figure: overview.quantity.to_string(),
+            beside: vec![match last {
+                Some(last) => format!("{}: {}{}", last.period, last.quantity, more(overview, last)),
+                None => format!("{} is not sealed", period.previous()),
+            }],
+        },
+    ];
+    for (currency, money) in &overview.money {
+        let of = |all: &[(Option<String>, Money)]| {
+            all.iter().find(|(one, _)| one == currency).map(|(_, money)| money.clone())
+        };
+        let before = last.as_ref().and_then(|last| Some((last.period, of(&last.money)?)));
+        let to_come = overview.forecast.as_ref();
+        let to_come = to_come.and_then(|all| all.totals.iter().find(|one| one.currency == *currency));
+        let unit = currency.clone().unwrap_or_else(|| "cost not known".to_owned());
+        let card = |title: &str, of: fn(&Money) -> String| Card {
+            title: format!("{title} so far, {unit}"),
+            figure: of(money),
+            beside: [
+                to_come.map(|total| expected(total, of)),
+                before.as_ref().map(|(period, money)| format!("{period}: {}", of(money))),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
+        };
+        cards.push(card("Cost", |money| money.cost.to_string()));
+        cards.push(card("Revenue", |money| money.revenue.to_string()));
+        cards.push(card("Margin", margin));
+    }
+    let heard = field.machines - field.silent;
+    let share = heard.saturating_mul(100).checked_div(field.machines);
+    cards.push(Card {
+        title: "Coverage".to_owned(),
+        figure: share.map_or_else(|| "-".to_owned(), |share| format!("{share} %")),
+        beside: vec![
+            format!("{heard} of {} heard from in {} days", field.machines, overview.coverage_days),
+            format!("{} of 100 are needed", overview.coverage_percent),
+        ],
+    });
+    cards.push(Card {
+        title: "Connected now".to_owned(),
+        figure: overview.connected.to_string(),
+        beside: vec![format!("of {} machines", field.machines)],
+    });
+    cards
+}
+
+fn more(overview: &Overview, last: &MonthBefore) -> String {
+    match overview.quantity.minus(last.quantity) {
+        Ok(more) if more > Quantity::ZERO => format!(", {more} more now"),
+        Ok(less) if less < Quantity::ZERO => {
+            format!(", {} fewer now", less.to_string().trim_start_matches('-'))
+        }
+        _ => ", as many now".to_owned(),
+    }
+}
+
+fn expected(total: &ForecastTotal, of: fn(&Money) -> String) -> String {
+    let [lower, expected, upper] = [&total.lower, &total.expected, &total.upper].map(of);
+    if lower == upper {
+        format!("expected: {expected}")
+    } else {
+        format!("expected: {expected}, from {lower} to {upper}")
+    }
+}
+
+/// What is left, and its share of the revenue.
+fn margin(money: &Money) -> String {
+    match money.margin.and_then(percent) {
+        Some(share) => format!("{} ({share})", money.profit),
+        None => money.profit.to_string(),
+    }
+}
+
+/// A part of 1 as hundredths.
+fn percent(part: Decimal) -> Option<String> {
+    let parts = part.rescaled(RATIO_DIGITS).ok()?;
+    let sign = if parts < 0 { "-" } else { "" };
+    let parts = parts.unsigned_abs();
+    Some(format!("{sign}{}.{} %", parts / 100, parts % 100 / 10))
+}
+
+/// Seats per day by SKU; those that are fewest are one series. None: there are none.
+fn chart(by_day: &DaySeats, period: &str) -> Option<String> {
+    let mut skus: Vec<(String, &Vec<u64>)> =
+        by_day.skus.iter().map(|(sku, seats)| (sku.to_string(), seats)).collect();
+    skus.retain(|(_, seats)| seats.iter().any(|seats| *seats > 0));
+    skus.sort_by_key(|(_, seats)| std::cmp::Reverse(seats.iter().max().copied().unwrap_or(0)));
+    if skus.is_empty() {
+        return None;
+    }
+    let value = |seats: u64| Some(i64::try_from(seats).unwrap_or(i64::MAX));
+    let own = if skus.len() > SERIES_MAX { SERIES_MAX - 1 } else { skus.len() };
+    let others = skus.split_off(own);
+    let mut series: Vec<Series> = skus
+        .into_iter()
+        .map(|(name, seats)| Series { name, values: seats.iter().copied().map(value).collect() })
+        .collect();
+    if !others.is_empty() {
+        let sum = |at: usize| others.iter().filter_map(|(_, seats)| seats.get(at)).sum();
+        let values = (0..by_day.days.len()).map(sum).map(value).collect();
+        series.push(Series { name: format!("{} others", others.len()), values });
+    }
+    let chart = Chart {
+        title: format!("Seats per day in {period}, by SKU"),
+        over: "Day",
+        unit: "seats".to_owned(),
+        places: 0,
+        labels: by_day.days.iter().map(|day| day.date().day().to_string()).collect(),
+        series,
+        shape: Shape::Stack,
+        marks: Vec::new(),
+    };
+    Some(chart.drawn())
+}
+
+#[cfg(test)]
+mod tests {
+    use seatbeat_ledger::calendar::Day;
+
+    use super::*;
+
+    #[test]
+    fn a_share_is_shown_in_hundredths() {
+        let shown = |text: &str| percent(text.parse().unwrap()).unwrap();
+        assert_eq!([shown("0.3333"), shown("-0.05"), shown("1")], ["33.3 %", "-5.0 %", "100.0 %"]);
+    }
+
+    #[test]
+    fn skus_beyond_the_colours_are_one_series_and_no_seat_is_lost() {
+        let first = Day::of("2026-10-01".parse().unwrap());
+        let skus = (0..12u64).map(|sku| (format!("SKU-{sku}").parse().unwrap(), vec![sku, 100 + sku]));
+        let by_day = DaySeats { days: vec![first, first.plus(1)], skus: skus.collect() };
+        let drawn = chart(&by_day, "2026-10").unwrap();
+        assert!(
+            drawn.contains("5 others") && drawn.contains("SKU-11") && !drawn.contains("SKU-4<"),
+            "{drawn}"
+        );
+        // 0 to 4 on the first day, five more hundreds on the second.
+        assert!(drawn.contains("<td class=\"number\">10</td>"), "{drawn}");
+        assert!(drawn.contains("<td class=\"number\">510</td>"), "{drawn}");
+        assert_eq!(chart(&DaySeats::default(), "2026-10"), None);
+    }
+}
