@@ -127,11 +127,6 @@ impl Console {
         Self { provider: provider.map(Arc::new), ..self }
     }
 
-    /// The collector's clock.
-    pub fn now(&self) -> jiff::Timestamp {
-        self.books.clock().now()
-    }
-
     /// How far the books are, as it changes.
     pub fn positions(&self) -> tokio::sync::watch::Receiver<crate::journal::Position> {
         self.books.positions()
