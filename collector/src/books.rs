@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -56,6 +57,7 @@ pub struct Books {
     fold: Arc<RwLock<Fold>>,
     folded: watch::Receiver<Position>,
     bans: watch::Receiver<Position>,
+    decided: Arc<AtomicU64>,
     ordered: broadcast::Sender<Ordered>,
     reader: FileReader,
     vault: Arc<Vault>,
@@ -231,8 +233,10 @@ impl Books {
         let (position, folded) = watch::channel(Position(fold.position()));
         let (ordered, _) = broadcast::channel(ORDERED_KEPT);
         let (banned, bans) = watch::channel(Position(fold.position()));
+        let decided = Arc::new(AtomicU64::new(fold.position()));
         let fold = Arc::new(RwLock::new(fold));
         let committed = {
+            let decided = Arc::clone(&decided);
             let fold = Arc::clone(&fold);
             let feed = follower.feed();
             let ordered = ordered.clone();
@@ -241,6 +245,7 @@ impl Books {
                 let readings: Vec<Reading> = batch.iter().map(|record| Reading::of(record)).collect();
                 feed.bring(first, &readings);
                 let has_ban = readings.iter().any(Reading::bans);
+                let is_decided = readings.iter().any(|reading| !reading.is_of_machine());
                 let for_machines: Vec<ForMachines> =
                     readings.iter().filter_map(Reading::for_machines).collect();
                 let mut fold = fold.write().unwrap_or_else(PoisonError::into_inner);
@@ -252,6 +257,9 @@ impl Books {
                     }
                 }
                 let reached = Position(fold.position());
+                if is_decided {
+                    decided.store(reached.0, Ordering::SeqCst);
+                }
                 let touched = touched(&fold, for_machines);
                 drop(fold);
                 position.send_replace(reached);
@@ -270,6 +278,7 @@ impl Books {
             fold,
             folded,
             bans,
+            decided,
             ordered,
             reader,
             vault,
@@ -393,6 +402,11 @@ impl Books {
     /// Follows the position behind the newest ban of a machine.
     pub fn bans(&self) -> watch::Receiver<Position> {
         self.bans.clone()
+    }
+
+    /// Where the fold stands behind the newest record that somebody decided: machines' own go on all the time.
+    pub fn decided(&self) -> Position {
+        Position(self.decided.load(Ordering::SeqCst))
     }
 
     /// Follows for whom orders or keys came that may go out.

@@ -54,15 +54,21 @@ impl Desk {
         Self::founded_at(None)
     }
 
-    /// A founded store whose processes all run as of a time.
-    pub fn founded_at(clock: Option<&str>) -> Self {
-        let desk = Self {
+    /// A folder and two addresses; nothing is in it yet.
+    pub fn unfounded() -> Self {
+        Self {
             folder: tempfile::tempdir().expect("a temporary folder can be made"),
             agents: free_address(),
             operators: free_address(),
             collector: None,
-            clock: clock.map(str::to_owned),
-        };
+            clock: None,
+        }
+    }
+
+    /// A founded store whose processes all run as of a time.
+    pub fn founded_at(clock: Option<&str>) -> Self {
+        let mut desk = Self::unfounded();
+        desk.clock = clock.map(str::to_owned);
         let (agents, operators) = (desk.agents.to_string(), desk.operators.to_string());
         let store = desk.store();
         let init =

@@ -1,7 +1,9 @@
 //! One test binary: what Seatbeat promises.
 
+mod browser;
 mod catalogue;
 mod closing;
+mod dashboard;
 mod descriptors;
 mod desk;
 mod explaining;
@@ -14,6 +16,7 @@ mod metering;
 mod months;
 mod operations;
 mod package;
+mod pages;
 mod prices;
 mod proof;
 mod reconciling;

@@ -22,20 +22,20 @@ tiers = [{ from = 1, cost = "3.20" }]
 reseller = "4.00"
 "#;
 
-const WORDS: &str = "four words are better\n";
+pub const WORDS: &str = "four words are better\n";
 
 /// The vendor's agent as its stand-in keeps it.
 const CALLS: &str = "/run/standin/dsa.calls";
 const MANAGER: &str = "/run/standin/dsa.manager";
 
-struct House {
-    desk: Desk,
+pub struct House {
+    pub desk: Desk,
     agent: Option<Running>,
 }
 
 impl House {
     /// A customer's machine on which the vendor's agent runs, seen once.
-    fn open(clock: &str) -> Self {
+    pub fn open(clock: &str) -> Self {
         let mut desk = Desk::founded_at(Some(clock));
         desk.start();
         let file = |name: &str, content: &str| {

@@ -309,7 +309,7 @@ impl Console {
         }
         let mut review = None;
         if !is_sealed {
-            let draft = self.closing.draft(period)?;
+            let draft = self.closing.draft(period, 0)?;
             let words = match draft.life() {
                 Life::Open { .. } => "draft: the month is not over",
                 Life::Grace { .. } => "draft: evidence may still arrive",

@@ -187,7 +187,7 @@ impl Console {
     pub async fn draft(&self, period: Period, after: u64) -> Result<Draft, Fault> {
         self.books.reached(after).await?;
         let closing = self.closing.clone();
-        let mut draft = tokio::task::spawn_blocking(move || closing.draft(period)).await??;
+        let mut draft = tokio::task::spawn_blocking(move || closing.draft(period, after)).await??;
         self.put_codes_in(&mut draft.review.licences)?;
         Ok(Draft {
             period,
@@ -208,7 +208,7 @@ impl Console {
     pub async fn statements(&self, after: u64) -> Result<StatementList, Fault> {
         self.books.reached(after).await?;
         let closing = self.closing.clone();
-        let statements = tokio::task::spawn_blocking(move || closing.standings()).await??;
+        let statements = tokio::task::spawn_blocking(move || closing.standings(after)).await??;
         Ok(StatementList { statements })
     }
 

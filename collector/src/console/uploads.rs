@@ -247,7 +247,7 @@ impl Console {
     /// A month that is not sealed, signed as it would be if it were approved now.
     async fn drafted_months(&self, period: Period) -> Result<BTreeMap<String, SealedMonth>, Fault> {
         let closing = self.closing.clone();
-        let draft = tokio::task::spawn_blocking(move || closing.draft(period)).await??;
+        let draft = tokio::task::spawn_blocking(move || closing.draft(period, 0)).await??;
         let (key, now) = (self.books.keys().statement(), self.books.clock().now());
         let public = key.verifying_key().to_bytes();
         let month = |(distributor, statement)| {

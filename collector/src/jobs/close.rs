@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use seatbeat_ledger::calendar::{Day, Period};
@@ -23,11 +23,13 @@ mod approved;
 mod draft;
 pub mod effect;
 mod fault;
+mod kept;
 
 pub use approved::Approved;
 pub use draft::{Draft, draft};
 pub(crate) use draft::{corrections_of, evidence};
 pub use fault::{AgainError, CloseError};
+use kept::{Kept, Wanted};
 
 /// Drafts that can still be approved; an older one is drafted anew.
 const DRAFTS_MAX: usize = 16;
@@ -49,8 +51,7 @@ pub struct Closing {
     config: Config,
     folder: PathBuf,
     drafts: Arc<Mutex<VecDeque<Draft>>>,
-    /// The running month, counted up to when it was last asked for. One computation at a time.
-    running: Arc<Mutex<Option<MonthToDate>>>,
+    kept: Arc<Kept>,
     /// One seal at a time: between an approval and its seals nobody takes it for one that was cut off.
     sealing: Arc<tokio::sync::Mutex<()>>,
 }
@@ -84,14 +85,7 @@ pub struct SealedFile {
 impl Closing {
     /// Closes months of these books; sealed statements are dropped in `folder`.
     pub fn new(books: Books, config: Config, folder: PathBuf) -> Self {
-        Self {
-            books,
-            config,
-            folder,
-            drafts: Arc::default(),
-            running: Arc::default(),
-            sealing: Arc::default(),
-        }
+        Self { books, config, folder, drafts: Arc::default(), kept: Arc::default(), sealing: Arc::default() }
     }
 
     /// The folder that sealed statements are dropped in.
@@ -99,14 +93,14 @@ impl Closing {
         &self.folder
     }
 
-    /// What a period's statement would be now, on any day. Blocks while it computes.
+    /// What a period's statement would be now, on any day, with as many records in it as that. Of a large house it may
+    /// be some moments old, as [`kept`] says. Blocks while it computes.
     ///
     /// # Errors
     /// When the policy or an earlier statement cannot be used.
-    pub fn draft(&self, period: Period) -> Result<Draft, CloseError> {
-        let now = self.books.clock().now();
-        let keys = self.books.keys();
-        let draft = self.compute(|fold| draft(fold, period, now, &self.config)?.with_evidence(fold, keys))?;
+    pub fn draft(&self, period: Period, size_min: u64) -> Result<Draft, CloseError> {
+        let wanted = self.wanted(self.books.decided().0.max(size_min));
+        let draft = self.kept.draft(period, wanted, || self.drafted_anew(period))?;
         let mut drafts = self.drafts.lock().unwrap_or_else(PoisonError::into_inner);
         drafts.retain(|known| known.digest != draft.digest);
         drafts.push_back(draft.clone());
@@ -116,20 +110,13 @@ impl Closing {
         Ok(draft)
     }
 
-    /// Statement and earnings of a period up to now, without what it corrects of earlier ones. Of the running month
-    /// only what has changed since it was asked for last is counted. Blocks while it computes.
+    /// Statement and earnings of a period up to now, without what it corrects of earlier ones. Of a month that was
+    /// asked for before only what has changed since is counted. Blocks while it computes.
     ///
     /// # Errors
     /// When the policy cannot be used.
     pub fn to_date(&self, period: Period) -> Result<MeterOutput, CloseError> {
-        if period == running_period(&self.books) {
-            return Ok(self.counted(MonthToDate::output)??);
-        }
-        let now = self.books.clock().now();
-        let (usage, terms) = self.books.read(|fold| (fold.usage().clone(), fold.terms().clone()));
-        let policy = terms.policy(period)?;
-        let _one_at_a_time = self.running();
-        Ok(MonthToDate::new(usage, policy, period, now).output()?)
+        Ok(self.counted_of(period, MonthToDate::output)??)
     }
 
     /// Asks the running month, counted up to now. Blocks while it computes.
@@ -137,13 +124,16 @@ impl Closing {
     /// # Errors
     /// When the policy cannot be used.
     pub fn counted<T>(&self, ask: impl FnOnce(&MonthToDate) -> T) -> Result<T, CloseError> {
+        self.counted_of(running_period(&self.books), ask)
+    }
+
+    fn counted_of<T>(&self, period: Period, ask: impl FnOnce(&MonthToDate) -> T) -> Result<T, CloseError> {
         let now = self.books.clock().now();
         // Reading the policy takes a while: not under the lock.
         let (usage, terms) = self.books.read(|fold| (fold.usage().clone(), fold.terms().clone()));
-        let period = Period::of_day(usage.zone().usage_day(now));
         let policy = terms.policy(period)?;
-        let mut running = self.running();
-        let month = match running.take().filter(|month| month.period() == period) {
+        let mut counted = self.kept.counted();
+        let month = match counted.remove(&period) {
             Some(mut month) => {
                 month.refresh(usage, policy, now);
                 month
@@ -151,32 +141,41 @@ impl Closing {
             None => MonthToDate::new(usage, policy, period, now),
         };
         let answer = ask(&month);
-        *running = Some(month);
+        counted.insert(period, month);
         Ok(answer)
     }
 
-    /// Counts what has changed in the running month, if anybody ever asked for it: the next question is answered
-    /// from counters, and the state of the last one is let go.
+    /// Counts what has changed in the months that anybody has asked for, and drafts anew what is asked for: the next
+    /// question is answered from that, and the state of the last one is let go.
     pub fn keep_counted(&self) {
-        let period = running_period(&self.books);
-        let mut running = self.running();
-        *running = running.take().filter(|month| month.period() == period);
-        let is_asked_for = running.is_some();
-        drop(running);
-        if is_asked_for && let Err(error) = self.to_date(period) {
-            tracing::warn!(%error, "the running month could not be counted");
+        let first = running_period(&self.books).previous();
+        let mut counted = self.kept.counted();
+        counted.retain(|period, _| *period >= first);
+        let periods: Vec<Period> = counted.keys().copied().collect();
+        drop(counted);
+        let position = self.books.read(Fold::position);
+        let told = periods.into_iter().try_for_each(|period| self.to_date(period).map(drop));
+        let told =
+            told.and_then(|()| self.kept.refresh(self.wanted(position), |period| self.drafted_anew(period)));
+        if let Err(error) = told {
+            tracing::warn!(%error, "a month could not be counted");
         }
+    }
+
+    fn wanted(&self, size_min: u64) -> Wanted {
+        let machines = self.books.read(|fold| fold.registry().machine_count());
+        Wanted { now: self.books.clock().now(), size_min, machines }
+    }
+
+    fn drafted_anew(&self, period: Period) -> Result<Draft, CloseError> {
+        let now = self.books.clock().now();
+        self.compute(|fold| draft(fold, period, now, &self.config)?.with_evidence(fold, self.books.keys()))
     }
 
     /// Computes on a copy of the fold, which shares all that does not change meanwhile: writers do not wait for it.
     fn compute<T>(&self, ask: impl FnOnce(&Fold) -> T) -> T {
-        let _one_at_a_time = self.running();
         let fold = self.books.read(Fold::clone);
         ask(&fold)
-    }
-
-    fn running(&self) -> MutexGuard<'_, Option<MonthToDate>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Seals exactly the draft of this digest, and drops its files.
@@ -208,7 +207,7 @@ impl Closing {
     ///
     /// # Errors
     /// As [`Closing::draft`].
-    pub fn standings(&self) -> Result<Vec<Standing>, CloseError> {
+    pub fn standings(&self, size_min: u64) -> Result<Vec<Standing>, CloseError> {
         let now = self.books.clock().now();
         let fold = self.books.read(Fold::clone);
         let mut period = Period::of_day(fold.usage().zone().usage_day(now));
@@ -223,7 +222,7 @@ impl Closing {
         periods.dedup();
         let mut found = Vec::new();
         for period in periods {
-            let drafted = || self.draft(period).map(|draft| draft.drafted());
+            let drafted = || self.draft(period, size_min).map(|draft| draft.drafted());
             found.extend(standings(&fold, &self.config.timetable(), period, now, drafted)?);
         }
         Ok(found)
@@ -305,7 +304,7 @@ impl Closing {
 
     async fn drafted_aside(&self, period: Period) -> Result<Draft, CloseError> {
         let closing = self.clone();
-        let drafted = tokio::task::spawn_blocking(move || closing.draft(period)).await;
+        let drafted = tokio::task::spawn_blocking(move || closing.draft(period, u64::MAX)).await;
         drafted.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
 

@@ -11,7 +11,8 @@ use seatbeat_collector::journal::{FileJournal, Journal as _};
 
 use crate::results::Section;
 use crate::stopwatch::timed;
-use crate::{fleet, table};
+use crate::table;
+use seatbeat_fleet::journal as fleet;
 
 const ABOUT: &str = "Durable rows a second in one thread, each batch written and synced before the next; rows are \
 records of reports with three products. sled: the same rows under their position, each batch applied, flushed and its \

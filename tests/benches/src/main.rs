@@ -8,7 +8,6 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 mod desk;
-mod fleet;
 mod gate;
 mod idle;
 mod journal;

@@ -20,7 +20,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::results::Section;
 use crate::stopwatch::{busy, timed};
-use crate::{fleet, own, table};
+use crate::{own, table};
+use seatbeat_fleet::journal as fleet;
 
 const CLOSE: &str = "A month of a whole fleet closed: three products a machine, reports on seven of eight days. \
 RECOUNT: with the two months before it sealed and recomputed for corrections, both in CPU time. STATE is what the process holds with \

@@ -33,7 +33,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::results::Section;
 use crate::stopwatch::busy;
-use crate::{fleet, own, table};
+use crate::{own, table};
+use seatbeat_fleet::journal as fleet;
 
 const ABOUT: &str = "A sealed month as others check it: a report a week of each machine, two lines of it for one \
 distributor. GATHER: who stands behind each line, and the roots of their rows. WRITE: the bundle's file. LEVEL 0 and \

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use axum::Router;
+use http_body_util::BodyExt as _;
 use jiff::{SignedDuration, Timestamp};
 use prost::Message as _;
 use seatbeat_collector::books::Books;
@@ -14,6 +16,7 @@ use seatbeat_collector::config::Config;
 use seatbeat_collector::console::Console;
 use seatbeat_collector::console::audit::AuditQuery;
 use seatbeat_collector::console::auth::Caller;
+use seatbeat_collector::console::door;
 use seatbeat_collector::console::downloads::{Asked, Download, LIMIT_MAX, TABLES};
 use seatbeat_collector::console::fault::Fault;
 use seatbeat_collector::console::machines::{MachineQuery, MachineSort, MachineState};
@@ -27,11 +30,14 @@ use seatbeat_ledger::operators::{Grant, LetIn};
 use seatbeat_proto::ids::MachineId;
 use seatbeat_proto::wire::JournalRecord;
 
+use tower::ServiceExt as _;
+
 use crate::results::Section;
 use crate::stopwatch::timed;
-use crate::{fleet, table};
+use crate::table;
+use seatbeat_fleet::journal as fleet;
 
-const ABOUT: &str = "Questions to the console and first pages of downloads, with ten reports before each: what a fleet \
+const ABOUT: &str = "Questions to the console, first pages of downloads and pages for browsers, with ten reports before each: what a fleet \
 of a hundred thousand sends in two seconds. History: a report a machine and month, three products each. FIRST is the \
 first question of its kind after a start. Wall time.";
 
@@ -40,6 +46,23 @@ const BATCH: usize = 4096;
 
 /// Reports before each question.
 const NEWS: usize = 10;
+
+/// Bytes of a page, with what it loads beside it: 90 000.
+const PAGE_LENGTH_MAX: usize = 210_000;
+
+/// Pages that a browser asks for, each whole.
+const PAGES: [&str; 10] = [
+    "/",
+    "/customers",
+    "/customers/cus_00003",
+    "/machines",
+    "/machines?search=ws-047",
+    "/statements",
+    "/statements/2026-12",
+    "/licences",
+    "/orders",
+    "/audit",
+];
 
 /// What a question takes.
 struct Times {
@@ -70,6 +93,11 @@ pub fn bench(machines: usize, months: usize, times: usize) -> anyhow::Result<Exi
         found.push(house.measure(&format!("{}.csv", download.name), times, async |house: &House| {
             house.console.page(&house.caller, download, &asked, None, LIMIT_MAX).await.map(drop)
         })?);
+    }
+    for path in PAGES {
+        found.push(
+            house.measure(&format!("page {path}"), times, async |house: &House| house.page(path).await)?,
+        );
     }
     let mut section = Section::new("queries", ABOUT);
     section.table(&["QUESTION", "FIRST ms", "P50 ms", "P99 ms"], found.into_iter().map(row).collect());
@@ -134,6 +162,8 @@ struct House {
     runtime: tokio::runtime::Runtime,
     books: Books,
     console: Console,
+    router: Router,
+    token: String,
     caller: Caller,
     fleet: Vec<fleet::Machine>,
     reported: usize,
@@ -143,7 +173,7 @@ struct House {
 impl House {
     fn open(store: &Path, machines: usize, months: usize) -> anyhow::Result<Self> {
         let config = Config::default();
-        found(store, &config, fleet::POLICY, Clock::as_of(fleet::start()))?;
+        let founded = found(store, &config, fleet::POLICY, Clock::as_of(fleet::start()))?;
         let mut fleet: Vec<fleet::Machine> = (0..machines).map(fleet::Machine::new).collect();
         history(store, &mut fleet, months)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -164,9 +194,11 @@ impl House {
         let closing = Closing::new(books.clone(), config.clone(), statements.clone());
         let proofs = Proofs::new(books.clone(), &config, statements);
         let console = Console::new(books.clone(), Presence::default(), config, closing, proofs);
+        let router = runtime.block_on(door::router(console.clone()));
+        let token = founded.operator_token.to_string();
         let let_in = LetIn { operator: "opr_bench".parse()?, api_token: None, grants: vec![Grant::FULL] };
         let caller = Caller { let_in, from: None };
-        Ok(Self { runtime, books, console, caller, fleet, reported: 0, now })
+        Ok(Self { runtime, books, console, router, token, caller, fleet, reported: 0, now })
     }
 
     fn measure(
@@ -184,6 +216,22 @@ impl House {
             all.push(took);
         }
         Ok(Times { name: name.to_owned(), first: all[0], rest: all.split_off(1) })
+    }
+
+    /// A page, to its last byte.
+    async fn page(&self, path: &str) -> Result<(), Fault> {
+        let request = http::Request::get(path)
+            .header("host", "seats.example")
+            .header("accept", "text/html")
+            .header("authorization", format!("Bearer {}", self.token));
+        let request = request.body(String::new()).expect("a path is one");
+        let answer = self.router.clone().oneshot(request).await.expect("a router answers");
+        let status = answer.status();
+        let body = answer.into_body().collect().await.map_err(|error| Fault::Page(error.to_string()))?;
+        if status.is_success() && body.to_bytes().len() <= PAGE_LENGTH_MAX {
+            return Ok(());
+        }
+        Err(Fault::Page(format!("{path} answers {status}, or more than {PAGE_LENGTH_MAX} bytes")))
     }
 
     /// Some machines report.

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::results::Section;
 use crate::stopwatch::timed;
-use crate::{fleet, own, table};
+use crate::{own, table};
+use seatbeat_fleet::journal as fleet;
 
 const ABOUT: &str = "A report's cost behind the gateway, in microseconds, with so many machines known: in batches of \
 512, journal (written and synced), fold, and search rows. Reports come from machines in no order. COPIED is the fold \

@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 use crate::journal::bytes;
 use crate::results::Section;
 use crate::stopwatch::timed;
-use crate::{fleet, own, table};
+use crate::{own, table};
+use seatbeat_fleet::journal as fleet;
 
 const ABOUT: &str = "Opening a collector's books. JOURNAL: every record read, checked and folded. SNAPSHOT: the state \
 read from its file, and of the journal its last two segments; older ones are checked behind it, while agents are \

@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod expected;
+pub mod journal;
 pub mod machine;
 mod plan;
 pub mod seed;

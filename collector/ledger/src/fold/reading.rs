@@ -51,6 +51,12 @@ impl Reading {
         matches!(fact, Some(Fact::EvidenceReceived(received)) if received.forked)
     }
 
+    /// Whether it came from a machine by itself: nobody decided it.
+    pub fn is_of_machine(&self) -> bool {
+        let fact = self.record.as_ref().ok().and_then(|record| record.fact.as_ref());
+        matches!(fact, Some(Fact::EvidenceReceived(_) | Fact::EnrolmentRequested(_)))
+    }
+
     /// Whether it bans a machine.
     pub fn bans(&self) -> bool {
         let fact = self.record.as_ref().ok().and_then(|record| record.fact.as_ref());

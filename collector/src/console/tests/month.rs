@@ -185,7 +185,7 @@ async fn a_sealed_month_is_superseded_while_it_differs_and_nothing_rests_on_it()
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_approved_is_sealed_by_the_next_turn_when_its_seals_were_lost() {
     let (house, mut machine) = ready().await;
-    let draft = house.console.closing.draft("2026-10".parse().unwrap()).unwrap();
+    let draft = house.console.closing.draft("2026-10".parse().unwrap(), 0).unwrap();
     let digest = draft.digest.clone();
     let approved = draft.approved(house.console.books.keys().statement());
     let approval = approved.facts().remove(0);

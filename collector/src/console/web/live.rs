@@ -46,7 +46,8 @@ struct Listener {
 
 async fn live(State(web): State<Web>, session: Option<Extension<InSession>>) -> Response {
     let Some(Extension(session)) = session else {
-        return Problem::of(&Fault::Forbidden("it is about a session: sign in at /sign-in")).into_response();
+        let fault = Fault::value("the request", "comes with a token: news is for pages of a session");
+        return Problem::of(&fault).into_response();
     };
     let positions = web.console.positions();
     let listener = Listener { web, session, positions, told_at: now(), has_ended: false };

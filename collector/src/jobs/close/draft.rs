@@ -66,6 +66,11 @@ impl Draft {
         overall(&self.standings).expect("a month always stands somewhere")
     }
 
+    /// Records of the journal that it was made from.
+    pub fn journal_size(&self) -> u64 {
+        self.journal_size
+    }
+
     /// What a life of it tells.
     pub fn drafted(&self) -> Drafted {
         Drafted {

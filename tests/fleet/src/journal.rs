@@ -4,11 +4,12 @@
 
 use jiff::{SignedDuration, Timestamp};
 use prost::Message as _;
-use seatbeat_fleet::seed::Seed;
 use seatbeat_proto::ids::{MachineId, SpoolId};
 use seatbeat_proto::signed::hash;
 use seatbeat_proto::wire::journal_record::Fact;
 use seatbeat_proto::wire::{self, JournalRecord, evidence};
+
+use crate::seed::Seed;
 
 /// Machines of a customer, on average.
 const MACHINES_OF_CUSTOMER: usize = 100;
