@@ -78,7 +78,7 @@ fn an_owner_signs_in_for_the_first_time_approves_a_month_and_sees_it_delivered()
 
     browser.go("/statements/2026-10/delivery");
     browser.says("drop");
-    eventually("it is in its folder", || fs::read_dir(&folder).ok()?.next());
+    eventually("it is in its folder", || fs::read_dir(&folder).ok()?.next().map(drop));
     browser.says("delivered");
     nothing_is_wrong(&browser);
 }
