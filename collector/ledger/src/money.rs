@@ -65,6 +65,11 @@ impl Quantity {
         u64::try_from((self.hundredths.max(0) + 99) / 100).unwrap_or(u64::MAX)
     }
 
+    /// The whole units in it; of a negative one none.
+    pub fn whole(self) -> u64 {
+        u64::try_from(self.hundredths.max(0) / 100).unwrap_or(u64::MAX)
+    }
+
     /// Whether it is none.
     pub fn is_zero(self) -> bool {
         self.hundredths == 0

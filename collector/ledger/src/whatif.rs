@@ -1,6 +1,8 @@
 //! What a month's lines would cost and earn if something were otherwise: more or fewer seats, another sell price,
 //! other tiers. Invariant: the same rules price both sides; nothing is changed by asking.
 
+use std::collections::BTreeSet;
+
 use seatbeat_proto::ids::CustomerId;
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +14,9 @@ use crate::statement::Line;
 
 /// Whose seats are added when nobody is named: a customer at the price for everybody.
 const SOMEBODY: &str = "cus_somebody";
+
+/// Even steps of a course: more are not told apart where it is drawn.
+const COURSE_STEPS: u64 = 24;
 
 /// What would be otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,6 +149,48 @@ pub fn what_if(lines: &[Line], policy: &Policy, question: &Question) -> Result<A
         now,
         then,
     })
+}
+
+/// What a price group's units would cost and earn, from those that are not asked about up to beyond the next two tiers:
+/// the question's seats come or go. Each tier's first unit and the one before it are among them.
+///
+/// # Errors
+/// As [`what_if`].
+pub fn course(lines: &[Line], policy: &Policy, question: &Question) -> Result<Vec<Side>, WhatIfError> {
+    let Some((name, _)) = policy.group(&question.sku) else {
+        return Err(WhatIfError::NoGroup(question.sku.clone()));
+    };
+    let name = name.to_owned();
+    let changed = changed_policy(policy, &name, question)?;
+    let of_group = |line: &&Line| policy.group(&line.sku).is_some_and(|(of, _)| of == name);
+    let lines: Vec<Line> = lines.iter().filter(of_group).cloned().collect();
+    let now = group_totals(&lines, policy)?.get(&name).copied().unwrap_or_default();
+    let is_asked = |line: &&Line| {
+        let is_theirs = question.customer.as_ref().is_none_or(|customer| line.customer == *customer);
+        line.sku == question.sku && is_theirs
+    };
+    let asked =
+        lines.iter().filter(is_asked).try_fold(Quantity::ZERO, |sum, line| sum.plus(line.quantity))?;
+    let tiers = &changed.price_group[&name].tiers;
+    let units = course_units(now.rounded_up(), asked.whole(), tiers, question.seats);
+    let side_at = |seats: i64| {
+        let question = Question { seats, ..question.clone() };
+        side(&changed_lines(&lines, &question)?, &changed, &name)
+    };
+    units.into_iter().map(side_at).collect()
+}
+
+/// By how many seats more or fewer a course goes, rising: evenly, and to each side of a tier's beginning.
+fn course_units(now: u64, asked: u64, tiers: &[Tier], seats: i64) -> BTreeSet<i64> {
+    let signed = |units: u64| i64::try_from(units).unwrap_or(i64::MAX);
+    let ahead = tiers.iter().filter(|tier| tier.from > now).take(2).last().map_or(0, |tier| tier.from);
+    let then = now.saturating_add_signed(seats);
+    let high = [now.saturating_add(now / 2), ahead.saturating_add(ahead / 10), then, now.saturating_add(10)];
+    let (low, high) = (now.saturating_sub(asked), high.into_iter().max().unwrap_or(now).min(QUANTITY_MAX));
+    let step = usize::try_from((high.saturating_sub(low) / COURSE_STEPS).max(1)).unwrap_or(usize::MAX);
+    let begins = tiers.iter().flat_map(|tier| [tier.from.saturating_sub(1), tier.from]);
+    let units = (low..=high).step_by(step).chain(begins).chain([now, then]);
+    units.filter(|units| (low..=high).contains(units)).map(|units| signed(units) - signed(now)).collect()
 }
 
 fn changed_policy(policy: &Policy, group: &str, question: &Question) -> Result<Policy, WhatIfError> {
@@ -382,6 +429,33 @@ mod tests {
             &ask("A"),
             "8 at 2.00: 23.00 - 16.00 = 7.00 (0.3043); 2 missing, saves 0.00 (0.50 a unit), extra 3.50",
         );
+    }
+
+    #[test]
+    fn a_course_goes_from_nothing_asked_to_beyond_the_next_tiers_and_shows_each_step() {
+        let course = course(&lines(), &policy("volume"), &ask("A")).unwrap();
+        let quantities: Vec<String> = course.iter().map(|side| side.quantity.to_string()).collect();
+        let expected: Vec<String> = (1..=18).map(|units| units.to_string()).collect();
+        assert_eq!(quantities, expected, "one seat is of SKU B");
+        let costs = |units: usize| course[units - 1].cost.to_string();
+        assert_eq!((costs(9), costs(10)), ("18.00".to_owned(), "15.00".to_owned()));
+        for side in &course {
+            let seats = i64::try_from(side.quantity.rounded_up()).unwrap() - 8;
+            let asked = what_if(&lines(), &policy("volume"), &Question { seats, ..ask("A") }).unwrap();
+            assert_eq!(*side, asked.then);
+        }
+    }
+
+    #[test]
+    fn a_long_course_is_cut_into_steps_and_keeps_both_sides_of_a_tier() {
+        let tiers = [(1, "2"), (1000, "1"), (900_000, "0.5"), (5_000_000, "0.1")];
+        let tiers = tiers.map(|(from, cost)| (from, cost.parse().unwrap())).to_vec();
+        let course = course(&lines(), &policy("volume"), &Question { tiers, ..ask("A") }).unwrap();
+        assert!(course.len() < 40, "{}", course.len());
+        for units in ["1", "8", "999", "1000", "899999", "900000"] {
+            assert!(course.iter().any(|side| side.quantity.to_string() == units), "{units}");
+        }
+        assert!(course.windows(2).all(|pair| pair[0].quantity < pair[1].quantity));
     }
 
     #[test]

@@ -44,7 +44,11 @@ pub enum Kind {
 }
 
 impl Kind {
-    fn named(text: &str) -> Result<Self, Fault> {
+    /// The kind of this name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn named(text: &str) -> Result<Self, Fault> {
         match text {
             "statement" => Ok(Self::Statement),
             "earnings" => Ok(Self::Earnings),
@@ -261,7 +265,6 @@ impl Console {
         render(query.format, &forecast, &tables::forecast(&forecast, &names))
     }
 
-    /// A month's statement: as it was sealed, else its draft of now.
     /// A month's statements as one document: as they were sealed, or with `is_draft` what they would be.
     ///
     /// # Errors
@@ -290,6 +293,11 @@ impl Console {
         let corrected = statement.corrections.iter().map(|one| &one.customer);
         let names = self.names(statement.lines.iter().map(|line| &line.customer).chain(corrected))?;
         Ok(tables::statement(&statement, &distributor, words, &names))
+    }
+
+    /// A sealed month's statements as one.
+    pub(super) fn sealed_statement(&self, period: Period) -> Result<Statement, Fault> {
+        Ok(self.standing(period, None)?.statement)
     }
 
     fn standing(&self, period: Period, distributor: Option<&str>) -> Result<Standing, Fault> {

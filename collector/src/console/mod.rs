@@ -43,6 +43,7 @@ pub mod machine_days;
 pub mod machines;
 pub mod mapping;
 mod metrics;
+pub mod months;
 mod named;
 pub mod operators;
 pub mod orders;
@@ -60,6 +61,7 @@ pub mod sign_in;
 pub mod tls;
 pub mod uploads;
 pub mod web;
+pub mod what_if;
 mod wire_amend;
 mod wire_audit;
 pub mod wire_machines;
@@ -77,6 +79,7 @@ pub struct Console {
     uploads: Uploads,
     listed: Listed,
     recent: Recent,
+    sealed_sums: months::SealedSums,
     /// None where nobody looks for any.
     alerts: Option<AlertsJob>,
     /// One at a time: a name goes to the vault before its customer is in the journal.
@@ -99,6 +102,7 @@ impl Console {
             uploads: Uploads::default(),
             listed: Listed::default(),
             recent: Recent::default(),
+            sealed_sums: months::SealedSums::default(),
             alerts: None,
             adding: Arc::default(),
             importing: Arc::default(),

@@ -38,6 +38,7 @@ mod openapi;
 mod operations;
 mod operators;
 mod orders;
+mod pages;
 mod prices;
 mod reconcile;
 mod registry;

@@ -197,6 +197,12 @@ impl Closing {
         self.sealed_files(period)
     }
 
+    /// Asks a draft that was made before and can still be approved; none: it is not known any more.
+    pub fn known_draft<T>(&self, period: Period, digest: &str, ask: impl FnOnce(&Draft) -> T) -> Option<T> {
+        let drafts = self.drafts.lock().unwrap_or_else(PoisonError::into_inner);
+        drafts.iter().find(|draft| draft.digest == digest && draft.period == period).map(ask)
+    }
+
     fn drafted(&self, period: Period, digest: &str) -> Result<Draft, CloseError> {
         let drafts = self.drafts.lock().unwrap_or_else(PoisonError::into_inner);
         let found = drafts.iter().find(|draft| draft.digest == digest && draft.period == period);

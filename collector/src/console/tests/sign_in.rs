@@ -22,7 +22,7 @@ const PASSWORD: &str = "correct horse battery";
 
 /// A browser, somewhere.
 #[derive(Clone)]
-struct Browser {
+pub(super) struct Browser {
     server: Server,
     from: SocketAddr,
     jar: BTreeMap<String, String>,
@@ -31,10 +31,10 @@ struct Browser {
 }
 
 #[derive(Debug)]
-struct Answer {
-    status: StatusCode,
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
     headers: HeaderMap,
-    body: String,
+    pub(super) body: String,
 }
 
 impl Answer {
@@ -42,18 +42,18 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap()
     }
 
-    fn header(&self, name: &str) -> &str {
+    pub(super) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
     }
 }
 
 impl Browser {
-    fn at(house: &House, address: &str) -> Self {
+    pub(super) fn at(house: &House, address: &str) -> Self {
         let from = SocketAddr::new(address.parse().unwrap(), 4711);
         Self { server: house.server(), from, jar: BTreeMap::new(), encrypted: false }
     }
 
-    async fn send(&mut self, mut request: http::Request<HttpBody>) -> Answer {
+    pub(super) async fn send(&mut self, mut request: http::Request<HttpBody>) -> Answer {
         if !self.jar.is_empty() {
             let all: Vec<_> = self.jar.iter().map(|(name, value)| format!("{name}={value}")).collect();
             request.headers_mut().insert(header::COOKIE, all.join("; ").parse().unwrap());
@@ -109,7 +109,7 @@ impl Browser {
     }
 }
 
-fn form(path: &str, fields: &[(&str, &str)], headers: &[(&str, &str)]) -> http::Request<HttpBody> {
+pub(super) fn form(path: &str, fields: &[(&str, &str)], headers: &[(&str, &str)]) -> http::Request<HttpBody> {
     let mut request = http::Request::post(path)
         .header("host", "seats.example")
         .header("content-type", "application/x-www-form-urlencoded");

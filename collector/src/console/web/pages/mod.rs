@@ -15,6 +15,7 @@ pub mod chart;
 mod customer;
 mod customer_acts;
 mod customers;
+mod licences;
 mod machine;
 mod machine_acts;
 mod machines;
@@ -23,7 +24,9 @@ mod operators;
 mod orders;
 mod overview;
 mod settings;
+mod prices;
 pub mod shell;
+mod statements;
 mod switch;
 
 /// The routes of all pages.
@@ -43,6 +46,9 @@ pub fn routes() -> Vec<Route> {
         operators::routes(),
         settings::routes(),
         account::routes(),
+        statements::routes(),
+        licences::routes(),
+        prices::routes(),
     ];
     rooms.into_iter().flatten().collect()
 }

@@ -48,6 +48,13 @@ const DONE: &[(&str, &str)] = &[
     ("totp", "The second factor is in force from the next sign-in on."),
     ("no-totp", "The second factor is taken away."),
     ("password", "The password is set; your other sessions are over."),
+    ("sealed", "Sealed. Its files are in the folder of statements, and go where they have to."),
+    ("amended", "Entered, and on record. What it does to the month is in its draft."),
+    ("retried", "It is tried again now."),
+    ("settled", "Settled by hand, and on record."),
+    ("imported", "The licences are there."),
+    ("withdrawn", "It is out of use, and its code is erased."),
+    ("explained", "The reason is on record."),
 ];
 
 /// See the module's text.
