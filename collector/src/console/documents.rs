@@ -245,7 +245,8 @@ impl Console {
         months
     }
 
-    fn sealed_statement(&self, period: Period) -> Result<Statement, Fault> {
+    /// A sealed month's statements as one.
+    pub(super) fn sealed_statement(&self, period: Period) -> Result<Statement, Fault> {
         if self.books.read(|fold| fold.sealed(period).next().is_none()) {
             return Err(CloseError::NotSealed(period).into());
         }
@@ -293,11 +294,6 @@ impl Console {
         let corrected = statement.corrections.iter().map(|one| &one.customer);
         let names = self.names(statement.lines.iter().map(|line| &line.customer).chain(corrected))?;
         Ok(tables::statement(&statement, &distributor, words, &names))
-    }
-
-    /// A sealed month's statements as one.
-    pub(super) fn sealed_statement(&self, period: Period) -> Result<Statement, Fault> {
-        Ok(self.standing(period, None)?.statement)
     }
 
     fn standing(&self, period: Period, distributor: Option<&str>) -> Result<Standing, Fault> {
