@@ -87,11 +87,6 @@ impl Console {
         tokio::task::spawn_blocking(read).await?
     }
 
-    /// Where statements go, by name.
-    pub fn destinations(&self) -> Vec<String> {
-        self.uploads.desks().map(|(name, _)| name.to_owned()).collect()
-    }
-
     /// As [`Console::what_if`], with what fewer and more units would cost and earn.
     ///
     /// # Errors

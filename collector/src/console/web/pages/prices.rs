@@ -111,7 +111,7 @@ async fn list(
         skus_left_out,
         groups: groups.into_iter().take(ROWS_MAX).map(group).collect(),
         groups_left_out,
-        destinations: web.console.destinations(),
+        destinations: web.console.destinations().keys().cloned().collect(),
     };
     Ok(Page(page).into_response())
 }
