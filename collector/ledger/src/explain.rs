@@ -159,6 +159,11 @@ pub fn explain(asked: Asked<'_>) -> Explanation {
     let Some(mut telling) = Telling::new(usage, policy, period, &days, lines, &names) else { return found };
     let mut page = Page { after: asked.after, size: asked.size, machines: BTreeMap::new() };
     for machine in names.machines(usage) {
+        if let Of::Line(customer, _) = asked.of
+            && !was_ever_of(customer, &machine)
+        {
+            continue;
+        }
         let told = telling.machine(&machine);
         let is_counted = match asked.of {
             Of::Line(customer, sku) => {
@@ -198,6 +203,13 @@ pub fn explain(asked: Asked<'_>) -> Explanation {
 
 fn is_of(row: &Unbilled, customer: Option<&CustomerId>) -> bool {
     customer.is_none() || row.customer.as_ref() == customer
+}
+
+/// Whether a machine, or an agent of it, was ever a customer's: of any other one nothing is told, and telling takes its
+/// time.
+fn was_ever_of(customer: &CustomerId, machine: &Machine<'_>) -> bool {
+    let of_agents = machine.agents.iter().flat_map(|agent| agent.assigned.iter());
+    machine.facts.assigned.iter().chain(of_agents).any(|(_, owner)| owner == customer)
 }
 
 /// Whether a machine has to do with a customer in these days: it bears a seat of it, has a reason to bear none, or was

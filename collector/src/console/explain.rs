@@ -2,11 +2,12 @@
 //! that it is told with; where a sealed quantity is another one, it says by how much and what carries the difference.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use jiff::civil::Date;
 use seatbeat_ledger::body::SealedBody;
-use seatbeat_ledger::calendar::{Period, UsageDay};
+use seatbeat_ledger::calendar::{Day, Period, UsageDay};
 use seatbeat_ledger::close::{CloseInput, close};
 use seatbeat_ledger::explain::{Asked, Explanation, MachineTold, Of, explain};
 use seatbeat_ledger::fold::Fold;
@@ -33,6 +34,10 @@ const PAGE_SIZE_MAX: usize = 500;
 
 /// Reports that a machine is shown with; of one machine that was asked for by its name all are.
 const REPORTS_MAX: usize = 3;
+
+/// The lines that were counted last, by how far the books were, the month and the day: who clicks from a line to its
+/// machines asks for them again and again.
+pub(super) type CountedLines = Arc<Mutex<Option<((u64, Period, Day), Vec<Line>)>>>;
 
 /// What is to be explained.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -221,7 +226,17 @@ impl Console {
         let as_of = (now < end).then_some(now);
         let (usage, usage_elsewhere) = (fold.usage(), [].as_slice());
         let input = CloseInput { usage, usage_elsewhere, policy: &policy, period, as_of, sealed: &[] };
-        let lines = close(input).map_err(CloseError::from)?.statement.lines;
+        let key = (fold.position(), period, zone.usage_day(now));
+        let known = self.counted_lines.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let lines = match known.filter(|(of, _)| *of == key) {
+            Some((_, lines)) => lines,
+            None => {
+                let lines = close(input).map_err(CloseError::from)?.statement.lines;
+                let mut known = self.counted_lines.lock().unwrap_or_else(PoisonError::into_inner);
+                *known = Some((key, lines.clone()));
+                lines
+            }
+        };
         if lines.is_empty() && sealed.is_empty() && !fold.registry().enrolled_before(end) {
             return Err(CloseError::Nobody(period).into());
         }

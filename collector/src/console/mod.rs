@@ -80,6 +80,7 @@ pub struct Console {
     listed: Listed,
     recent: Recent,
     sealed_sums: months::SealedSums,
+    counted_lines: explain::CountedLines,
     /// None where nobody looks for any.
     alerts: Option<AlertsJob>,
     /// One at a time: a name goes to the vault before its customer is in the journal.
@@ -103,6 +104,7 @@ impl Console {
             listed: Listed::default(),
             recent: Recent::default(),
             sealed_sums: months::SealedSums::default(),
+            counted_lines: explain::CountedLines::default(),
             alerts: None,
             adding: Arc::default(),
             importing: Arc::default(),
