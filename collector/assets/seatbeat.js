@@ -47,7 +47,13 @@
   document.addEventListener("htmx:afterSwap", (event) => {
     if (event.target.id === "problem" && event.target.firstElementChild) event.target.focus();
   });
-  document.addEventListener("htmx:beforeRequest", () => {
-    document.getElementById("problem")?.replaceChildren();
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    const { elt, requestConfig } = event.detail;
+    if (requestConfig.verb !== "get" || !requestConfig.headers["x-seatbeat-by-itself"]) {
+      document.getElementById("problem")?.replaceChildren();
+    } else if (elt.querySelector("details[open], input:focus, select:focus, textarea:focus")) {
+      // Somebody reads or types there: what is new comes with the next news.
+      event.preventDefault();
+    }
   });
 })();

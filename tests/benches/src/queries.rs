@@ -78,6 +78,9 @@ pub fn bench(machines: usize, months: usize, times: usize) -> anyhow::Result<Exi
     table::progress(&format!("{machines} machines, {months} months"));
     let mut house = House::open(&store, machines, months)?;
     let mut found = Vec::new();
+    found.push(house.measure("overview", times, async |house: &House| {
+        house.console.overview(&house.caller, 0).await.map(drop)
+    })?);
     for (name, query) in machine_queries() {
         found.push(house.measure(name, times, async |house: &House| {
             house.console.machines(&house.caller, query.clone(), 0).await.map(drop)

@@ -184,6 +184,22 @@ impl Console {
         }
     }
 
+    /// An operator's sessions that are not over, the newest first.
+    ///
+    /// # Errors
+    /// When the vault fails.
+    pub async fn sessions_of(&self, operator: &OperatorId) -> Result<Vec<InSession>, Fault> {
+        let (kept, now) = (read(self.kept().await?), self.books.clock().now());
+        let theirs = kept.sessions.iter().filter(|(_, one)| one.operator == *operator && !one.is_over(now));
+        let session = |(handle, session): (&String, &Session)| InSession {
+            handle: handle.clone(),
+            session: session.clone(),
+        };
+        let mut found: Vec<InSession> = theirs.map(session).collect();
+        found.sort_by_key(|one| std::cmp::Reverse(one.session.created_at()));
+        Ok(found)
+    }
+
     /// Whether a session goes on, and its operator is let in.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use crate::vault::VaultRow;
 const WORDS: &str = "four words are better";
 
 /// A house with order keys, and a key of an operator's.
-async fn keyed(at: &str) -> (House, SigningKey) {
+pub(super) async fn keyed(at: &str) -> (House, SigningKey) {
     let house = House::founded(at);
     house.customer("cus_acme").await;
     let (locked, key) = LockedKey::make(WORDS).unwrap();
@@ -33,7 +33,7 @@ async fn keyed(at: &str) -> (House, SigningKey) {
 }
 
 /// A machine that runs a product on Linux and takes orders.
-async fn ready(house: &House, product: &str) -> (Machine, SealKey) {
+pub(super) async fn ready(house: &House, product: &str) -> (Machine, SealKey) {
     let token = house.token("cus_acme").await;
     let mut machine = house.machine(&token).await;
     let seal_key = SealKey::random();
@@ -53,11 +53,11 @@ fn of_acme() -> Scope {
     Scope { customer: Some("cus_acme".parse().unwrap()), ..Scope::default() }
 }
 
-async fn planned(house: &House, wish: Wish) -> OrderPlan {
+pub(super) async fn planned(house: &House, wish: Wish) -> OrderPlan {
     house.console.plan_orders(wish, &of_acme(), 0).await.unwrap()
 }
 
-fn order(house: &House, row: &PlanRow, number: u32) -> wire::Order {
+pub(super) fn order(house: &House, row: &PlanRow, number: u32) -> wire::Order {
     let now_ms = house.console.books.clock().now_ms();
     wire::Order {
         order: format!("ord_{number}"),
@@ -70,7 +70,11 @@ fn order(house: &House, row: &PlanRow, number: u32) -> wire::Order {
     }
 }
 
-fn pieces(batch: &str, machines: u32, orders: Vec<wire::SealedOrder>) -> Vec<wire::PlaceOrdersPiece> {
+pub(super) fn pieces(
+    batch: &str,
+    machines: u32,
+    orders: Vec<wire::SealedOrder>,
+) -> Vec<wire::PlaceOrdersPiece> {
     let expires_at_ms = orders[0].order.as_ref().unwrap().expires_at_ms;
     let request = wire::OrdersRequested {
         batch: batch.to_owned(),
@@ -87,20 +91,23 @@ fn pieces(batch: &str, machines: u32, orders: Vec<wire::SealedOrder>) -> Vec<wir
     [first].into_iter().chain(others).collect()
 }
 
-fn plain(order: wire::Order) -> wire::SealedOrder {
+pub(super) fn plain(order: wire::Order) -> wire::SealedOrder {
     wire::SealedOrder { order: Some(order), sealed: Vec::new() }
 }
 
-async fn place(house: &House, pieces: Vec<wire::PlaceOrdersPiece>) -> Result<wire::PlacedOrders, Status> {
+pub(super) async fn place(
+    house: &House,
+    pieces: Vec<wire::PlaceOrdersPiece>,
+) -> Result<wire::PlacedOrders, Status> {
     Ok(house.client().place_orders(tokio_stream::iter(pieces)).await?.into_inner())
 }
 
-async fn unsigned(house: &House) -> Vec<wire::Order> {
+pub(super) async fn unsigned(house: &House) -> Vec<wire::Order> {
     let request = wire::OrdersRequest::default();
     house.client().unsigned_orders(request).await.unwrap().into_inner().orders
 }
 
-async fn signed(house: &House, key: &SigningKey, orders: &[wire::Order]) -> Result<u64, Status> {
+pub(super) async fn signed(house: &House, key: &SigningKey, orders: &[wire::Order]) -> Result<u64, Status> {
     let orders = orders.iter().map(|order| sign(key, Domain::Order, order.encode_to_vec())).collect();
     let stream = tokio_stream::iter([wire::SignedOrders { orders }]);
     Ok(house.client().sign_orders(stream).await?.into_inner().position)

@@ -3,6 +3,7 @@
 use super::sign_in::{Answer, Browser, form};
 use super::*;
 
+mod house;
 mod month;
 mod prices;
 

@@ -18,7 +18,7 @@ mod routes;
 mod sessions;
 mod with_provider;
 
-const PASSWORD: &str = "correct horse battery";
+pub(super) const PASSWORD: &str = "correct horse battery";
 
 /// A browser, somewhere.
 #[derive(Clone)]
@@ -38,7 +38,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    fn json(&self) -> serde_json::Value {
+    pub(super) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.body).unwrap()
     }
 
@@ -79,32 +79,32 @@ impl Browser {
         }
     }
 
-    async fn get(&mut self, path: &str) -> Answer {
+    pub(super) async fn get(&mut self, path: &str) -> Answer {
         self.send(http::Request::get(path).header("host", "seats.example").body(HttpBody::empty()).unwrap())
             .await
     }
 
-    async fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
+    pub(super) async fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
         self.send(form(path, fields, &[])).await
     }
 
-    async fn sign_in(&mut self, name: &str, password: &str, code: &str) -> Answer {
+    pub(super) async fn sign_in(&mut self, name: &str, password: &str, code: &str) -> Answer {
         self.post("/sign-in", &[("name", name), ("password", password), ("code", code)]).await
     }
 
     /// What the session's forms prove.
-    async fn csrf(&mut self) -> String {
+    pub(super) async fn csrf(&mut self) -> String {
         self.get("/session").await.json()["session"]["csrf"].as_str().unwrap().to_owned()
     }
 
     /// Sends a form as a page of ours does.
-    async fn act(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
+    pub(super) async fn act(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
         let csrf = self.csrf().await;
         let fields: Vec<_> = fields.iter().copied().chain([("csrf", csrf.as_str())]).collect();
         self.post(path, &fields).await
     }
 
-    fn cookie(&self) -> Option<&String> {
+    pub(super) fn cookie(&self) -> Option<&String> {
         self.jar.get("seatbeat")
     }
 }
@@ -135,14 +135,14 @@ async fn later(house: House, at: &str, browsers: &mut [&mut Browser]) -> House {
 }
 
 /// A house with an operator who signs in as `tess`.
-async fn house() -> House {
+pub(super) async fn house() -> House {
     let house = House::founded("2026-10-15T12:00:00Z");
     house.operator("opr_t", "sbo1.t", Role::Technician, &[]).await;
     set_password(&house, "opr_t", "tess", PASSWORD).await;
     house
 }
 
-async fn set_password(house: &House, operator: &str, login: &str, password: &str) {
+pub(super) async fn set_password(house: &House, operator: &str, login: &str, password: &str) {
     let request = wire::SetPasswordRequest {
         operator: operator.to_owned(),
         login: login.to_owned(),

@@ -1,9 +1,12 @@
 //! Who a request over plain HTTP is from: a token or a session's cookie, never both. Invariant: what a browser sends by
 //! itself changes nothing: a request that is more than a question comes from a page of ours and proves it.
 
+use std::convert::Infallible;
+
 use axum::body::{Body, to_bytes};
-use axum::extract::{Form, FromRequest as _, Request};
+use axum::extract::{Form, FromRequest as _, FromRequestParts, Request};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, ORIGIN};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, Method};
 use cookie::{Cookie, SameSite};
 use seatbeat_ledger::operators::LetIn;
@@ -130,6 +133,23 @@ fn is_of_this_place(request: &Request) -> bool {
             })
         }
         Err(()) => false,
+    }
+}
+
+/// This place as a browser names it: `https://seats.example`; empty where that is not known.
+pub struct Place(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Place {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        // What a browser says of itself is right behind a proxy, too; that it is this place was looked at before.
+        let origin = single(&parts.headers, &ORIGIN).ok().flatten().filter(|origin| *origin != "null");
+        let host = single(&parts.headers, &HOST).ok().flatten();
+        let host = host.or_else(|| parts.uri.authority().map(|authority| authority.as_str()));
+        let scheme = if parts.extensions.get::<Encrypted>().is_some() { "https" } else { "http" };
+        let by_host = || host.map(|host| format!("{scheme}://{host}"));
+        Ok(Self(origin.map(str::to_owned).or_else(by_host).unwrap_or_default()))
     }
 }
 

@@ -55,6 +55,7 @@ struct Body {
     has_password: bool,
     has_totp: bool,
     session: Option<InSession>,
+    sessions: Vec<InSession>,
     tokens: Vec<ApiTokenRow>,
     days: i64,
     now_ms: i64,
@@ -134,6 +135,7 @@ impl Body {
             has_totp: means.contains(&"totp"),
             login: account.login,
             session: session.map(|Extension(session)| session),
+            sessions: web.console.sessions_of(caller.operator()).await?,
             tokens,
             days: TOKEN_DAYS,
             now_ms: web.console.now().as_millisecond(),
@@ -141,6 +143,11 @@ impl Body {
             made: None,
             shell,
         })
+    }
+
+    /// Whether this is the session that asks.
+    fn is_this(&self, session: &InSession) -> bool {
+        self.session.as_ref().is_some_and(|own| own.handle == session.handle)
     }
 
     /// Whether the current password is asked for: who came by a link has lost it, or never had one.

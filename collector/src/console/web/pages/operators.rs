@@ -19,6 +19,8 @@ use crate::console::fault::Fault;
 use crate::console::operators::grant;
 use crate::console::rights::{Needs, Whose};
 use crate::console::sign_in::change::Credential;
+use crate::console::sign_in::link::SignInLink;
+use crate::console::web::entry::Place;
 use crate::console::web::form::{Fields, ids};
 use crate::console::web::{Route, Web};
 
@@ -59,8 +61,8 @@ struct Made {
     operator: OperatorId,
     /// None: a link alone.
     token: Option<Zeroizing<String>>,
-    /// A code of a sign-in link.
-    code: Zeroizing<String>,
+    /// What they open in a browser.
+    address: Zeroizing<String>,
     expires_at: Timestamp,
 }
 
@@ -97,6 +99,13 @@ struct Reasoned {
     _csrf: String,
 }
 
+impl Made {
+    fn of(operator: OperatorId, token: Option<Zeroizing<String>>, link: &SignInLink, place: &Place) -> Self {
+        let address = Zeroizing::new(format!("{}/sign-in/link?code={}", place.0, link.code.as_str()));
+        Self { operator, token, address, expires_at: link.expires_at }
+    }
+}
+
 async fn list(shell: Shell, State(web): State<Web>, Extension(caller): Extension<Caller>) -> Shown {
     let operators = web.console.operators(&caller, 0).await?;
     Ok(Page(List { shell, operators, roles: &Role::ALL, made: None }).into_response())
@@ -104,6 +113,7 @@ async fn list(shell: Shell, State(web): State<Web>, Extension(caller): Extension
 
 async fn add(
     shell: Shell,
+    place: Place,
     State(web): State<Web>,
     Extension(caller): Extension<Caller>,
     Fields(form): Fields<Added>,
@@ -112,7 +122,7 @@ async fn add(
     let grant = grant(&form.role, &ids(&form.customers))?;
     let (operator, token, _) = web.console.add_operator(&caller, &form.name, grant, &form.reason).await?;
     let link = web.console.sign_in_link(&caller, &operator, &form.reason).await?;
-    let made = Made { operator, token: Some(token), code: link.code, expires_at: link.expires_at };
+    let made = Made::of(operator, Some(token), &link, &place);
     let operators = web.console.operators(&caller, 0).await?;
     Ok(Page(List { shell, operators, roles: &Role::ALL, made: Some(made) }).into_response())
 }
@@ -153,6 +163,7 @@ async fn revoke(
 
 async fn link(
     shell: Shell,
+    place: Place,
     State(web): State<Web>,
     Extension(caller): Extension<Caller>,
     Path(operator): Path<String>,
@@ -161,8 +172,7 @@ async fn link(
     given(&form.reason)?;
     let operator: OperatorId = operator.parse().map_err(Fault::from)?;
     let link = web.console.sign_in_link(&caller, &operator, &form.reason).await?;
-    let (code, expires_at) = (link.code, link.expires_at);
-    let made = Made { operator: operator.clone(), token: None, code, expires_at };
+    let made = Made::of(operator.clone(), None, &link, &place);
     Ok(shown(shell, &web, &caller, operator, Some(made)).await?)
 }
 

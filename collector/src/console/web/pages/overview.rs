@@ -1,6 +1,8 @@
 //! The overview: what needs somebody first, then the month so far and who reports. Invariant: whatever needs somebody
 //! says where or how it is settled; an amount is shown to those alone who see money.
 
+use std::collections::BTreeSet;
+
 use askama::Template;
 use axum::extract::{Extension, State};
 use axum::response::IntoResponse as _;
@@ -21,6 +23,9 @@ use crate::console::web::{Route, Web};
 use needs::Need;
 
 mod needs;
+
+/// Digits of an amount that is nothing.
+const PLACES: u32 = 2;
 
 /// The routes of this room.
 pub fn routes() -> Vec<Route> {
@@ -82,17 +87,20 @@ fn cards(overview: &Overview) -> Vec<Card> {
             }],
         },
     ];
-    for (currency, money) in &overview.money {
+    for currency in currencies(overview) {
         let of = |all: &[(Option<String>, Money)]| {
-            all.iter().find(|(one, _)| one == currency).map(|(_, money)| money.clone())
+            all.iter().find(|(one, _)| *one == currency).map(|(_, money)| money.clone())
         };
+        let nothing = Decimal::zero(PLACES);
+        let nothing = Money { cost: nothing, revenue: nothing, profit: nothing, margin: None };
+        let money = of(&overview.money).unwrap_or(nothing);
         let before = last.as_ref().and_then(|last| Some((last.period, of(&last.money)?)));
         let to_come = overview.forecast.as_ref();
-        let to_come = to_come.and_then(|all| all.totals.iter().find(|one| one.currency == *currency));
+        let to_come = to_come.and_then(|all| all.totals.iter().find(|one| one.currency == currency));
         let unit = currency.clone().unwrap_or_else(|| "cost not known".to_owned());
         let card = |title: &str, of: fn(&Money) -> String| Card {
             title: format!("{title} so far, {unit}"),
-            figure: of(money),
+            figure: of(&money),
             beside: [
                 to_come.map(|total| expected(total, of)),
                 before.as_ref().map(|(period, money)| format!("{period}: {}", of(money))),
@@ -105,7 +113,7 @@ fn cards(overview: &Overview) -> Vec<Card> {
         cards.push(card("Revenue", |money| money.revenue.to_string()));
         cards.push(card("Margin", margin));
     }
-    let heard = field.machines - field.silent;
+    let heard = field.machines.saturating_sub(field.silent);
     let share = heard.saturating_mul(100).checked_div(field.machines);
     cards.push(Card {
         title: "Coverage".to_owned(),
@@ -121,6 +129,14 @@ fn cards(overview: &Overview) -> Vec<Card> {
         beside: vec![format!("of {} machines", field.machines)],
     });
     cards
+}
+
+/// Those of which there is something to show, now, to come or of the month before.
+fn currencies(overview: &Overview) -> BTreeSet<Option<String>> {
+    let now = overview.money.iter().map(|(currency, _)| currency);
+    let before = overview.last.iter().flat_map(|last| &last.money).map(|(currency, _)| currency);
+    let to_come = overview.forecast.iter().flat_map(|all| &all.totals).map(|total| &total.currency);
+    now.chain(before).chain(to_come).cloned().collect()
 }
 
 fn more(overview: &Overview, last: &MonthBefore) -> String {
