@@ -21,7 +21,7 @@ use super::fault::Fault;
 use super::machines::InTheField;
 use super::orders::waiting::OrdersWaiting;
 use super::words::{self, Advice};
-use crate::jobs::close::CloseError;
+use crate::jobs::close::{CloseError, nobody_enrolled_in};
 
 /// For so long a forecast is shown that is made from all machines one by one.
 const FORECAST_GOOD: SignedDuration = SignedDuration::from_mins(5);
@@ -49,7 +49,7 @@ pub struct Overview {
     pub seats_today: u64,
     /// What the month bills so far.
     pub quantity: Quantity,
-    /// The month before, where it is sealed.
+    /// The month before, where anybody was enrolled in it.
     pub last: Option<MonthBefore>,
     /// What the month costs and earns so far, by currency; empty for who may see no money.
     pub money: Vec<(Option<String>, Money)>,
@@ -65,11 +65,13 @@ pub struct Overview {
     pub orders: Option<OrdersWaiting>,
 }
 
-/// What a sealed month came to.
+/// What a month that is over came to, as it was sealed or by what is known now.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MonthBefore {
     /// Which.
     pub period: Period,
+    /// Whether it is sealed.
+    pub is_sealed: bool,
     /// What it billed.
     pub quantity: Quantity,
     /// What it cost and earned, by currency; empty for who may see no money.
@@ -205,16 +207,18 @@ impl Console {
     fn month_before(&self, period: Period, reach: &Reach, bills: bool) -> Result<Option<MonthBefore>, Fault> {
         let revisions: Vec<u32> =
             self.books.read(|fold| fold.sealed(period).map(|(_, sealed)| sealed.revision).collect());
-        if revisions.is_empty() {
-            return Ok(None);
-        }
-        let all = self.sealed_lines(period, revisions)?;
+        let is_sealed = !revisions.is_empty();
+        let all = match is_sealed {
+            true => self.sealed_lines(period, revisions)?,
+            false if self.books.read(|fold| nobody_enrolled_in(fold, period)) => return Ok(None),
+            false => Arc::new(self.closing.to_date(period)?.statement.lines),
+        };
         let lines: Vec<Line> = all.iter().filter(|line| reach.has(&line.customer)).cloned().collect();
         let money = match bills {
             true => so_far(&lines, &self.books.read(|fold| fold.terms().clone()).policy(period)?)?,
             false => Vec::new(),
         };
-        Ok(Some(MonthBefore { period, quantity: sum(&lines)?, money }))
+        Ok(Some(MonthBefore { period, is_sealed, quantity: sum(&lines)?, money }))
     }
 
     /// The lines of a sealed month, read once.

@@ -82,8 +82,8 @@ fn cards(overview: &Overview) -> Vec<Card> {
             title: format!("Seats in {period} so far"),
             figure: overview.quantity.to_string(),
             beside: vec![match last {
-                Some(last) => format!("{}: {}{}", last.period, last.quantity, more(overview, last)),
-                None => format!("{} is not sealed", period.previous()),
+                Some(last) => format!("{}: {}{}", named(last), last.quantity, more(overview, last)),
+                None => format!("nobody was there in {}", period.previous()),
             }],
         },
     ];
@@ -94,7 +94,7 @@ fn cards(overview: &Overview) -> Vec<Card> {
         let nothing = Decimal::zero(PLACES);
         let nothing = Money { cost: nothing, revenue: nothing, profit: nothing, margin: None };
         let money = of(&overview.money).unwrap_or(nothing);
-        let before = last.as_ref().and_then(|last| Some((last.period, of(&last.money)?)));
+        let before = last.as_ref().and_then(|last| Some((named(last), of(&last.money)?)));
         let to_come = overview.forecast.as_ref();
         let to_come = to_come.and_then(|all| all.totals.iter().find(|one| one.currency == currency));
         let unit = currency.clone().unwrap_or_else(|| "cost not known".to_owned());
@@ -103,7 +103,7 @@ fn cards(overview: &Overview) -> Vec<Card> {
             figure: of(&money),
             beside: [
                 to_come.map(|total| expected(total, of)),
-                before.as_ref().map(|(period, money)| format!("{period}: {}", of(money))),
+                before.as_ref().map(|(month, money)| format!("{month}: {}", of(money))),
             ]
             .into_iter()
             .flatten()
@@ -137,6 +137,12 @@ fn currencies(overview: &Overview) -> BTreeSet<Option<String>> {
     let before = overview.last.iter().flat_map(|last| &last.money).map(|(currency, _)| currency);
     let to_come = overview.forecast.iter().flat_map(|all| &all.totals).map(|total| &total.currency);
     now.chain(before).chain(to_come).cloned().collect()
+}
+
+/// The month before, and whether that is settled.
+fn named(last: &MonthBefore) -> String {
+    let open = if last.is_sealed { "" } else { ", not sealed" };
+    format!("{}{open}", last.period)
 }
 
 fn more(overview: &Overview, last: &MonthBefore) -> String {
