@@ -1,5 +1,5 @@
-//! The house's own pages as a browser gets them, asked with operators' tokens. Invariant of these tests: what is looked
-//! operator reads, and whatever somebody typed in is text there.
+//! The house's own pages, asked with operators' tokens. Invariant of these tests: what is looked for is what an operator
+//! reads, and whatever somebody typed in is text there.
 
 use axum::body::{Body as HttpBody, to_bytes};
 use axum::http::{HeaderMap, StatusCode};
