@@ -187,10 +187,10 @@ impl Console {
                 });
                 sums.transpose()
             }
-            Life::Open { .. } if period == close::running_period(&self.books) => {
+            Life::Open { .. } | Life::Grace { .. } => {
                 Ok(Some(Sums::of(self.closing.to_date(period)?.statement.lines.iter())?))
             }
-            Life::Open { .. } | Life::Grace { .. } | Life::Superseded { .. } => Ok(None),
+            Life::Superseded { .. } => Ok(None),
         }
     }
 

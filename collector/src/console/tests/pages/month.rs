@@ -66,7 +66,7 @@ async fn the_list_says_where_each_month_stands_and_what_it_comes_to() {
     );
     has(
         &list,
-        &[">draft<", "<td class=\"number\">1</td><td class=\"number\">2.10 EUR</td>", "sealed by itself at"],
+        &[">draft<", "<td class=\"number\">1</td><td class=\"number\">2.10 EUR</td>", "about to be sealed"],
     );
     seal(&house).await;
     let list = shown(&house, "/statements").await;
