@@ -1,7 +1,7 @@
 //! A month of one machine, day by day, and who it was. Invariant: a day is told as it is counted; of days and owners
 //! that are another customer's, who may not know of that one is told nothing.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use jiff::civil::{Date, Weekday};
@@ -219,20 +219,20 @@ impl Console {
             let facts = usage.machines().get(machine);
             let owners = facts.into_iter().flat_map(|facts| facts.assigned.iter());
             let owners = owners.filter(|(_, customer)| reach.has(customer)).cloned();
-            let mut events: BTreeMap<(Timestamp, String), ()> = BTreeMap::new();
-            for facts in facts {
-                events.extend(facts.retired.iter().map(|at| ((*at, "given up".to_owned()), ())));
-                events.extend(facts.flagged.iter().map(|(at, flag)| ((*at, flag.clone()), ())));
+            let mut events: BTreeSet<(Timestamp, String)> = BTreeSet::new();
+            if let Some(facts) = facts {
+                events.extend(facts.retired.iter().map(|at| (*at, "given up".to_owned())));
+                events.extend(facts.flagged.iter().cloned());
             }
-            for known in registry.machine(machine) {
-                events.extend(known.flags.iter().map(|(flag, at)| ((*at, flag.clone()), ())));
+            if let Some(known) = registry.machine(machine) {
+                events.extend(known.flags.iter().map(|(flag, at)| (*at, flag.clone())));
             }
             let bonds: Vec<(MachineId, Timestamp, Bond)> = usage
                 .bonds_of(machine)
                 .filter(|(other, ..)| registry.machine(other).is_none_or(|other| reach.has(&other.customer)))
                 .map(|(other, at, bond)| (other.clone(), at, bond))
                 .collect();
-            let events = events.into_keys().collect();
+            let events = events.into_iter().collect();
             (Lineage { owners: owners.collect(), events, bonds: Vec::new() }, bonds)
         });
         for (other, at, bond) in bonds {

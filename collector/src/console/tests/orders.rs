@@ -11,7 +11,7 @@ use crate::journal::Position;
 use crate::order_key::LockedKey;
 use crate::vault::VaultRow;
 
-const WORDS: &str = "four words are better";
+pub(super) const WORDS: &str = "four words are better";
 
 /// A house with order keys, and a key of an operator's.
 pub(super) async fn keyed(at: &str) -> (House, SigningKey) {
@@ -41,7 +41,7 @@ pub(super) async fn ready(house: &House, product: &str) -> (Machine, SealKey) {
     (machine, seal_key)
 }
 
-fn takes_orders(product: &str, key: &SealKey) -> wire::Report {
+pub(super) fn takes_orders(product: &str, key: &SealKey) -> wire::Report {
     wire::Report {
         facts: Some(wire::Facts { os: "linux".to_owned(), ..Default::default() }),
         seal_key: Some(wire::SealKey { public_key: key.public().to_vec(), order_keys_revision: 1 }),

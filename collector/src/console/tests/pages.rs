@@ -3,9 +3,12 @@
 use super::sign_in::{Answer, Browser, form};
 use super::*;
 
+mod customers;
 mod house;
+mod machines;
 mod month;
 mod prices;
+mod shown;
 
 /// A page, asked for by somebody with this token.
 async fn page(house: &House, token: &str, path: &str) -> Answer {

@@ -26,6 +26,7 @@ mod overview;
 mod prices;
 mod settings;
 pub mod shell;
+mod sign;
 mod statements;
 mod switch;
 
@@ -49,6 +50,7 @@ pub fn routes() -> Vec<Route> {
         statements::routes(),
         licences::routes(),
         prices::routes(),
+        sign::routes(),
     ];
     rooms.into_iter().flatten().collect()
 }
