@@ -91,5 +91,5 @@ async fn sign(
     let batch: BatchId = batch.parse().map_err(Fault::from)?;
     let passphrase = Zeroizing::new(form.passphrase);
     web.console.sign_batch(&caller, batch.clone(), &form.digest, passphrase).await?;
-    Ok(Redirect::to(&format!("/orders/{batch}/sign?done=ordered")).into_response())
+    Ok(Redirect::to(&format!("/orders/{batch}?done=ordered")).into_response())
 }
