@@ -13,30 +13,26 @@ use seatbeat_ledger::money::Decimal;
 use seatbeat_ledger::operators::Right;
 use seatbeat_ledger::orders::Scope;
 use seatbeat_proto::ids::{CustomerId, MachineId, ProductId};
-use seatbeat_proto::wire;
-use serde::Deserialize;
-use zeroize::Zeroizing;
 
 use super::machines::product_name;
 use super::shell::Shell;
 use super::{Page, Shown, moment};
 use crate::console::auth::Caller;
 use crate::console::fault::Fault;
-use crate::console::orders::make::Secrets;
-use crate::console::orders::placing::{Agreed, Signer, Waits};
+use crate::console::orders::placing::{Signer, Waits};
 use crate::console::orders::{Asked as Needed, OrderPlan, PlanRow, Wish};
 use crate::console::rights::{Needs, Whose};
 use crate::console::web::form::{Asked, Fields};
 use crate::console::web::{Route, Web};
+use asked::{
+    AgreedForm, DepartAsked, Departing, EXPIRES_DAYS, WishAsked, product_asked, wish_name, wish_named,
+    wish_title,
+};
+
+mod asked;
 
 /// Rows of a plan that are shown one by one; the others are told by their number.
 const ROWS_MAX: usize = 100;
-
-/// Days after which what was not begun is given up, unless something else is asked for.
-const EXPIRES_DAYS: u32 = 14;
-
-/// Most days: agents keep what they were told about as long.
-const EXPIRES_DAYS_MAX: u32 = 90;
 
 const SERVES: Needs = Needs::Right(Right::Serve, Whose::House);
 const ADMINISTERS: Needs = Needs::Right(Right::Administer, Whose::House);
@@ -60,168 +56,6 @@ pub fn routes() -> Vec<Route> {
             service: get(departing).post(depart),
         },
     ]
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct WishAsked {
-    wish: String,
-    product: String,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct DepartAsked {
-    #[serde(rename = "as")]
-    departure: String,
-}
-
-/// What is agreed to.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct AgreedForm {
-    wish: String,
-    product: String,
-    #[serde(rename = "as")]
-    departure: String,
-    digest: String,
-    /// The number of machines, typed in.
-    machines: String,
-    days: String,
-    at_once: Option<String>,
-    password: String,
-    manager: String,
-    tenant: String,
-    token: String,
-    policy: String,
-    passphrase: String,
-    reason: String,
-    #[serde(rename = "csrf")]
-    _csrf: String,
-}
-
-impl AgreedForm {
-    fn agreed(self, web: &Web, wish: Wish, scope: Scope) -> Result<Agreed, Fault> {
-        let days =
-            match self.days.trim() {
-                "" => EXPIRES_DAYS,
-                text => text.parse().ok().filter(|days| (1..=EXPIRES_DAYS_MAX).contains(days)).ok_or_else(
-                    || Fault::value("the days", format!("are not a number from 1 to {EXPIRES_DAYS_MAX}")),
-                )?,
-            };
-        let typed = self.machines.trim().parse();
-        let machines = match (&scope.machine, typed) {
-            (Some(_), _) => None,
-            (None, Ok(machines)) => Some(machines),
-            (None, Err(_)) => return Err(Fault::value("the number of machines", "is missing: type it in")),
-        };
-        let secrets = Secrets(wire::OrderSecrets {
-            password: self.password,
-            manager: self.manager.trim().to_owned(),
-            tenant: self.tenant.trim().to_owned(),
-            token: self.token,
-            policy: self.policy.trim().to_owned(),
-        });
-        Ok(Agreed {
-            wish,
-            scope,
-            digest: self.digest,
-            machines,
-            expires_at: moment::days_after(web.console.now(), days),
-            at_once: self.at_once.is_some(),
-            secrets,
-            passphrase: Zeroizing::new(self.passphrase),
-            reason: self.reason,
-        })
-    }
-}
-
-/// A customer that leaves, is suspended or comes back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Departing {
-    Suspend,
-    Offboard,
-    Resume,
-}
-
-impl Departing {
-    fn named(text: &str) -> Result<Self, Fault> {
-        Ok(match text {
-            "suspend" => Self::Suspend,
-            "offboard" => Self::Offboard,
-            "resume" => Self::Resume,
-            _ => return Err(Fault::value("`as`", "is none of suspend, offboard, resume")),
-        })
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Suspend => "suspend",
-            Self::Offboard => "offboard",
-            Self::Resume => "resume",
-        }
-    }
-
-    fn about(self) -> &'static str {
-        match self {
-            Self::Suspend => "It does not pay: all is switched off until it is resumed.",
-            Self::Offboard => {
-                "It leaves for good: all is switched off, its tokens are revoked, its agents are let go."
-            }
-            Self::Resume => "It pays again: what was switched off is switched on.",
-        }
-    }
-
-    fn wish(self) -> Wish {
-        match self {
-            Self::Suspend => Wish::SwitchOff,
-            Self::Offboard => Wish::Unenrol,
-            Self::Resume => Wish::SwitchOn,
-        }
-    }
-
-    fn wire(self) -> wire::Departure {
-        match self {
-            Self::Suspend => wire::Departure::Suspended,
-            Self::Offboard => wire::Departure::Offboarded,
-            Self::Resume => wire::Departure::Returned,
-        }
-    }
-}
-
-fn wish_named(text: &str) -> Result<Wish, Fault> {
-    Ok(match text {
-        "" | "switch_off" => Wish::SwitchOff,
-        "switch_on" => Wish::SwitchOn,
-        "uninstall" => Wish::Uninstall,
-        "unenrol" => Wish::Unenrol,
-        _ => return Err(Fault::value("`wish`", "is none of switch_off, switch_on, uninstall, unenrol")),
-    })
-}
-
-fn wish_name(wish: Wish) -> &'static str {
-    match wish {
-        Wish::SwitchOff => "switch_off",
-        Wish::SwitchOn => "switch_on",
-        Wish::Uninstall => "uninstall",
-        Wish::Unenrol => "unenrol",
-    }
-}
-
-fn wish_title(wish: Wish) -> &'static str {
-    match wish {
-        Wish::SwitchOff => "Switch off",
-        Wish::SwitchOn => "Switch on",
-        Wish::Uninstall => "Uninstall",
-        Wish::Unenrol => "Let agents go",
-    }
-}
-
-fn product_asked(text: &str) -> Result<Option<ProductId>, Fault> {
-    match text.trim() {
-        "" => Ok(None),
-        text => text.parse().map(Some).map_err(|error| Fault::value("`product`", error)),
-    }
 }
 
 #[derive(Template)]
