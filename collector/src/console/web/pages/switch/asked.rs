@@ -17,7 +17,7 @@ use crate::console::web::pages::moment;
 /// Days after which what was not begun is given up, unless something else is asked for.
 pub const EXPIRES_DAYS: u32 = 14;
 
-/// Most days: agents keep what they were told about as long.
+/// Most days: for longer it is asked anew.
 const EXPIRES_DAYS_MAX: u32 = 90;
 
 /// What stands in the address of a plan.
