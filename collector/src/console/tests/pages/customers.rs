@@ -1,5 +1,7 @@
 //! Customers: the list, one in full, install kits, what the books say, and customers that leave.
 
+use axum::http::StatusCode;
+
 use super::super::orders::{WORDS, keyed, ready};
 use super::super::*;
 use super::shown::{own, page, posted, size};

@@ -1,5 +1,7 @@
 //! Machines: the list, one in full, what is done to one by hand, and switching off and on.
 
+use axum::http::StatusCode;
+
 use super::super::orders::{WORDS, keyed, ready};
 use super::super::*;
 use super::shown::{own, page, posted, size};
