@@ -57,7 +57,7 @@ impl Filter {
 
     /// As the query of an address, from a position on.
     fn address(&self, before: Option<u64>) -> String {
-        let mut query = form_urlencoded::Serializer::new("?".to_owned());
+        let mut query = form_urlencoded::Serializer::for_suffix("?".to_owned(), 1);
         for (name, value) in [
             ("from", &self.from),
             ("to", &self.to),

@@ -174,7 +174,7 @@ impl OfBatch {
 impl Filter {
     fn more(&self, from: usize) -> String {
         let Self { customer, machine, state, .. } = self;
-        openidconnect::url::form_urlencoded::Serializer::new("?".to_owned())
+        openidconnect::url::form_urlencoded::Serializer::for_suffix("?".to_owned(), 1)
             .append_pair("customer", customer)
             .append_pair("machine", machine)
             .append_pair("state", state)

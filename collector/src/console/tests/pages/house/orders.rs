@@ -41,7 +41,10 @@ async fn a_batch_goes_on_once_another_operator_has_confirmed_it() {
     assert!(own.status.is_client_error() && own.has("another operator has to"), "{own:?}");
 
     house.operator("opr_2", "sbo1.2", Role::Technician, &[]).await;
-    led(&post_as(&house, "/orders/bat_2/confirm", "sbo1.2", &[]).await, "/orders/bat_2?done=confirmed");
+    led(
+        &post_as(&house, "/orders/bat_2/confirm", "sbo1.2", &[("reason", "")]).await,
+        "/orders/bat_2?done=confirmed",
+    );
     let shown = page(&house, "/orders/bat_2?done=confirmed").await;
     assert!(shown.has("Confirmed: it goes on.") && shown.has("by <span class=\"mono\">opr_2</span>"));
     assert!(shown.has("seatbeat orders sign bat_2") && shown.has("waits for a signature"), "{}", shown.body);
