@@ -16,6 +16,7 @@ mod attacks;
 mod credentials;
 mod routes;
 mod sessions;
+mod visits;
 mod with_provider;
 
 pub(super) const PASSWORD: &str = "correct horse battery";

@@ -2,8 +2,9 @@
 //! the page has a place for. Invariant: only the form of an answer changes, never its status for a reader.
 
 use askama::Template;
+use axum::body::Body;
 use axum::extract::Request;
-use axum::http::header::{CONTENT_TYPE, LOCATION, SET_COOKIE};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse as _, Response};
@@ -41,18 +42,14 @@ pub async fn shown(request: Request, next: Next) -> Response {
     let problem = response.extensions_mut().remove::<Problem>();
     match (problem, left) {
         (Some(_), Some(page)) if response.status() == StatusCode::UNAUTHORIZED => {
-            led(&format!("/sign-in?to={page}"))
+            led(response, &format!("/sign-in?to={page}"))
         }
         (Some(problem), Some(_)) => as_page(response, Fragment { problem: &problem }.render()),
         (Some(problem), None) if reads => as_page(response, Whole { problem: &problem }.render()),
         (None, Some(_)) if response.status() == StatusCode::SEE_OTHER => {
-            let to = response.headers().get(LOCATION).and_then(|to| to.to_str().ok()).unwrap_or("/");
-            let mut led = led(to);
-            // A session may just have got another cookie.
-            for cookie in response.headers().get_all(SET_COOKIE) {
-                led.headers_mut().append(SET_COOKIE, cookie.clone());
-            }
-            led
+            let to = response.headers_mut().remove(LOCATION);
+            let to = to.as_ref().and_then(|to| to.to_str().ok()).unwrap_or("/").to_owned();
+            led(response, &to)
         }
         _ => response,
     }
@@ -65,14 +62,20 @@ fn as_page(mut response: Response, text: askama::Result<String>) -> Response {
     let kind = page.headers().get(CONTENT_TYPE).cloned();
     *response.body_mut() = page.into_body();
     let headers = response.headers_mut();
-    headers.remove(axum::http::header::CONTENT_LENGTH);
+    headers.remove(CONTENT_LENGTH);
     headers.extend(kind.map(|kind| (CONTENT_TYPE, kind)));
     response
 }
 
-fn led(to: &str) -> Response {
+/// Leads a script to another page; what else stands in the head, a cookie above all, stays.
+fn led(mut response: Response, to: &str) -> Response {
     let to = HeaderValue::from_str(to).unwrap_or(HeaderValue::from_static("/"));
-    (StatusCode::OK, [(HX_REDIRECT, to)]).into_response()
+    *response.status_mut() = StatusCode::OK;
+    *response.body_mut() = Body::empty();
+    let headers = response.headers_mut();
+    headers.remove(CONTENT_LENGTH);
+    headers.insert(HX_REDIRECT, to);
+    response
 }
 
 /// The path of the page that a script asks from, for a query.
