@@ -49,6 +49,10 @@ const HEAD_TIME: Duration = Duration::from_secs(10);
 /// Bytes of a request's head: cookies and a token.
 const HEAD_LENGTH_MAX: usize = 16 * 1024;
 
+/// Tells an answer without an end that the door closes: once it is true.
+#[derive(Clone)]
+pub struct Closing(pub watch::Receiver<bool>);
+
 /// Where a request comes from.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub SocketAddr);
@@ -155,8 +159,10 @@ async fn answer(
     router: Router,
     mut stopped: watch::Receiver<bool>,
 ) {
+    let closing = Closing(stopped.clone());
     let service = router.into_service().map_request(move |mut request: axum::http::Request<_>| {
         request.extensions_mut().insert(Peer(from));
+        request.extensions_mut().insert(closing.clone());
         request
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());

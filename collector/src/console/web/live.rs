@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::problem::Problem;
 use super::{Route, Web};
+use crate::console::door::Closing;
 use crate::console::fault::Fault;
 use crate::console::rights::{Needs, Whose};
 use crate::console::sign_in::enter::InSession;
@@ -40,17 +41,24 @@ struct Listener {
     web: Web,
     session: InSession,
     positions: watch::Receiver<Position>,
+    /// Without a network there is no door that could close.
+    closing: Option<Closing>,
     told_at: Instant,
     has_ended: bool,
 }
 
-async fn live(State(web): State<Web>, session: Option<Extension<InSession>>) -> Response {
+async fn live(
+    State(web): State<Web>,
+    session: Option<Extension<InSession>>,
+    closing: Option<Extension<Closing>>,
+) -> Response {
     let Some(Extension(session)) = session else {
         let fault = Fault::value("the request", "comes with a token: news is for pages of a session");
         return Problem::of(&fault).into_response();
     };
     let positions = web.console.positions();
-    let listener = Listener { web, session, positions, told_at: now(), has_ended: false };
+    let closing = closing.map(|Extension(closing)| closing);
+    let listener = Listener { web, session, positions, closing, told_at: now(), has_ended: false };
     Sse::new(unfold(listener, next)).keep_alive(KeepAlive::default()).into_response()
 }
 
@@ -58,19 +66,36 @@ async fn next(mut listener: Listener) -> Option<(Result<Event, Infallible>, List
     if listener.has_ended {
         return None;
     }
-    sleep_until(listener.told_at + PAUSE).await;
-    loop {
-        let changed = timeout_at(now() + ASK_AFTER, listener.positions.changed()).await;
-        let goes_on = listener.web.console.goes_on(&listener.session).await.unwrap_or(false);
-        // The books are closed, or the session is over: pages ask anew, and are led to where they can sign in.
-        if !goes_on || matches!(changed, Ok(Err(_))) {
-            listener.has_ended = true;
-            return Some((Ok(Event::default().event("ended").data("")), listener));
-        }
-        if changed.is_ok() {
-            listener.told_at = now();
-            return Some((Ok(Event::default().event("changed").data("")), listener));
-        }
+    let happened = async {
+        sleep_until(listener.told_at + PAUSE).await;
+        timeout_at(now() + ASK_AFTER, listener.positions.changed()).await
+    };
+    let happened = tokio::select! {
+        happened = happened => happened,
+        // Pages come back by themselves when the collector does.
+        () = closes(listener.closing.as_mut()) => return None,
+    };
+    if matches!(happened, Ok(Err(_))) {
+        return None;
+    }
+    let event = if !listener.web.console.goes_on(&listener.session).await.unwrap_or(false) {
+        // Pages ask anew, and are led to where one can sign in.
+        listener.has_ended = true;
+        Event::default().event("ended").data("")
+    } else if happened.is_ok() {
+        listener.told_at = now();
+        Event::default().event("changed").data("")
+    } else {
+        Event::default().comment("")
+    };
+    Some((Ok(event), listener))
+}
+
+async fn closes(closing: Option<&mut Closing>) {
+    match closing {
+        // An error means that the door is gone: that is an end, too.
+        Some(closing) => drop(closing.0.wait_for(|closes| *closes).await),
+        None => std::future::pending().await,
     }
 }
 
