@@ -303,7 +303,7 @@ impl Drop for Browser {
 /// Where pictures are kept: with what the build makes.
 fn pictures() -> PathBuf {
     let program = Path::new(crate::desk::PROGRAM);
-    let target = program.ancestors().nth(2).expect("programs are built into a folder of the target folder");
+    let target = program.parent().expect("programs are built into a folder");
     let folder = target.join("pages");
     say(&format!("pictures are in {}", folder.display()));
     folder

@@ -31,7 +31,7 @@ fn signed_in(desk: &Desk) -> Browser {
 /// Path and query of a link that signs in once.
 fn link(desk: &Desk) -> String {
     let list = desk.operator_json(&["operators", "list"]);
-    let operator = list["operators"][0]["operator"].as_str().expect("there is a first one").to_owned();
+    let operator = list[0]["operator"].as_str().expect("there is a first one").to_owned();
     let made = desk.operator_json(&["operators", "link", &operator, "--reason", "a browser"]);
     format!("/sign-in/link?code={}", made["code"].as_str().expect("a code"))
 }

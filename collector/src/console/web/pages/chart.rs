@@ -204,7 +204,7 @@ impl Scale {
         let step = round((high - low).saturating_add(TICKS - 1) / TICKS);
         let low = low.div_euclid(step) * step;
         let reach = (high - low).saturating_add(step - 1) / step;
-        Self { low, high: low + step * (reach + TICKS - 1) / TICKS * TICKS }
+        Self { low, high: low + step * ((reach + TICKS - 1) / TICKS * TICKS) }
     }
 
     fn y(&self, value: i64) -> i64 {
@@ -283,6 +283,15 @@ mod tests {
                 }
                 chart.drawn();
             }
+        }
+    }
+
+    #[test]
+    fn lines_across_stand_at_round_numbers() {
+        for (value, ticks) in [(40, [0, 10, 20, 30, 40]), (43, [0, 20, 40, 60, 80]), (3, [0, 1, 2, 3, 4])] {
+            let scale = Scale::of(&chart(Shape::Line, &[Some(value)]));
+            let step = (scale.high - scale.low) / TICKS;
+            assert_eq!([0, 1, 2, 3, 4].map(|tick| scale.low + step * tick), ticks, "{value}");
         }
     }
 
