@@ -19,7 +19,7 @@ use url::{ParseError, Url};
 use crate::desk::{say, skip, text};
 
 /// How long something on a page may take: two cores are shared with other tests.
-const TRIES: u32 = 150;
+const TRIES: u32 = 400;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// How pages are looked at.

@@ -68,7 +68,7 @@ fn an_owner_signs_in_for_the_first_time_approves_a_month_and_sees_it_delivered()
     browser.press("2026-10");
     browser.says("DS-CLOUD");
     let draft = desk.operator_json(&["statement", "close", "2026-10", "--dry-run"]);
-    assert_eq!(draft["statement"]["totals"][0]["cost"], "3.20", "{draft:#}");
+    assert_eq!(draft["statement"]["lines"][0]["cost"], "3.20", "{draft:#}");
     browser.says("3.20");
     browser.press("Approve");
     browser.click("input[name=sure]");
@@ -94,7 +94,7 @@ fn a_technician_switches_a_machine_off_having_seen_what_it_does() {
     let browser = signed_in(&house.desk);
     browser.press("Machines");
     browser.click("#list tbody a");
-    browser.press("Switch off or on");
+    browser.press("Switch off");
     browser.says("What would happen");
     browser.says("DS-CLOUD");
     browser.fill("input[name=reason]", "they left");

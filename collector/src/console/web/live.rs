@@ -78,13 +78,14 @@ async fn next(mut listener: Listener) -> Option<(Result<Event, Infallible>, List
     if matches!(happened, Ok(Err(_))) {
         return None;
     }
+    // Browsers pass over an event without data.
     let event = if !listener.web.console.goes_on(&listener.session).await.unwrap_or(false) {
         // Pages ask anew, and are led to where one can sign in.
         listener.has_ended = true;
-        Event::default().event("ended").data("")
+        Event::default().event("ended").data("session")
     } else if happened.is_ok() {
         listener.told_at = now();
-        Event::default().event("changed").data("")
+        Event::default().event("changed").data("books")
     } else {
         Event::default().comment("")
     };
