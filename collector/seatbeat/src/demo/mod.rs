@@ -7,6 +7,7 @@ mod fault;
 mod fleet;
 mod folder;
 mod house;
+mod licences;
 mod live;
 pub mod platform;
 mod steps;
@@ -129,6 +130,7 @@ async fn show(
     fleet::send(house, plan, &tokens, steps).await?;
     let sealed = check::close_month(house, plan, steps).await?;
     platform::settled(house, plan, platform, steps).await?;
+    licences::add(house, steps).await?;
     house.checked()?;
     let verify = sealed.first().map(|file| house.verify_command(file));
     out::data(&format!("\n{}", out::page([Some(house.whereabouts()), verify])))?;
