@@ -11,7 +11,7 @@ use crate::prices;
 
 const FILE: &str = "product,sku,seats,code\n\
     wfbs-svc,WF-SVC,20,\n\
-    apexone,A1-EP,12,DM-AAAA-BBBB-CCCC-DDDD-EEEE-FFFF\n\
+    apexone,A1-EP,12,DM-AAAA-BBBBB-CCCCC-DDDDD-EEEEE-FFFFF\n\
     dsa-cloud,DS-CLOUD,5,\n";
 
 /// By their place in the file: to whom how many seats go.
