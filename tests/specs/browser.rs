@@ -240,7 +240,10 @@ impl Browser {
         for entry in self.log("browser") {
             let message = entry["message"].as_str().unwrap_or_default();
             // A page that refuses says so by its status; the test looks at what it says.
-            if entry["level"] != "INFO" && !message.contains("the server responded with a status of 4") {
+            let is_refusal = ["the server responded with a status of 4", "Response Status Error Code 4"]
+                .iter()
+                .any(|words| message.contains(words));
+            if entry["level"] != "INFO" && !is_refusal {
                 found.push(format!("{}: {message}", self.path()));
             }
         }

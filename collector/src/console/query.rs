@@ -14,7 +14,7 @@ use seatbeat_ledger::life::Life;
 use seatbeat_ledger::operators::{Reach, Right};
 use seatbeat_ledger::pricing::earnings;
 use seatbeat_ledger::registry;
-use seatbeat_ledger::statement::{EarningsRow, Line, MeterOutput, Statement};
+use seatbeat_ledger::statement::{EarningsRow, Flag, Line, MeterOutput, Statement};
 use seatbeat_ledger::terms::Terms;
 use seatbeat_proto::ids::{CustomerId, MachineId};
 
@@ -149,7 +149,8 @@ impl Console {
         let earned: BTreeMap<_, _> =
             earnings.iter().map(|row| ((row.customer.clone(), row.sku.clone()), row)).collect();
         let is_of = |of: Option<&CustomerId>| match of {
-            None => reach == Reach::House,
+            // Of nobody: it is about the house.
+            None => reach == Reach::House && customer.is_none(),
             Some(of) => reach.has(of) && customer.as_ref().is_none_or(|asked| asked == of),
         };
         let mut names = BTreeMap::new();
@@ -161,12 +162,18 @@ impl Console {
             let earned = earned.get(&(line.customer.clone(), line.sku.clone())).copied();
             rows.push(usage_row(line, names[&line.customer].clone(), earned, sees_money));
         }
+        let flags = self.books.read(|fold| {
+            let of_machine =
+                |flag: &Flag| fold.registry().machine(flag.machine.as_ref()?).map(|one| one.customer.clone());
+            let is_theirs = |flag: &Flag| is_of(flag.customer.clone().or_else(|| of_machine(flag)).as_ref());
+            statement.flags.into_iter().filter(is_theirs).collect()
+        });
         Ok(Usage {
             period,
             zone: statement.zone.name().to_owned(),
             rows,
             blockers: statement.blockers.into_iter().filter(|one| is_of(one.customer.as_ref())).collect(),
-            flags: statement.flags.into_iter().filter(|one| is_of(one.customer.as_ref())).collect(),
+            flags,
         })
     }
 

@@ -231,10 +231,11 @@ impl House {
         let answer = self.router.clone().oneshot(request).await.expect("a router answers");
         let status = answer.status();
         let body = answer.into_body().collect().await.map_err(|error| Fault::Page(error.to_string()))?;
-        if status.is_success() && body.to_bytes().len() <= PAGE_LENGTH_MAX {
+        let length = body.to_bytes().len();
+        if status.is_success() && length <= PAGE_LENGTH_MAX {
             return Ok(());
         }
-        Err(Fault::Page(format!("{path} answers {status}, or more than {PAGE_LENGTH_MAX} bytes")))
+        Err(Fault::Page(format!("{path} answers {status} with {length} bytes, of at most {PAGE_LENGTH_MAX}")))
     }
 
     /// Some machines report.

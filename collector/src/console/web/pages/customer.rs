@@ -39,6 +39,9 @@ const MACHINES_MAX: u32 = 10;
 /// Tokens that are shown, the newest first.
 const TOKENS_MAX: usize = 50;
 
+/// Flags that are told one by one.
+const FLAGS_MAX: usize = 20;
+
 /// The route of this room.
 pub fn routes() -> Vec<Route> {
     let needs = Needs::Right(Right::See, Whose::Customers);
@@ -68,6 +71,7 @@ struct One {
     usage_query: String,
     in_the_way: Vec<words::Advice>,
     flags: Vec<String>,
+    flags_left_out: usize,
     chart: String,
     /// Of the house alone, as its question is.
     held: Option<Held>,
@@ -172,7 +176,8 @@ async fn one(
         has_more: page.next.is_some(),
         machines: page.machines.into_iter().map(badge).collect(),
         in_the_way: usage.blockers.iter().map(words::blocker).collect(),
-        flags: usage.flags.iter().map(words::flag).collect(),
+        flags: usage.flags.iter().take(FLAGS_MAX).map(words::flag).collect(),
+        flags_left_out: usage.flags.len().saturating_sub(FLAGS_MAX),
         usage_path: format!("/v1/usage/{}", usage.period),
         usage_query: format!("?customer={id}"),
         usage,
