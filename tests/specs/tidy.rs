@@ -15,6 +15,8 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
     ("seatbeat-ledger", "collector/ledger", &["seatbeat-proto"]),
     ("seatbeat-verify", "collector/verify", &["seatbeat-ledger", "seatbeat-proto"]),
     ("seatbeat-collector", "collector", &["seatbeat-ledger", "seatbeat-proto", "seatbeat-standin"]),
+    // It builds the others by running cargo, and shares no code with them.
+    ("seatbeat-installer", "installer", &[]),
     ("seatbeat-standin", "tests/standin", &[]),
     ("seatbeat-fleet", "tests/fleet", &["seatbeat-proto"]),
     (

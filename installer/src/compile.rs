@@ -1,0 +1,178 @@
+//! Runs cargo for a target and a profile. Invariant: what is answered is the program that cargo says it built, never a
+//! file that happened to lie there; paths of the machine that builds are in no program.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Where Debian keeps a compiler of its own, with the standard library's source beside it.
+const DEBIAN: (&str, &str, &str) = ("/usr/bin/cargo", "/usr/bin/rustc", "/usr/lib/rustlib/src/rust/library");
+
+/// A program to build.
+#[derive(Debug, Clone)]
+pub struct Program<'a> {
+    /// Its package.
+    pub package: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// Target triple; `None`: this machine's.
+    pub target: Option<&'a str>,
+    /// Cargo's profile.
+    pub profile: &'a str,
+    /// Further words for cargo, such as features.
+    pub further: &'a [&'a str],
+    /// Further words for the compiler.
+    pub flags: &'a [&'a str],
+}
+
+/// Why there is no program.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    /// Cargo cannot be run.
+    #[error("failed to run `{cargo}`")]
+    Start {
+        /// Which one.
+        cargo: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It said why on stderr.
+    #[error("cargo did not build `{name}` for {target}")]
+    Failed {
+        /// The program.
+        name: String,
+        /// For what.
+        target: String,
+    },
+    /// No compiler here knows the target.
+    #[error("no compiler on this machine builds for {0}")]
+    NoTarget(String),
+}
+
+impl CompileError {
+    /// What a person can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Start { .. } => Some("install Rust (rustup.rs)".into()),
+            Self::Failed { .. } => None,
+            Self::NoTarget(target) => Some(format!(
+                "`rustup target add {target}`, or on Debian `apt-get install rustc-web cargo-web rust-web-src`"
+            )),
+        }
+    }
+}
+
+/// The folder of the workspace.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(PathBuf::new, Path::to_owned)
+}
+
+/// Builds a program and answers where it is.
+///
+/// # Errors
+/// When no compiler knows the target, or it fails; it has told why on stderr then.
+pub fn program(program: &Program<'_>) -> Result<PathBuf, CompileError> {
+    let mut cargo = cargo_for(program)?;
+    cargo.current_dir(root()).args(["build", "--locked", "--message-format=json-render-diagnostics"]);
+    cargo.args(["--package", program.package, "--bin", program.name, "--profile", program.profile]);
+    cargo.args(program.further).env("RUSTFLAGS", flags(program.flags));
+    if let Some(target) = program.target {
+        cargo.args(["--target", target]);
+    }
+    let shown = cargo.get_program().to_string_lossy().into_owned();
+    let output = cargo
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|source| CompileError::Start { cargo: shown, source })?;
+    let built = output.status.success().then(|| executable(&output.stdout, program.name)).flatten();
+    built.ok_or_else(|| CompileError::Failed {
+        name: program.name.to_owned(),
+        target: program.target.unwrap_or("this machine").to_owned(),
+    })
+}
+
+/// The toolchain in use where it has the target; else Debian's, which builds the standard library from source.
+fn cargo_for(program: &Program<'_>) -> Result<Command, CompileError> {
+    let own = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let Some(target) = program.target.filter(|target| !has_library(target)) else {
+        return Ok(Command::new(own));
+    };
+    let (cargo, rustc, library) = DEBIAN;
+    if ![cargo, rustc, library].iter().all(|path| Path::new(path).exists()) {
+        return Err(CompileError::NoTarget(target.to_owned()));
+    }
+    let mut command = Command::new(cargo);
+    // Building the standard library is not stable, and this compiler is.
+    command.env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "1").env_remove("RUSTUP_TOOLCHAIN");
+    command.arg("-Zbuild-std=std,panic_abort");
+    Ok(command)
+}
+
+/// Whether the compiler in use has a standard library for the target.
+fn has_library(target: &str) -> bool {
+    let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
+    let asked = Command::new(rustc).args(["--print", "target-libdir", "--target", target]).output();
+    asked.is_ok_and(|answer| {
+        answer.status.success() && Path::new(String::from_utf8_lossy(&answer.stdout).trim()).is_dir()
+    })
+}
+
+/// The compiler's words: the given ones, and those that keep this machine's folders out of the program.
+fn flags(further: &[&str]) -> String {
+    let home = std::env::var("CARGO_HOME").ok().or_else(|| {
+        let home = std::env::var("HOME").ok()?;
+        Some(format!("{home}/.cargo"))
+    });
+    let mut words = vec![format!("--remap-path-prefix={}=.", root().display())];
+    words.extend(home.map(|home| format!("--remap-path-prefix={home}=cargo")));
+    words.extend(further.iter().map(|word| (*word).to_owned()));
+    words.join(" ")
+}
+
+/// What cargo says it built: a JSON document a line.
+fn executable(told: &[u8], name: &str) -> Option<PathBuf> {
+    let lines = told.split(|byte| *byte == b'\n');
+    let documents = lines.filter_map(|line| serde_json::from_slice::<serde_json::Value>(line).ok());
+    documents
+        .filter(|document| document["reason"] == "compiler-artifact" && document["target"]["name"] == name)
+        .filter_map(|document| document["executable"].as_str().map(PathBuf::from))
+        .next_back()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_is_the_one_that_cargo_names() {
+        let told = br#"{"reason":"compiler-artifact","target":{"name":"seatbeat_agent"},"executable":null}
+{"reason":"compiler-artifact","target":{"name":"seatbeat-agent"},"executable":"/t/dist/seatbeat-agent"}
+not json
+{"reason":"build-finished","success":true}
+"#;
+        assert_eq!(executable(told, "seatbeat-agent"), Some(PathBuf::from("/t/dist/seatbeat-agent")));
+        assert_eq!(executable(told, "seatbeat"), None);
+    }
+
+    #[test]
+    fn a_target_that_nobody_knows_is_told_with_what_would_help() {
+        let unknown = Program {
+            package: "seatbeat-agent",
+            name: "seatbeat-agent",
+            target: Some("x86_64-of-nobody"),
+            profile: "dist",
+            further: &[],
+            flags: &[],
+        };
+        assert!(!has_library("x86_64-of-nobody"));
+        let refused = CompileError::NoTarget(unknown.target.unwrap().to_owned());
+        assert!(refused.hint().unwrap().contains("rustup target add x86_64-of-nobody"));
+    }
+
+    #[test]
+    fn folders_of_this_machine_are_left_out_of_programs() {
+        let words = flags(&["-Clink-arg=-s"]);
+        assert!(words.contains(&format!("--remap-path-prefix={}=.", root().display())));
+        assert!(words.ends_with("-Clink-arg=-s"));
+    }
+}
