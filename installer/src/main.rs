@@ -9,8 +9,17 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 mod compile;
+mod content;
+mod deb;
+mod edition;
+mod elf;
+mod linux;
 mod msi;
+mod rpm;
+mod sbom;
 mod sign;
+mod sums;
+mod tarball;
 
 /// Build packages of Seatbeat.
 #[derive(Debug, Parser)]
@@ -24,6 +33,14 @@ struct Cli {
 enum Command {
     /// The agent for Windows: one .msi for all machines
     Msi(msi::MsiArgs),
+    /// Agent or collector for Debian and Ubuntu
+    Deb(linux::OneArgs),
+    /// Agent or collector for Red Hat, Fedora and SUSE
+    Rpm(linux::OneArgs),
+    /// Agent or collector for any other Linux
+    Tar(linux::OneArgs),
+    /// All packages for Linux, with sums and bills of materials
+    All(linux::AllArgs),
 }
 
 /// What every kind of package is told.
@@ -46,10 +63,7 @@ struct Common {
 impl Common {
     /// The folder for packages, made if need be.
     fn folder(&self) -> anyhow::Result<PathBuf> {
-        let folder = self.to.clone().unwrap_or_else(|| compile::root().join("target/packages"));
-        std::fs::create_dir_all(&folder)
-            .map_err(|error| anyhow::anyhow!("failed to make the folder `{}`: {error}", folder.display()))?;
-        Ok(folder)
+        folder(self.to.as_deref())
     }
 
     /// Has what was made signed, where somebody named a command for it.
@@ -58,9 +72,21 @@ impl Common {
     }
 }
 
+/// The folder for packages, made if need be.
+fn folder(asked: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let folder = asked.map_or_else(|| compile::root().join("target/packages"), Path::to_owned);
+    std::fs::create_dir_all(&folder)
+        .map_err(|error| anyhow::anyhow!("failed to make the folder `{}`: {error}", folder.display()))?;
+    Ok(folder)
+}
+
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Msi(args) => msi::build(&args),
+        Command::Deb(args) => linux::deb(&args),
+        Command::Rpm(args) => linux::rpm(&args),
+        Command::Tar(args) => linux::tar(&args),
+        Command::All(args) => linux::all(&args),
     };
     match done {
         Ok(made) => {
