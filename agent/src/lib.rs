@@ -32,3 +32,4 @@ pub mod settings;
 pub mod spool;
 pub mod state;
 pub mod status;
+pub mod windows;

@@ -74,7 +74,7 @@ impl VendorHands {
         }
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, target_os = "linux"))]
     pub(super) fn with_patience(mut self, patience: Patience) -> Self {
         self.patience = patience;
         self
@@ -252,7 +252,14 @@ fn stand(
     if of_it.peek().is_none() {
         // A source of running state says nothing of what is not there.
         let blind = seen.unreadable.iter().find(|(source, _)| {
-            !matches!(source, Source::VendorOutput | Source::UnitState | Source::KernelModules)
+            !matches!(
+                source,
+                Source::VendorOutput
+                    | Source::UnitState
+                    | Source::KernelModules
+                    | Source::SecurityCenter
+                    | Source::Pipes
+            )
         });
         return match blind {
             None => Ok(Stand::Absent),

@@ -140,7 +140,7 @@ fn one_view(name: &str) -> String {
 }
 
 /// Windows Installer keeps a key of each product's packed code, and of each upgrade code.
-fn installer_code(key: &str, wanted: &Wanted<'_>, seen: &mut Observations) {
+pub(super) fn installer_code(key: &str, wanted: &Wanted<'_>, seen: &mut Observations) {
     let lower = key.to_ascii_lowercase();
     let Some(at) = lower.find(r"\installer\") else { return };
     let mut words = lower[at..].split('\\').skip(2);
@@ -177,7 +177,7 @@ fn uninstall_entry(key: &str) -> Option<Uninstall> {
     })
 }
 
-fn keep(entry: Option<Uninstall>, wanted: &Wanted<'_>, seen: &mut Observations) {
+pub(super) fn keep(entry: Option<Uninstall>, wanted: &Wanted<'_>, seen: &mut Observations) {
     let is_wanted = |entry: &Uninstall| {
         let named = |name: &&str| glob(name, &entry.key) || glob(name, &entry.name);
         let code = msi_code(&entry.key);

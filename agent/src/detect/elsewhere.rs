@@ -1,4 +1,4 @@
-//! What stands in for the Linux sources on another system, until it has its own. Invariant: nothing is told as
+//! What stands in for the sources of Linux and Windows on another system, until it has its own. Invariant: nothing is told as
 //! absent that was not looked for; without stamps each look is at everything.
 
 use seatbeat_proto::catalogue::{Catalogue, Observations, Process, Source, Wanted, is_program};

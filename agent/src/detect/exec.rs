@@ -1,15 +1,12 @@
-//! Running another program. Invariant: only one that belongs to root, in folders that belong to root, all writable by
-//! root alone and none of them a link; never through a shell; for a limited time, with a limited answer.
+//! Running another program. Invariant: only one that belongs to root (to SYSTEM, administrators or Windows itself), in
+//! folders that belong to them, all writable by them alone and none of them a link; never through a shell (but for the
+//! one that runs a vendor's `.cmd`); for a limited time, with a limited answer.
 
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
-
-use rustix::process::{Pid, Signal, kill_process_group};
 
 /// Seconds a program gets: the vendor's answer within one, on a busy machine within five.
 pub const TIME_S_MAX: u64 = 10;
@@ -56,16 +53,13 @@ pub enum ExecError {
 /// Runs a program and waits for its answer.
 pub fn run(program: &str, arguments: &[&str], time: Duration, bytes_max: usize) -> Result<Answer, ExecError> {
     check(program)?;
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    confine(&mut command);
+    let mut child = command
         .args(arguments)
-        .env_clear()
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .env("LC_ALL", "C")
-        .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
-        .process_group(0)
         .spawn()
         .map_err(|source| ExecError::Start { program: program.to_owned(), source })?;
     let (sender, receiver) = mpsc::channel();
@@ -101,8 +95,47 @@ fn wait(child: &mut Child) -> Option<ExitStatus> {
     None
 }
 
+/// Nothing of the environment that somebody may have set, and a group of its own.
+#[cfg(unix)]
+pub(crate) fn confine(command: &mut Command) {
+    use std::os::unix::process::CommandExt as _;
+    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C");
+    command.current_dir("/").process_group(0);
+}
+
+/// Programs are looked for in the system's folder alone; no window opens.
+#[cfg(windows)]
+pub(crate) fn confine(command: &mut Command) {
+    use std::os::windows::process::CommandExt as _;
+    const CREATE_NO_WINDOW: u32 = 0x0800_0000;
+    let windows = crate::windows::places::windows();
+    let system = format!(r"{windows}\System32");
+    command.env("PATH", format!(r"{system};{windows};{system}\Wbem")).env_remove("PATHEXT");
+    command.current_dir(system).creation_flags(CREATE_NO_WINDOW);
+}
+
 /// Kills the program and what it has started.
+#[cfg(windows)]
 pub(crate) fn stop(child: &mut Child) {
+    let taskkill = format!(r"{}\System32\taskkill.exe", crate::windows::places::windows());
+    let number = child.id().to_string();
+    let mut command = Command::new(taskkill);
+    confine(&mut command);
+    command
+        .args(["/T", "/F", "/PID", &number])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    // Gone already is as good.
+    let _ = command.status();
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// Kills the program and what it has started.
+#[cfg(unix)]
+pub(crate) fn stop(child: &mut Child) {
+    use rustix::process::{Pid, Signal, kill_process_group};
     if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
         // Gone already is as good.
         let _ = kill_process_group(group, Signal::KILL);
@@ -110,8 +143,49 @@ pub(crate) fn stop(child: &mut Child) {
     let _ = child.wait();
 }
 
-/// Whether nobody but root can have had a hand in the program.
+/// Whether nobody but the system can have had a hand in the program: it and the folder that it is in are the system's
+/// alone; folders above may be added to, as the root of a disk is.
+#[cfg(windows)]
 pub(crate) fn check(program: &str) -> Result<(), ExecError> {
+    use crate::windows::access::{Thing, stranger};
+    use crate::windows::raw;
+    let refuse = |reason: String| Err(ExecError::Unsafe { program: program.to_owned(), reason });
+    let path = Path::new(program);
+    if !path.is_absolute() || path.components().any(|part| part == std::path::Component::ParentDir) {
+        return refuse("its path is not a plain absolute one".into());
+    }
+    let own = match raw::own_account() {
+        Ok(own) => own,
+        Err(error) => return refuse(format!("failed to tell whose this process is: {error}")),
+    };
+    for (height, part) in path.ancestors().enumerate() {
+        let shown = part.display();
+        match std::fs::symlink_metadata(part) {
+            Ok(about) if about.file_type().is_symlink() => return refuse(format!("{shown} is a link")),
+            Ok(about) if height == 0 && !about.is_file() => return refuse("it is no file".into()),
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(ExecError::Absent(program.to_owned()));
+            }
+            Err(error) => return refuse(format!("failed to look at {shown}: {error}")),
+        }
+        let thing = if height < 2 { Thing::Own } else { Thing::Above };
+        match raw::access_of(part) {
+            Ok(sddl) => {
+                if let Some(why) = stranger(&sddl, &own, thing) {
+                    return refuse(format!("of {shown}, {why}"));
+                }
+            }
+            Err(error) => return refuse(format!("failed to read the access list of {shown}: {error}")),
+        }
+    }
+    Ok(())
+}
+
+/// Whether nobody but root can have had a hand in the program.
+#[cfg(unix)]
+pub(crate) fn check(program: &str) -> Result<(), ExecError> {
+    use std::os::unix::fs::MetadataExt as _;
     let refuse = |reason: String| Err(ExecError::Unsafe { program: program.to_owned(), reason });
     let path = Path::new(program);
     if !path.is_absolute() || path.components().any(|part| part == std::path::Component::ParentDir) {
@@ -142,7 +216,7 @@ pub(crate) fn check(program: &str) -> Result<(), ExecError> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
     use super::*;
 

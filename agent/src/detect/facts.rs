@@ -2,8 +2,12 @@
 //! fact, and no fact leaves this file but as an HMAC under the reseller's salt; so the same value gives the same
 //! bytes on every machine of that reseller, and different ones for different kinds of fact.
 
-use std::io::Read;
-use std::path::{Path, PathBuf};
+#[cfg(not(windows))]
+mod files;
+
+#[cfg(target_os = "linux")]
+use std::io::Read as _;
+use std::path::Path;
 
 use hmac::{Hmac, Mac};
 use seatbeat_proto::wire;
@@ -11,18 +15,17 @@ use sha2::Sha256;
 
 #[cfg(target_os = "linux")]
 use super::Root;
+#[cfg(target_os = "linux")]
+use files::FILE_LENGTH_MAX;
+#[cfg(not(windows))]
+use files::of_this_machine;
 
 /// Bytes of each HMAC that are kept: two of a million machines meet with a chance below 2^-88.
 const FACT_LENGTH: usize = 16;
 
-/// Bytes of a fact's file that are read; serial numbers are some tens.
-const FILE_LENGTH_MAX: u64 = 4096;
-
-/// Network cards that are looked at.
+/// Network cards that are told of.
+#[cfg(windows)]
 const CARDS_MAX: usize = 64;
-
-/// Layers (volume on RAID on partition on disk) that are followed down to the system disk.
-const LAYERS_MAX: usize = 6;
 
 /// Values that makers leave where a number should be, in lower case.
 const JUNK: [&str; 36] = [
@@ -107,22 +110,25 @@ fn of_another(root: &Path, salt: &[u8]) -> wire::Facts {
     }
 }
 
-fn of_this_machine(root: &Path, salt: &[u8]) -> wire::Facts {
-    let dmi = |name: &str| text(&root.join("sys/class/dmi/id").join(name));
+/// What firmware and system say there, each under the same rules as elsewhere.
+#[cfg(windows)]
+fn of_this_machine(_root: &Path, salt: &[u8]) -> wire::Facts {
+    let told = super::windows::facts::read();
     let seal =
         |kind: &str, value: Option<String>| value.map(|value| seal(salt, kind, &value)).unwrap_or_default();
     let mut macs: Vec<Vec<u8>> =
-        onboard_macs(root).into_iter().map(|mac| self::seal(salt, "mac", &mac)).collect();
+        told.macs.into_iter().filter_map(mac).map(|mac| self::seal(salt, "mac", &mac)).collect();
     macs.sort();
     macs.dedup();
+    macs.truncate(CARDS_MAX);
     wire::Facts {
-        smbios_uuid: seal("smbios-uuid", dmi("product_uuid").and_then(uuid)),
-        system_serial: seal("system-serial", dmi("product_serial").and_then(serial)),
-        board_serial: seal("board-serial", dmi("board_serial").and_then(serial)),
-        disk_serial: seal("disk-serial", disk_serial(root)),
+        smbios_uuid: seal("smbios-uuid", told.smbios.uuid.and_then(uuid)),
+        system_serial: seal("system-serial", told.smbios.system_serial.and_then(serial)),
+        board_serial: seal("board-serial", told.smbios.board_serial.and_then(serial)),
+        disk_serial: seal("disk-serial", told.disk_serial.and_then(serial)),
         macs,
-        os_id: seal("os-id", text(&root.join("etc/machine-id")).and_then(machine_id)),
-        host_name: seal("host-name", text(&root.join("proc/sys/kernel/hostname")).and_then(host_name)),
+        os_id: seal("os-id", told.machine_guid.map(|guid| guid.replace('-', "")).and_then(machine_id)),
+        host_name: seal("host-name", told.host_name.and_then(host_name)),
         ..wire::Facts::default()
     }
 }
@@ -134,16 +140,6 @@ fn seal(salt: &[u8], kind: &str, value: &str) -> Vec<u8> {
     mac.update(&[0]);
     mac.update(value.as_bytes());
     mac.finalize().into_bytes()[..FACT_LENGTH].to_vec()
-}
-
-fn text(path: &Path) -> Option<String> {
-    bytes(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-}
-
-fn bytes(path: &Path) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(path).ok()?.take(FILE_LENGTH_MAX).read_to_end(&mut bytes).ok()?;
-    Some(bytes)
 }
 
 fn uuid(text: String) -> Option<String> {
@@ -177,76 +173,18 @@ fn is_uniform(bytes: &[u8]) -> bool {
     bytes.windows(2).all(|pair| pair[0] == pair[1])
 }
 
-/// Addresses of cards that are part of the machine: not of docks and sticks, not made up, not virtual.
-fn onboard_macs(root: &Path) -> Vec<String> {
-    let cards = root.join("sys/class/net");
-    let names = std::fs::read_dir(&cards).into_iter().flatten().take(CARDS_MAX).flatten();
-    names.filter_map(|entry| onboard_mac(&entry.path())).collect()
-}
-
-fn onboard_mac(card: &Path) -> Option<String> {
-    const ETHERNET: &str = "1";
-    const PERMANENT: &str = "0";
-    let device = std::fs::canonicalize(card.join("device")).ok()?;
-    if device.components().any(|part| part.as_os_str().to_string_lossy().starts_with("usb")) {
-        return None;
-    }
-    let says = |path: PathBuf, word: &str| text(&path).is_some_and(|text| text.trim() == word);
-    if !says(card.join("type"), ETHERNET) || !says(card.join("addr_assign_type"), PERMANENT) {
-        return None;
-    }
-    if device.ancestors().any(|part| says(part.join("removable"), "removable")) {
-        return None;
-    }
-    let address = text(&card.join("address"))?.trim().to_ascii_lowercase();
+/// An address that its maker gave, of one card.
+fn mac(text: String) -> Option<String> {
+    let address = text.trim().to_ascii_lowercase();
     let parts: Option<Vec<u8>> = address.split(':').map(|part| u8::from_str_radix(part, 16).ok()).collect();
     let parts = parts.filter(|parts| parts.len() == 6)?;
     // The two low bits: sent to many, and given by somebody else than the maker.
     (parts[0] & 0b11 == 0 && !is_uniform(&parts)).then_some(address)
 }
 
-/// Serial number of the disk that `/` is on.
-fn disk_serial(root: &Path) -> Option<String> {
-    let mounts = text_whole(&root.join("proc/self/mountinfo"))?;
-    let device = mounts.lines().find_map(|line| {
-        let mut words = line.split(' ');
-        let device = words.nth(2)?;
-        (words.nth(1)? == "/").then(|| device.to_owned())
-    })?;
-    let mut folder = std::fs::canonicalize(root.join("sys/dev/block").join(device)).ok()?;
-    for _ in 0..LAYERS_MAX {
-        if folder.join("partition").exists() {
-            folder.pop();
-        }
-        let mut below: Vec<PathBuf> = std::fs::read_dir(folder.join("slaves"))
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.path())
-            .collect();
-        below.sort();
-        match below.into_iter().next().and_then(|path| std::fs::canonicalize(path).ok()) {
-            Some(path) => folder = path,
-            None => break,
-        }
-    }
-    let plain = ["serial", "device/serial"].iter().find_map(|name| text(&folder.join(name)).and_then(serial));
-    plain.or_else(|| {
-        // SCSI's page 0x80: four bytes of header, then the number.
-        let page = bytes(&folder.join("device/vpd_pg80"))?;
-        serial(String::from_utf8_lossy(page.get(4..)?).into_owned())
-    })
-}
-
-/// The mount list can be longer than a fact; `/` is among its first lines.
-fn text_whole(path: &Path) -> Option<String> {
-    let mut text = Vec::new();
-    std::fs::File::open(path).ok()?.take(64 * FILE_LENGTH_MAX).read_to_end(&mut text).ok()?;
-    Some(String::from_utf8_lossy(&text).into_owned())
-}
-
-#[cfg(test)]
+#[cfg(all(test, not(windows)))]
 mod tests {
+    use super::files::{disk_serial, onboard_macs};
     use super::*;
 
     const SALT: [u8; 32] = [7; 32];

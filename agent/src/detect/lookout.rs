@@ -3,13 +3,15 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use seatbeat_proto::catalogue::{Catalogue, Observations};
+use seatbeat_proto::catalogue::{Catalogue, Observations, Source};
 
 #[cfg(target_os = "linux")]
 use super::changes::{Changes, Stamps};
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(any(target_os = "linux", windows)))]
 use super::elsewhere::{Changes, Stamps};
 use super::watch::Look;
+#[cfg(windows)]
+use super::windows::{Changes, Stamps};
 use super::{DetectError, Nudges, Scope, observe};
 
 /// Eyes with a memory.
@@ -61,7 +63,8 @@ impl Lookout {
         let same = |last: &Last| {
             last.catalogue_version == catalogue.version
                 && last.stamps == stamps
-                && last.seen.unreadable.is_empty()
+                // Servers have no Security Center, and never will.
+                && last.seen.unreadable.keys().all(|source| *source == Source::SecurityCenter)
         };
         if let Some(last) = last.as_mut().filter(|last| stamps.is_some() && same(last))
             && look != Look::Everything

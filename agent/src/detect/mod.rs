@@ -8,9 +8,9 @@ mod changes;
 mod collected;
 #[cfg(target_os = "linux")]
 mod dpkg;
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(any(target_os = "linux", windows)))]
 mod elsewhere;
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 pub(crate) mod exec;
 pub mod facts;
 #[cfg(target_os = "linux")]
@@ -41,12 +41,15 @@ mod stamps;
 mod units;
 mod vendor;
 pub mod watch;
+mod windows;
 
 use std::path::PathBuf;
 
 use seatbeat_proto::catalogue::{Catalogue, Observations, Os, Source, VendorCommand, Wanted};
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(windows)]
+pub use self::windows::Nudges;
+#[cfg(not(any(target_os = "linux", windows)))]
 pub use elsewhere::Nudges;
 #[cfg(target_os = "linux")]
 pub use notify::Nudges;
@@ -174,33 +177,39 @@ fn machine(scope: &Scope, seen: &mut Observations) -> Result<Vec<Box<dyn Sensor>
     Ok(sensors)
 }
 
-/// The running machine's processes; of a root nothing.
-#[cfg(not(target_os = "linux"))]
-fn machine(scope: &Scope, seen: &mut Observations) -> Result<Vec<Box<dyn Sensor>>, DetectError> {
+/// The sources of the running machine; another one's files say little without its registry.
+#[cfg(windows)]
+fn machine(scope: &Scope, _seen: &mut Observations) -> Result<Vec<Box<dyn Sensor>>, DetectError> {
     if let Some(path) = scope.root.clone() {
         return Err(DetectError::Root { path, source: std::io::ErrorKind::Unsupported.into() });
     }
-    let unread: &[Source] = match seen.os {
-        Os::Windows => &[
-            Source::Registry,
-            Source::Msi,
-            Source::Services,
-            Source::SecurityCenter,
-            Source::FileVersions,
-            Source::Pipes,
-            Source::IniFiles,
-            Source::DominoTasks,
-        ],
-        Os::Macos => {
-            &[Source::Receipts, Source::Launchd, Source::Bundles, Source::SystemExtensions, Source::Plists]
-        }
-        Os::Linux => &[],
-    };
+    let mut sensors = self::windows::sensors();
+    if scope.vendor_output.is_none() {
+        sensors.push(Box::new(vendor::Commands));
+    }
+    Ok(sensors)
+}
+
+/// The running machine's processes; of a root nothing.
+#[cfg(not(any(target_os = "linux", windows)))]
+fn machine(scope: &Scope, _seen: &mut Observations) -> Result<Vec<Box<dyn Sensor>>, DetectError> {
+    if let Some(path) = scope.root.clone() {
+        return Err(DetectError::Root { path, source: std::io::ErrorKind::Unsupported.into() });
+    }
     let mut sensors: Vec<Box<dyn Sensor>> = vec![Box::new(elsewhere::Processes)];
-    let anywhere =
-        [Source::Paths, Source::KernelModules, Source::ListeningPorts, Source::Groups, Source::VendorOutput];
-    for source in unread.iter().chain(&anywhere) {
-        sensors.push(Box::new(elsewhere::Unread(*source)));
+    for source in [
+        Source::Receipts,
+        Source::Launchd,
+        Source::Bundles,
+        Source::SystemExtensions,
+        Source::Plists,
+        Source::Paths,
+        Source::KernelModules,
+        Source::ListeningPorts,
+        Source::Groups,
+        Source::VendorOutput,
+    ] {
+        sensors.push(Box::new(elsewhere::Unread(source)));
     }
     Ok(sensors)
 }
@@ -211,7 +220,9 @@ fn ask_vendor(catalogue: &Catalogue, seen: &mut Observations) {
     seen.unreadable.remove(&Source::VendorOutput);
     #[cfg(target_os = "linux")]
     vendor::Commands(Root::live()).look(&catalogue.wanted(Os::Linux), seen);
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(windows)]
+    vendor::Commands.look(&catalogue.wanted(Os::Windows), seen);
+    #[cfg(not(any(target_os = "linux", windows)))]
     let _ = catalogue;
 }
 

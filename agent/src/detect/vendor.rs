@@ -4,15 +4,15 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 use std::time::Duration;
 
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 use seatbeat_proto::catalogue::VendorCommand;
 use seatbeat_proto::catalogue::{OUTPUT_LENGTH_MAX, Observations, Source, Wanted};
 
 use super::Sensor;
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 use super::exec::{self, ExecError};
 #[cfg(target_os = "linux")]
 use super::root::Root;
@@ -41,19 +41,39 @@ impl Sensor for Commands {
         }
         for command in &wanted.commands {
             let (program, arguments) = command_line(*command);
-            let time = Duration::from_secs(exec::TIME_S_MAX);
-            let why = match exec::run(program, arguments, time, OUTPUT_LENGTH_MAX) {
-                Ok(answer) if answer.status.success() && !answer.text.trim().is_empty() => {
-                    seen.vendor_output.insert(*command, answer.text);
-                    continue;
-                }
-                Ok(answer) => format!("`{program}` gave no answer ({})", answer.status),
-                Err(ExecError::Absent(_)) => continue,
-                Err(error) => error.to_string(),
-            };
-            seen.unreadable.entry(Source::VendorOutput).or_insert(why);
+            ask(*command, program, arguments, seen);
         }
     }
+}
+
+/// The running machine's vendor programs.
+#[cfg(windows)]
+pub struct Commands;
+
+#[cfg(windows)]
+impl Sensor for Commands {
+    fn look(&self, wanted: &Wanted<'_>, seen: &mut Observations) {
+        for command in &wanted.commands {
+            if let Some((program, arguments)) = super::windows::command_line(*command) {
+                ask(*command, &program, arguments, seen);
+            }
+        }
+    }
+}
+
+#[cfg(any(target_os = "linux", windows))]
+fn ask(command: VendorCommand, program: &str, arguments: &[&str], seen: &mut Observations) {
+    let time = Duration::from_secs(exec::TIME_S_MAX);
+    let why = match exec::run(program, arguments, time, OUTPUT_LENGTH_MAX) {
+        Ok(answer) if answer.status.success() && !answer.text.trim().is_empty() => {
+            seen.vendor_output.insert(command, answer.text);
+            return;
+        }
+        Ok(answer) => format!("`{program}` gave no answer ({})", answer.status),
+        Err(ExecError::Absent(_)) => return,
+        Err(error) => error.to_string(),
+    };
+    seen.unreadable.entry(Source::VendorOutput).or_insert(why);
 }
 
 /// A folder of `<command>.txt` files.

@@ -30,7 +30,7 @@ pub use explain::{Explanation, Look};
 pub use finding::{Finding, State, StateError};
 pub use kind::Kind;
 pub use lint::Lint;
-pub use names::{Folder, folder_of, msi_code};
+pub use names::{Folder, folder_of, is_registry_name, msi_code};
 pub use observations::{Observations, Os, SnapshotFormat, Source};
 pub use pushed::{CATALOGUE_LENGTH_MAX, PushedError, RELEASE_KEY};
 pub use read::CatalogueError;
