@@ -14,6 +14,9 @@ use seatbeat_ledger::calendar::Zone;
 use serde::Serialize;
 
 use crate::cli::Context;
+use crate::hints::Hinted;
+#[cfg(unix)]
+use crate::installed;
 use crate::profile::{self, Place, Profile};
 use crate::{out, store};
 
@@ -24,19 +27,22 @@ pub struct Args {
     store: Option<PathBuf>,
     /// Where agents reach this collector, goes into each token; can be given more than once
     #[arg(long = "agent-address", value_name = "HOST:PORT", value_parser = address)]
-    agent_addresses: Vec<String>,
+    pub agent_addresses: Vec<String>,
     /// Where it listens for agents
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:8443")]
-    agent_listen: SocketAddr,
+    pub agent_listen: SocketAddr,
     /// Where it listens for operators: a loopback address, until it has a certificate
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080", value_parser = loopback)]
-    operator_listen: SocketAddr,
+    pub operator_listen: SocketAddr,
     /// Billing zone (IANA name): it stays once there is evidence
     #[arg(long, default_value = "UTC", value_parser = zone)]
-    zone: String,
+    pub zone: String,
     /// Name that the first operator, an admin, signs in with in a browser
     #[arg(long, value_name = "NAME")]
-    admin: Option<Login>,
+    pub admin: Option<Login>,
+    /// Name of the first customer, who gets an enrolment token at once; where root sets up the package's collector
+    #[arg(long, value_name = "NAME")]
+    pub customer: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -53,6 +59,19 @@ struct Founded {
 /// # Errors
 /// When a store or a profile is there already, or a folder cannot be written.
 pub fn run(args: Args, context: &Context) -> anyhow::Result<()> {
+    #[cfg(unix)]
+    if let Some(user) = installed::user().filter(|_| args.store.is_none() && context.profile.is_none()) {
+        return installed::run(&args, user, context);
+    }
+    if args.customer.is_some() {
+        return Err(Hinted {
+            message: "`--customer` needs a collector that runs at once, as root has from the package"
+                .to_owned(),
+            hint: "leave it out; with `seatbeat serve` running, `seatbeat customers add` and `tokens create`"
+                .to_owned(),
+        }
+        .into());
+    }
     let folder = store::folder(args.store.as_deref())?;
     let config = Config {
         agent_listen: args.agent_listen,

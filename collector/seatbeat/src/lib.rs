@@ -21,6 +21,8 @@ mod export;
 mod files;
 mod hints;
 mod init;
+#[cfg(unix)]
+mod installed;
 mod licences;
 mod machines;
 mod mapping;

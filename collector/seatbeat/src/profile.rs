@@ -13,6 +13,9 @@ pub const VARIABLE: &str = "SEATBEAT_OPERATOR";
 
 const FILE: &str = "operator.toml";
 
+/// The first operator's, of the collector that the package runs: in its store, which root and the collector's user read.
+pub const SYSTEM: &str = "/var/lib/seatbeat/operator.toml";
+
 /// How an operator reaches a collector.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -66,7 +69,8 @@ pub enum ProfileError {
     },
 }
 
-/// The profile's file: as asked for, as the environment says, or in the operator's configuration folder.
+/// The profile's file: as asked for, as the environment says, or in the operator's configuration folder; for root, who
+/// has none there, that of the machine's own collector.
 ///
 /// # Errors
 /// When nothing names it and no home folder is known.
@@ -78,7 +82,9 @@ pub fn path(asked: Option<&Path>) -> Result<PathBuf, ProfileError> {
         return Ok(path.into());
     }
     let folders = ProjectDirs::from("", "", "seatbeat").ok_or(ProfileError::NoFolder)?;
-    Ok(folders.config_dir().join(FILE))
+    let own = folders.config_dir().join(FILE);
+    let is_roots = rustix::process::geteuid().is_root() && !own.exists() && Path::new(SYSTEM).exists();
+    Ok(if is_roots { SYSTEM.into() } else { own })
 }
 
 impl Profile {

@@ -7,7 +7,7 @@ use directories::ProjectDirs;
 use crate::hints::Hinted;
 
 /// The store of a service: packages run `serve` as root or as a user of their own with `--store`.
-const SYSTEM: &str = "/var/lib/seatbeat";
+pub const SYSTEM: &str = "/var/lib/seatbeat";
 
 /// The store's folder: as asked for, the system's for root, else in the user's data folder.
 ///
