@@ -20,6 +20,7 @@ use seatbeat_proto::wire::journal_record::Fact;
 use tokio::sync::{broadcast, watch};
 
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::follower;
 use crate::journal::{
     self, AppendError, Appender, FileJournal, FileReader, Journal, JournalError, LateCheck, Position,
@@ -30,6 +31,7 @@ use crate::lookup::{Lookup, LookupError};
 use crate::search::{self, Found, SearchError};
 use crate::snapshot;
 use crate::store::{self, Store, StoreError};
+use crate::store_format::{self, FormatError};
 use crate::vault::{Vault, VaultError};
 
 /// How long a read waits for a position of the reader's own write.
@@ -107,6 +109,9 @@ pub enum BooksError {
     /// The folder.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A later version's.
+    #[error(transparent)]
+    Format(#[from] FormatError),
     /// The journal.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -212,6 +217,9 @@ impl Books {
         journal_before: impl FnOnce(FileJournal) -> Box<dyn Journal>,
     ) -> Result<(Self, BooksEnd), BooksError> {
         let store = Store::open(folder)?;
+        if folder.join(Config::FILE).exists() {
+            store_format::bring_forward(&store)?;
+        }
         let (journal, mut fold) = journal_and_fold(folder, &store)?;
         let reader = journal.reader();
         fold_tail(&mut fold, &reader)?;

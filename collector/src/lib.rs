@@ -26,4 +26,5 @@ mod service_manager;
 pub mod set_back;
 pub mod snapshot;
 pub mod store;
+pub mod store_format;
 pub mod vault;

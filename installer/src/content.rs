@@ -130,6 +130,10 @@ impl Part {
                 ),
             ],
             Self::Collector => &[
+                (
+                    "usr/lib/systemd/system/seatbeat-pass.service",
+                    include_str!("../systemd/seatbeat-pass.service"),
+                ),
                 ("usr/lib/systemd/system/seatbeat.service", include_str!("../systemd/seatbeat.service")),
                 ("usr/lib/sysusers.d/seatbeat.conf", include_str!("../systemd/seatbeat.sysusers")),
             ],

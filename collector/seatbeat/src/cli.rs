@@ -15,7 +15,7 @@ use crate::out::{self, Out};
 use crate::profile::{self, Profile};
 use crate::{
     alerts, api_tokens, audit, backup, catalogue, config, customers, doctor, document, export, hints, init,
-    licences, machines, mapping, meter, moment, operators, orders, policy, prices, reconcile, serve,
+    licences, machines, mapping, meter, moment, operators, orders, pass, policy, prices, reconcile, serve,
     statement, status, tokens, upload, usage, verify,
 };
 
@@ -51,6 +51,8 @@ enum Verb {
     Init(init::Args),
     /// Run the collector
     Serve(serve::Args),
+    /// Carry agents of a site without a way out to a collector, on another machine
+    Pass(pass::Args),
     /// How the collector is
     Status,
     /// Look for what is wrong with a collector, running or not, and what to do about it
@@ -186,6 +188,7 @@ fn run(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
     let done = match verb {
         Verb::Init(args) => init::run(args, context),
         Verb::Serve(args) => serve::run(&args, context),
+        Verb::Pass(args) => pass::run(&args, context),
         Verb::Config(verb) => config::run(verb, context),
         Verb::Meter(args) => meter::run(&args, context),
         Verb::Backup(args) => backup::run(&args, context),

@@ -219,6 +219,7 @@ fn listen(door: &str, source: &io::Error) -> Option<String> {
 fn books(error: &BooksError) -> Option<String> {
     match error {
         BooksError::Store(error) => error.hint(),
+        BooksError::Format(error) => error.hint(),
         BooksError::Journal(error) => error.hint(),
         BooksError::Vault(error) => error.hint(),
         BooksError::Keys(error) => keys(error),

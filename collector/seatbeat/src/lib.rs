@@ -32,6 +32,7 @@ mod months;
 mod operators;
 mod orders;
 mod out;
+mod pass;
 mod policy;
 mod prices;
 mod profile;

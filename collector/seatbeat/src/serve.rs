@@ -71,7 +71,8 @@ fn page(ready: &Ready) -> String {
     out::fields(&[("agents", ready.agents.to_string()), ("operators", ready.operators.to_string())])
 }
 
-fn log(format: LogFormat) {
+/// Log lines on stderr, as the environment says.
+pub fn log(format: LogFormat) {
     let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // Whoever runs several collectors in one process has set their own already.
@@ -83,7 +84,7 @@ fn log(format: LogFormat) {
 
 /// Ready when the process is told to end; it listens from now on.
 #[cfg(unix)]
-fn told_to_end() -> anyhow::Result<impl Future<Output = ()>> {
+pub fn told_to_end() -> anyhow::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let failed = "failed to listen for signals";
     // Listened to, it does not end the process: a write beyond a limit of file sizes fails like one on a full disk.
@@ -100,7 +101,7 @@ fn told_to_end() -> anyhow::Result<impl Future<Output = ()>> {
 
 /// Ready when the process is told to end.
 #[cfg(not(unix))]
-fn told_to_end() -> anyhow::Result<impl Future<Output = ()>> {
+pub fn told_to_end() -> anyhow::Result<impl Future<Output = ()>> {
     Ok(async {
         // Without the signal it ends with its process.
         if tokio::signal::ctrl_c().await.is_err() {

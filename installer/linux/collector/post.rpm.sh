@@ -7,5 +7,5 @@ if [ "$1" -eq 1 ]; then
 fi
 if [ -d /run/systemd/system ]; then
     systemctl daemon-reload >/dev/null 2>&1 || :
-    systemctl try-restart seatbeat.service >/dev/null 2>&1 || :
+    systemctl try-restart seatbeat.service seatbeat-pass.service >/dev/null 2>&1 || :
 fi
