@@ -7,6 +7,9 @@ use std::process::{Command, Stdio};
 /// Where Debian keeps a compiler of its own, with the standard library's source beside it.
 const DEBIAN: (&str, &str, &str) = ("/usr/bin/cargo", "/usr/bin/rustc", "/usr/lib/rustlib/src/rust/library");
 
+/// Cargo with zig's compiler and linker, which know every Linux.
+const ZIG: &str = "cargo-zigbuild";
+
 /// A program to build.
 #[derive(Debug, Clone)]
 pub struct Program<'a> {
@@ -52,6 +55,9 @@ impl CompileError {
     /// What a person can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::Start { cargo, .. } if cargo == ZIG => {
+                Some("`pip install ziglang cargo-zigbuild`, into a folder that is in PATH".into())
+            }
             Self::Start { .. } => Some("install Rust (rustup.rs)".into()),
             Self::Failed { .. } => None,
             Self::NoTarget(target) => Some(format!(
@@ -72,9 +78,9 @@ pub fn root() -> PathBuf {
 /// When no compiler knows the target, or it fails; it has told why on stderr then.
 pub fn program(program: &Program<'_>) -> Result<PathBuf, CompileError> {
     let mut cargo = cargo_for(program)?;
-    cargo.current_dir(root()).args(["build", "--locked", "--message-format=json-render-diagnostics"]);
+    cargo.current_dir(root()).args(["--locked", "--message-format=json-render-diagnostics"]);
     cargo.args(["--package", program.package, "--bin", program.name, "--profile", program.profile]);
-    cargo.args(program.further).env("RUSTFLAGS", flags(program.flags));
+    cargo.args(program.further).env("RUSTFLAGS", flags(&words(program)));
     if let Some(target) = program.target {
         cargo.args(["--target", target]);
     }
@@ -91,21 +97,50 @@ pub fn program(program: &Program<'_>) -> Result<PathBuf, CompileError> {
     })
 }
 
-/// The toolchain in use where it has the target; else Debian's, which builds the standard library from source.
+/// Whether another Linux than this machine's is built for: the system's linker knows only its own.
+fn is_linked_by_zig(target: &str) -> bool {
+    let own = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    target.contains("-linux-") && target != own
+}
+
+/// The program's words for the compiler, and those that its target needs.
+fn words<'a>(program: &Program<'a>) -> Vec<&'a str> {
+    let is_from_source = |target: &str| target.ends_with("-musl") && !has_library(target);
+    let mut words = program.flags.to_vec();
+    // The library that is built from source lacks the objects that the compiler would bring along; zig has them.
+    words.extend(program.target.filter(|target| is_from_source(target)).map(|_| "-Clink-self-contained=no"));
+    words
+}
+
+/// The toolchain in use where it has the target; else Debian's, which builds the standard library from source. Linked by
+/// zig where that has to be.
 fn cargo_for(program: &Program<'_>) -> Result<Command, CompileError> {
     let own = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let Some(target) = program.target.filter(|target| !has_library(target)) else {
-        return Ok(Command::new(own));
+        return Ok(build_with(&own, program.target));
     };
     let (cargo, rustc, library) = DEBIAN;
     if ![cargo, rustc, library].iter().all(|path| Path::new(path).exists()) {
         return Err(CompileError::NoTarget(target.to_owned()));
     }
-    let mut command = Command::new(cargo);
+    let mut command = build_with(cargo, Some(target));
     // Building the standard library is not stable, and this compiler is.
     command.env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "1").env_remove("RUSTUP_TOOLCHAIN");
     command.arg("-Zbuild-std=std,panic_abort");
     Ok(command)
+}
+
+/// `cargo build`, or the same with zig for a linker.
+fn build_with(cargo: &str, target: Option<&str>) -> Command {
+    if target.is_some_and(is_linked_by_zig) {
+        let mut command = Command::new(ZIG);
+        command.arg("zigbuild").env("CARGO", cargo);
+        command
+    } else {
+        let mut command = Command::new(cargo);
+        command.arg("build");
+        command
+    }
 }
 
 /// Whether the compiler in use has a standard library for the target.
@@ -167,6 +202,22 @@ not json
         assert!(!has_library("x86_64-of-nobody"));
         let refused = CompileError::NoTarget(unknown.target.unwrap().to_owned());
         assert!(refused.hint().unwrap().contains("rustup target add x86_64-of-nobody"));
+    }
+
+    #[test]
+    fn other_systems_are_linked_by_zig_and_this_one_by_its_own_linker() {
+        let own = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+        for (target, expected) in [
+            (own.as_str(), false),
+            ("x86_64-pc-windows-gnu", false),
+            ("x86_64-unknown-linux-musl", true),
+            ("riscv64gc-unknown-linux-gnu", true),
+        ] {
+            assert_eq!(is_linked_by_zig(target), expected, "{target}");
+        }
+        let lacking =
+            CompileError::Start { cargo: ZIG.to_owned(), source: std::io::ErrorKind::NotFound.into() };
+        assert!(lacking.hint().unwrap().contains("pip install"));
     }
 
     #[test]
