@@ -141,10 +141,14 @@ fn links(browser: &Browser) -> Vec<String> {
     all.filter(|href| !is_file(href)).collect()
 }
 
-/// A page that is wider than its window: only boxes within it may scroll.
+/// A page that is wider than its window: only boxes within it may scroll. Its heading is made longer first: it may be
+/// a name that somebody gave, or an id, without a space.
 fn wide(browser: &Browser) -> Option<String> {
     let beyond = browser.script(
-        "const e = document.scrollingElement; return e.scrollWidth > e.clientWidth + 1 ? e.scrollWidth - e.clientWidth : 0",
+        "const heading = document.querySelector('h1'); const inside = heading.innerHTML; \
+         heading.textContent = 'm'.repeat(200); \
+         const e = document.scrollingElement; const beyond = e.scrollWidth - e.clientWidth; \
+         heading.innerHTML = inside; return beyond > 1 ? beyond : 0",
     );
     beyond
         .as_i64()
