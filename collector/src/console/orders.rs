@@ -33,10 +33,12 @@ pub mod make;
 pub mod page;
 pub mod placing;
 mod plan;
+mod query;
 pub mod waiting;
 
 pub(super) use plan::switched_as;
 pub use plan::{Asked, Cannot, PlanRow, Wish};
+pub use query::OrderQuery;
 
 /// Facts written side by side: a fraction of what may wait to be written.
 const FACTS_AT_ONCE: usize = 1000;
@@ -127,17 +129,6 @@ pub struct OrderList {
     pub orders: Vec<OrderRow>,
     /// Of a customer: the distributor's arm beside the machines', by SKU.
     pub arms: Vec<ArmRow>,
-}
-
-/// Which batches or orders.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct OrderQuery {
-    /// The orders of this batch.
-    pub batch: Option<BatchId>,
-    /// The orders of this customer's machines.
-    pub customer: Option<CustomerId>,
-    /// The orders of this machine.
-    pub machine: Option<MachineId>,
 }
 
 impl Console {
@@ -385,33 +376,13 @@ impl Console {
         self.books.reached(after).await?;
         let now = self.books.clock().now();
         let fold = self.books.read(Fold::clone);
-        let (orders, registry) = (fold.orders(), fold.registry());
-        if let Some(customer) = query.customer.as_ref().filter(|one| !registry.has_customer(one)) {
-            return Err(Fault::UnknownCustomer(customer.clone()));
-        }
-        if let Some(machine) = query.machine.as_ref().filter(|one| registry.machine(one).is_none()) {
-            return Err(Fault::UnknownMachine(machine.clone()));
-        }
-        let of_batch = match &query.batch {
-            Some(id) => Some(orders.batch(id).ok_or_else(|| Fault::UnknownBatch(id.clone()))?),
-            None => None,
-        };
-        let is_theirs = |order: &&Order| {
-            let of_customer = || registry.machine(&order.machine).map(|machine| &machine.customer);
-            query.customer.as_ref().is_none_or(|customer| of_customer() == Some(customer))
-                && query.machine.as_ref().is_none_or(|machine| order.machine == *machine)
-        };
-        let found: Vec<&Order> = match (&query.machine, of_batch, &query.customer) {
-            (Some(machine), None, _) => orders.of_machine(machine).iter().filter(is_theirs).collect(),
-            (_, Some(batch), _) => orders.of_batch(batch).filter(is_theirs).collect(),
-            (None, None, Some(customer)) => orders.of_customer(registry, customer).collect(),
-            (None, None, None) => Vec::new(),
-        };
+        let orders = fold.orders();
+        let found = query.named(&fold)?.unwrap_or_default();
         let rows = found.into_iter().map(|order| self.order_row(order, orders.status(order, now)));
         let rows = rows.collect::<Result<Vec<_>, _>>()?;
-        let batches: Vec<&Batch> = match of_batch {
-            Some(batch) => vec![batch],
-            None if rows.is_empty() && query == OrderQuery::default() => orders.batches().collect(),
+        let batches: Vec<&Batch> = match &query.batch {
+            Some(batch) => orders.batch(batch).into_iter().collect(),
+            None if query == OrderQuery::default() => orders.batches().collect(),
             None => Vec::new(),
         };
         let batch_row = |batch: &Batch| batch_row(orders, batch, now);
@@ -433,15 +404,10 @@ impl Console {
     ) -> Result<Vec<OrderRow>, Fault> {
         let now = self.books.clock().now();
         let fold = self.books.read(Fold::clone);
-        let (orders, registry) = (fold.orders(), fold.registry());
-        if let Some(customer) = customer.filter(|one| !registry.has_customer(one)) {
-            return Err(Fault::UnknownCustomer(customer.clone()));
-        }
-        let all: Box<dyn Iterator<Item = &Order>> = match customer {
-            Some(customer) => Box::new(orders.of_customer(registry, customer)),
-            None => Box::new(orders.iter()),
-        };
-        let with_status = all.map(|order| (order, orders.status(order, now)));
+        let orders = fold.orders();
+        let query = OrderQuery { customer: customer.cloned(), ..OrderQuery::default() };
+        let all = query.named(&fold)?.unwrap_or_else(|| orders.iter().collect());
+        let with_status = all.into_iter().map(|order| (order, orders.status(order, now)));
         let wanted = with_status.filter(|(_, of)| status.is_none_or(|status| of.name() == status));
         wanted.map(|(order, status)| self.order_row(order, status)).collect()
     }

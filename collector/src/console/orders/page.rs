@@ -75,29 +75,9 @@ impl Console {
         }
         let now = self.books.clock().now();
         let fold = self.books.read(Fold::clone);
-        let (orders, registry) = (fold.orders(), fold.registry());
-        if let Some(customer) = query.customer.as_ref().filter(|one| !registry.has_customer(one)) {
-            return Err(Fault::UnknownCustomer(customer.clone()));
-        }
-        if let Some(machine) = query.machine.as_ref().filter(|one| registry.machine(one).is_none()) {
-            return Err(Fault::UnknownMachine(machine.clone()));
-        }
-        let of_batch = match &query.batch {
-            Some(id) => Some(orders.batch(id).ok_or_else(|| Fault::UnknownBatch(id.clone()))?),
-            None => None,
-        };
-        let is_theirs = |order: &&Order| {
-            let of_customer = || registry.machine(&order.machine).map(|machine| &machine.customer);
-            query.customer.as_ref().is_none_or(|customer| of_customer() == Some(customer))
-                && query.machine.as_ref().is_none_or(|machine| order.machine == *machine)
-        };
-        let all: Box<dyn Iterator<Item = &Order>> = match (of_batch, &query.machine, &query.customer) {
-            (Some(batch), ..) => Box::new(orders.of_batch(batch)),
-            (None, Some(machine), _) => Box::new(orders.of_machine(machine).iter()),
-            (None, None, Some(customer)) => Box::new(orders.of_customer(registry, customer)),
-            (None, None, None) => Box::new(orders.iter()),
-        };
-        let stands = all.filter(is_theirs).map(|order| (order, orders.status(order, now)));
+        let orders = fold.orders();
+        let all = query.named(&fold)?.unwrap_or_else(|| orders.iter().collect());
+        let stands = all.into_iter().map(|order| (order, orders.status(order, now)));
         let wanted = stands.filter(|(_, stands)| status.is_none_or(|asked| stands.name() == asked));
         Paged::of(wanted, from, size, |(order, stands)| self.order_row(order, stands))
     }

@@ -2,7 +2,7 @@
 //! is not over, and at no other.
 
 use seatbeat_ledger::fold::Fold;
-use seatbeat_ledger::orders::{Status, Waits};
+use seatbeat_ledger::orders::{Batch, Status, Waits};
 use seatbeat_proto::ids::BatchId;
 
 use crate::console::Console;
@@ -25,8 +25,7 @@ impl Console {
         let fold = self.books.read(Fold::clone);
         let orders = fold.orders();
         let mut waiting = OrdersWaiting::default();
-        let is_open =
-            |batch: &&seatbeat_ledger::orders::Batch| now < batch.expires_at && batch.cancelled.is_none();
+        let is_open = |batch: &&Batch| now < batch.expires_at && batch.cancelled.is_none();
         for batch in orders.batches().filter(is_open) {
             let mut unsigned = 0;
             for order in orders.of_batch(batch) {

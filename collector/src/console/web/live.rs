@@ -58,7 +58,7 @@ async fn live(
     };
     let positions = web.console.positions();
     let closing = closing.map(|Extension(closing)| closing);
-    let listener = Listener { web, session, positions, closing, told_at: now(), has_ended: false };
+    let listener = Listener { web, session, positions, closing, told_at: Instant::now(), has_ended: false };
     Sse::new(unfold(listener, next)).keep_alive(KeepAlive::default()).into_response()
 }
 
@@ -68,7 +68,7 @@ async fn next(mut listener: Listener) -> Option<(Result<Event, Infallible>, List
     }
     let happened = async {
         sleep_until(listener.told_at + PAUSE).await;
-        timeout_at(now() + ASK_AFTER, listener.positions.changed()).await
+        timeout_at(Instant::now() + ASK_AFTER, listener.positions.changed()).await
     };
     let happened = tokio::select! {
         happened = happened => happened,
@@ -84,7 +84,7 @@ async fn next(mut listener: Listener) -> Option<(Result<Event, Infallible>, List
         listener.has_ended = true;
         Event::default().event("ended").data("session")
     } else if happened.is_ok() {
-        listener.told_at = now();
+        listener.told_at = Instant::now();
         Event::default().event("changed").data("books")
     } else {
         Event::default().comment("")
@@ -98,8 +98,4 @@ async fn closes(closing: Option<&mut Closing>) {
         Some(closing) => drop(closing.0.wait_for(|closes| *closes).await),
         None => std::future::pending().await,
     }
-}
-
-fn now() -> Instant {
-    Instant::now()
 }

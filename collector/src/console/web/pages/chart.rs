@@ -61,6 +61,22 @@ pub struct Chart {
     pub marks: Vec<usize>,
 }
 
+/// Those that reach highest first, and what is beyond the colours as one: no value is lost.
+pub fn highest_first(mut all: Vec<Series>) -> Vec<Series> {
+    let peak = |series: &Series| series.values.iter().flatten().copied().max();
+    all.sort_by_key(|series| std::cmp::Reverse(peak(series)));
+    if all.len() > SERIES_MAX {
+        let others = all.split_off(SERIES_MAX - 1);
+        let count = others.iter().map(|series| series.values.len()).max().unwrap_or(0);
+        let sum = |at: usize| {
+            let values = others.iter().filter_map(|series| series.values.get(at).copied().flatten());
+            values.reduce(i64::saturating_add)
+        };
+        all.push(Series { name: format!("{} others", others.len()), values: (0..count).map(sum).collect() });
+    }
+    all
+}
+
 #[derive(Template)]
 #[template(path = "chart.html")]
 struct Drawn<'a> {
@@ -301,6 +317,21 @@ mod tests {
         assert_eq!(gap.lines(&Scale::of(&gap))[0].1.matches('M').count(), 2);
         let steps = chart(Shape::Steps, &[Some(1), Some(4)]);
         assert!(steps.lines(&Scale::of(&steps))[0].1.contains('H'));
+    }
+
+    #[test]
+    fn what_is_beyond_the_colours_is_one_series_and_nothing_is_lost() {
+        let of = |count: i64| {
+            let series =
+                |at: i64| Series { name: at.to_string(), values: vec![None, Some(at), Some(100 + at)] };
+            highest_first((0..count).map(series).collect())
+        };
+        let names = |all: &[Series]| all.iter().map(|one| one.name.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&of(8)), ["7", "6", "5", "4", "3", "2", "1", "0"]);
+        let twelve = of(12);
+        assert_eq!(names(&twelve), ["11", "10", "9", "8", "7", "6", "5", "5 others"]);
+        // 0 to 4, and five more hundreds.
+        assert_eq!(twelve[7].values, [None, Some(10), Some(510)]);
     }
 
     #[test]

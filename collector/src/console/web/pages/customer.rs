@@ -12,12 +12,11 @@ use seatbeat_ledger::invoice::Invoices;
 use seatbeat_ledger::money::Quantity;
 use seatbeat_ledger::operators::Right;
 use seatbeat_proto::ids::CustomerId;
-use serde::Deserialize;
 
-use super::chart::{Chart, SERIES_MAX, Series, Shape};
+use super::chart::{Chart, Series, Shape, highest_first};
 use super::machines::Badge;
 use super::shell::Shell;
-use super::{Page, Shown, moment};
+use super::{MonthAsked, Page, Shown, moment};
 use crate::console::auth::Caller;
 use crate::console::customer_sums::{PriceTold, StandingTold};
 use crate::console::departures::ArmRow;
@@ -46,15 +45,6 @@ const FLAGS_MAX: usize = 20;
 pub fn routes() -> Vec<Route> {
     let needs = Needs::Right(Right::See, Whose::Customers);
     vec![Route { path: "/customers/{customer}", needs, service: get(one) }]
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct MonthAsked {
-    /// The sealed month whose invoice is shown.
-    month: String,
-    #[serde(rename = "done")]
-    _done: String,
 }
 
 #[derive(Template)]
@@ -181,7 +171,7 @@ async fn one(
         usage_path: format!("/v1/usage/{}", usage.period),
         usage_query: format!("?customer={id}"),
         usage,
-        chart: chart(history)?,
+        chart: chart(history),
         held,
         money,
         tokens: tokens.into_iter().map(state).collect(),
@@ -218,40 +208,26 @@ async fn money(web: &Web, customer: &CustomerId, month: &str) -> Result<Money, F
     })
 }
 
-/// Seats month by month; what is beyond the colours that there are is one series.
-fn chart(history: SeatHistory) -> Result<String, Fault> {
+/// Seats month by month.
+fn chart(history: SeatHistory) -> String {
     let SeatHistory { months, skus } = history;
-    let mut rows: Vec<(String, Vec<Quantity>)> =
-        skus.into_iter().map(|(sku, values)| (sku.to_string(), values)).collect();
-    rows.sort_by_cached_key(|(_, values)| {
-        std::cmp::Reverse(values.iter().map(|one| one.hundredths()).sum::<i128>())
-    });
-    let others = rows.split_off(rows.len().min(SERIES_MAX - 1));
-    if !others.is_empty() {
-        let mut sums = vec![Quantity::ZERO; months.len()];
-        for (_, values) in &others {
-            for (sum, value) in sums.iter_mut().zip(values) {
-                *sum = sum.plus(*value)?;
-            }
-        }
-        rows.push(("others".to_owned(), sums));
-    }
-    let is_whole = rows.iter().flat_map(|(_, values)| values).all(|one| one.hundredths() % 100 == 0);
-    let drawn = |one: &Quantity| {
+    let is_whole = skus.iter().flat_map(|(_, values)| values).all(|one| one.hundredths() % 100 == 0);
+    let value = |one: &Quantity| {
         let hundredths = i64::try_from(one.hundredths()).unwrap_or(i64::MAX);
         Some(if is_whole { hundredths / 100 } else { hundredths })
     };
-    let series =
-        rows.into_iter().map(|(name, values)| Series { name, values: values.iter().map(drawn).collect() });
+    let series = skus
+        .iter()
+        .map(|(sku, values)| Series { name: sku.to_string(), values: values.iter().map(value).collect() });
     let chart = Chart {
         title: "Seats by month".to_owned(),
         over: "Month",
         unit: "seats".to_owned(),
         places: if is_whole { 0 } else { 2 },
         labels: months.iter().map(ToString::to_string).collect(),
-        series: series.collect(),
+        series: highest_first(series.collect()),
         shape: Shape::Stack,
         marks: Vec::new(),
     };
-    Ok(chart.drawn())
+    chart.drawn()
 }

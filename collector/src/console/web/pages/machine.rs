@@ -13,11 +13,10 @@ use seatbeat_ledger::record::State as ProductState;
 use seatbeat_ledger::statement::Flag;
 use seatbeat_ledger::unbilled::Unbilled;
 use seatbeat_proto::ids::{MachineId, ProductId};
-use serde::Deserialize;
 
 use super::machines::{Badge, product_name};
 use super::shell::Shell;
-use super::{Page, Shown, moment};
+use super::{MonthAsked, Page, Shown, moment};
 use crate::console::auth::Caller;
 use crate::console::fault::{Fault, period};
 use crate::console::machine_days::{Lineage, MachineDays, Stands};
@@ -33,14 +32,6 @@ use crate::console::words;
 pub fn routes() -> Vec<Route> {
     let needs = Needs::Right(Right::See, Whose::Customers);
     vec![Route { path: "/machines/{machine}", needs, service: get(one) }]
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct MonthAsked {
-    month: String,
-    #[serde(rename = "done")]
-    _done: String,
 }
 
 #[derive(Template)]

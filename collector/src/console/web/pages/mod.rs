@@ -3,6 +3,7 @@
 
 use askama::Template;
 use axum::response::{Html, IntoResponse, Response};
+use serde::Deserialize;
 
 use super::Route;
 use super::problem::Problem;
@@ -57,6 +58,16 @@ pub fn routes() -> Vec<Route> {
 
 /// What a page answers: itself, or a fault that is shown as one.
 pub type Shown = Result<Response, Problem>;
+
+/// Which month a page of one thing shows; empty: the newest there is.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct MonthAsked {
+    month: String,
+    /// What was done before, which the frame of the page tells.
+    #[serde(rename = "done")]
+    _done: String,
+}
 
 /// A page, from its template.
 pub struct Page<T>(pub T);

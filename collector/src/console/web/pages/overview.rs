@@ -11,10 +11,10 @@ use seatbeat_ledger::forecast::{ForecastTotal, Money};
 use seatbeat_ledger::money::{Decimal, Quantity};
 use seatbeat_ledger::month_to_date::DaySeats;
 use seatbeat_ledger::operators::Right;
-use seatbeat_ledger::pricing::RATIO_DIGITS;
 
-use super::chart::{Chart, SERIES_MAX, Series, Shape};
+use super::chart::{Chart, Series, Shape, highest_first};
 use super::shell::Shell;
+use super::statements::percent;
 use super::{Page, Shown};
 use crate::console::auth::Caller;
 use crate::console::overview::{MonthBefore, Overview};
@@ -166,40 +166,21 @@ fn expected(total: &ForecastTotal, of: fn(&Money) -> String) -> String {
 
 /// What is left, and its share of the revenue.
 fn margin(money: &Money) -> String {
-    match money.margin.and_then(percent) {
-        Some(share) => format!("{} ({share})", money.profit),
+    match money.margin {
+        Some(_) => format!("{} ({})", money.profit, percent(money.margin)),
         None => money.profit.to_string(),
     }
 }
 
-/// A part of 1 as hundredths.
-fn percent(part: Decimal) -> Option<String> {
-    let parts = part.rescaled(RATIO_DIGITS).ok()?;
-    let sign = if parts < 0 { "-" } else { "" };
-    let parts = parts.unsigned_abs();
-    Some(format!("{sign}{}.{} %", parts / 100, parts % 100 / 10))
-}
-
-/// Seats per day by SKU; those that are fewest are one series. None: there are none.
+/// Seats per day by SKU. None: there are none.
 fn chart(by_day: &DaySeats, period: &str) -> Option<String> {
-    let mut skus: Vec<(String, &Vec<u64>)> =
-        by_day.skus.iter().map(|(sku, seats)| (sku.to_string(), seats)).collect();
-    skus.retain(|(_, seats)| seats.iter().any(|seats| *seats > 0));
-    skus.sort_by_key(|(_, seats)| std::cmp::Reverse(seats.iter().max().copied().unwrap_or(0)));
-    if skus.is_empty() {
-        return None;
-    }
-    let value = |seats: u64| Some(i64::try_from(seats).unwrap_or(i64::MAX));
-    let own = if skus.len() > SERIES_MAX { SERIES_MAX - 1 } else { skus.len() };
-    let others = skus.split_off(own);
-    let mut series: Vec<Series> = skus
-        .into_iter()
-        .map(|(name, seats)| Series { name, values: seats.iter().copied().map(value).collect() })
+    let value = |seats: &u64| Some(i64::try_from(*seats).unwrap_or(i64::MAX));
+    let there = by_day.skus.iter().filter(|(_, seats)| seats.iter().any(|seats| *seats > 0));
+    let series: Vec<Series> = there
+        .map(|(sku, seats)| Series { name: sku.to_string(), values: seats.iter().map(value).collect() })
         .collect();
-    if !others.is_empty() {
-        let sum = |at: usize| others.iter().filter_map(|(_, seats)| seats.get(at)).sum();
-        let values = (0..by_day.days.len()).map(sum).map(value).collect();
-        series.push(Series { name: format!("{} others", others.len()), values });
+    if series.is_empty() {
+        return None;
     }
     let chart = Chart {
         title: format!("Seats per day in {period}, by SKU"),
@@ -207,7 +188,7 @@ fn chart(by_day: &DaySeats, period: &str) -> Option<String> {
         unit: "seats".to_owned(),
         places: 0,
         labels: by_day.days.iter().map(|day| day.date().day().to_string()).collect(),
-        series,
+        series: highest_first(series),
         shape: Shape::Stack,
         marks: Vec::new(),
     };
@@ -221,24 +202,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_share_is_shown_in_hundredths() {
-        let shown = |text: &str| percent(text.parse().unwrap()).unwrap();
-        assert_eq!([shown("0.3333"), shown("-0.05"), shown("1")], ["33.3 %", "-5.0 %", "100.0 %"]);
-    }
-
-    #[test]
-    fn skus_beyond_the_colours_are_one_series_and_no_seat_is_lost() {
+    fn a_day_has_its_seats_and_nobody_draws_nothing() {
         let first = Day::of("2026-10-01".parse().unwrap());
-        let skus = (0..12u64).map(|sku| (format!("SKU-{sku}").parse().unwrap(), vec![sku, 100 + sku]));
-        let by_day = DaySeats { days: vec![first, first.plus(1)], skus: skus.collect() };
+        let skus = [("SKU-A", vec![3, 17]), ("SKU-B", vec![0, 0])];
+        let skus = skus.map(|(sku, seats)| (sku.parse().unwrap(), seats));
+        let by_day = DaySeats { days: vec![first, first.plus(1)], skus: skus.into_iter().collect() };
         let drawn = chart(&by_day, "2026-10").unwrap();
-        assert!(
-            drawn.contains("5 others") && drawn.contains("SKU-11") && !drawn.contains("SKU-4<"),
-            "{drawn}"
-        );
-        // 0 to 4 on the first day, five more hundreds on the second.
-        assert!(drawn.contains("<td class=\"number\">10</td>"), "{drawn}");
-        assert!(drawn.contains("<td class=\"number\">510</td>"), "{drawn}");
+        assert!(drawn.contains("<td class=\"number\">17</td>") && !drawn.contains("SKU-B"), "{drawn}");
         assert_eq!(chart(&DaySeats::default(), "2026-10"), None);
     }
 }

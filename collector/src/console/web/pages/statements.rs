@@ -93,7 +93,7 @@ async fn list(shell: Shell, State(web): State<Web>, Extension(_caller): Extensio
 /// What of a month is asked for.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct MonthAsked {
+struct LinesAsked {
     search: String,
     page: usize,
     /// The draft of now, also of a month that is sealed.
@@ -110,7 +110,7 @@ struct MonthPage {
     sums: Vec<SumShown>,
     lines: Vec<LineShown>,
     look: Option<Look>,
-    asked: MonthAsked,
+    asked: LinesAsked,
     next: String,
     may_be_approved: bool,
     month: Month,
@@ -121,7 +121,7 @@ async fn month(
     State(web): State<Web>,
     Extension(_caller): Extension<Caller>,
     Path(of): Path<String>,
-    Asked(asked): Asked<MonthAsked>,
+    Asked(asked): Asked<LinesAsked>,
 ) -> Shown {
     let query = LineQuery { search: asked.search.clone(), page: asked.page };
     let month = web.console.month(period(&of)?, asked.now, query, 0).await?;
