@@ -81,13 +81,9 @@ struct LinkForm {
     to: String,
 }
 
-/// A form that the door has looked at for its `csrf`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SignOutForm {
-    #[serde(default, rename = "csrf")]
-    _csrf: String,
-}
+struct SignOutForm {}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -97,8 +93,6 @@ struct PasswordForm {
     #[serde(default)]
     name: String,
     password: String,
-    #[serde(default, rename = "csrf")]
-    _csrf: String,
 }
 
 #[derive(Deserialize)]
@@ -109,8 +103,6 @@ struct TotpForm {
     password: String,
     #[serde(default)]
     code: String,
-    #[serde(default, rename = "csrf")]
-    _csrf: String,
 }
 
 #[derive(Deserialize)]

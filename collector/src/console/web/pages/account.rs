@@ -23,7 +23,7 @@ use crate::console::sign_in::change::OwnPasswordAsked;
 use crate::console::sign_in::enter::InSession;
 use crate::console::sign_in::session::Means;
 use crate::console::sign_in::totp::Enrolment;
-use crate::console::web::form::{Fields, ids};
+use crate::console::web::form::{Fields, ReasonForm, ids};
 use crate::console::web::sign_in::{Visit, in_session};
 use crate::console::web::{Route, Web};
 
@@ -79,8 +79,6 @@ struct PasswordForm {
     name: String,
     password: String,
     again: String,
-    #[serde(default, rename = "csrf")]
-    _csrf: String,
 }
 
 #[derive(Deserialize)]
@@ -90,8 +88,6 @@ struct TotpForm {
     password: String,
     #[serde(default)]
     code: String,
-    #[serde(default, rename = "csrf")]
-    _csrf: String,
 }
 
 #[derive(Deserialize)]
@@ -103,17 +99,6 @@ struct TokenForm {
     customers: String,
     days: i64,
     reason: String,
-    #[serde(default, rename = "csrf")]
-    _csrf: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RevokeForm {
-    #[serde(default)]
-    reason: String,
-    #[serde(default, rename = "csrf")]
-    _csrf: String,
 }
 
 type Session = Option<Extension<InSession>>;
@@ -243,7 +228,7 @@ async fn revoke_token(
     State(web): State<Web>,
     Extension(caller): Extension<Caller>,
     Path(token): Path<String>,
-    Fields(form): Fields<RevokeForm>,
+    Fields(form): Fields<ReasonForm>,
 ) -> Shown {
     let token: ApiTokenId = token.parse().map_err(Fault::from)?;
     web.console.revoke_api_token(&caller, token, &form.reason).await?;

@@ -54,8 +54,6 @@ struct Muted {
     alert: String,
     hours: i64,
     reason: String,
-    #[serde(default, rename = "csrf")]
-    _csrf: String,
 }
 
 #[derive(Deserialize)]
@@ -63,16 +61,11 @@ struct Muted {
 struct Unmuted {
     alert: String,
     reason: String,
-    #[serde(default, rename = "csrf")]
-    _csrf: String,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Tested {
-    #[serde(default, rename = "csrf")]
-    _csrf: String,
-}
+struct Tested {}
 
 async fn list(shell: Shell, State(web): State<Web>, Extension(caller): Extension<Caller>) -> Shown {
     let list = web.console.alerts(&caller, 0).await?;

@@ -47,8 +47,6 @@ struct KitForm {
     codes: Option<String>,
     #[serde(default)]
     reason: String,
-    #[serde(default, rename = "csrf")]
-    _csrf: String,
 }
 
 #[derive(Deserialize)]
@@ -56,8 +54,6 @@ struct KitForm {
 struct RevokeForm {
     token: String,
     reason: String,
-    #[serde(default, rename = "csrf")]
-    _csrf: String,
 }
 
 #[derive(Deserialize)]
@@ -66,8 +62,6 @@ struct SetForm {
     name: String,
     customer_ref: String,
     tax_code: String,
-    #[serde(default, rename = "csrf")]
-    _csrf: String,
 }
 
 #[derive(Deserialize)]
@@ -75,8 +69,6 @@ struct SetForm {
 struct EraseForm {
     reason: String,
     typed: String,
-    #[serde(default, rename = "csrf")]
-    _csrf: String,
 }
 
 #[derive(Template)]

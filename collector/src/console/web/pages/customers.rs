@@ -47,8 +47,6 @@ struct AddForm {
     name: String,
     #[serde(default)]
     customer: String,
-    #[serde(default, rename = "csrf")]
-    _csrf: String,
 }
 
 #[derive(Template)]

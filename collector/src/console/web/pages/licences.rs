@@ -17,7 +17,7 @@ use crate::console::auth::Caller;
 use crate::console::fault::Fault;
 use crate::console::licences::{HoldingRow, LicenceList, LicenceRow};
 use crate::console::rights::{Needs, Whose};
-use crate::console::web::form::{Asked, Fields};
+use crate::console::web::form::{Asked, Fields, ReasonForm};
 use crate::console::web::{Route, Web};
 
 const SEES: Needs = Needs::Right(Right::See, Whose::House);
@@ -101,8 +101,6 @@ struct ImportForm {
     csv: String,
     #[serde(default)]
     reason: String,
-    #[serde(default, rename = "csrf")]
-    _csrf: String,
 }
 
 /// Looks at what was pasted; nothing is added.
@@ -201,8 +199,6 @@ struct SeatsForm {
     seats: String,
     #[serde(default)]
     reason: String,
-    #[serde(default, rename = "csrf")]
-    _csrf: String,
 }
 
 impl SeatsForm {
@@ -242,15 +238,6 @@ async fn freed(
 
 fn back(id: &str) -> Response {
     Redirect::to(&format!("/licences/{id}?done=saved")).into_response()
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ReasonForm {
-    #[serde(default)]
-    reason: String,
-    #[serde(default, rename = "csrf")]
-    _csrf: String,
 }
 
 async fn withdrawn(

@@ -39,8 +39,6 @@ pub fn routes() -> Vec<Route> {
 struct BanForm {
     banned: bool,
     reason: String,
-    #[serde(default, rename = "csrf")]
-    _csrf: String,
 }
 
 /// What is to be done.
@@ -106,8 +104,6 @@ struct AmendForm {
     reason: String,
     /// Of the change that was shown with its effect.
     seen: String,
-    #[serde(rename = "csrf")]
-    _csrf: String,
 }
 
 impl AmendForm {

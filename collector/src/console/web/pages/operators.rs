@@ -74,8 +74,6 @@ struct Added {
     #[serde(default)]
     customers: String,
     reason: String,
-    #[serde(default, rename = "csrf")]
-    _csrf: String,
 }
 
 #[derive(Deserialize)]
@@ -85,8 +83,6 @@ struct Allowed {
     #[serde(default)]
     customers: String,
     reason: String,
-    #[serde(default, rename = "csrf")]
-    _csrf: String,
 }
 
 #[derive(Deserialize)]
@@ -95,8 +91,6 @@ struct Reasoned {
     reason: String,
     #[serde(default)]
     means: String,
-    #[serde(default, rename = "csrf")]
-    _csrf: String,
 }
 
 impl Made {

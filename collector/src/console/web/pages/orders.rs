@@ -92,8 +92,6 @@ struct Acted {
     #[serde(default)]
     order: String,
     reason: String,
-    #[serde(default, rename = "csrf")]
-    _csrf: String,
 }
 
 async fn list(shell: Shell, State(web): State<Web>, Asked(filter): Asked<Filter>) -> Shown {

@@ -50,8 +50,6 @@ struct PolicyForm {
     valid_from: String,
     #[serde(default)]
     reason: String,
-    #[serde(default, rename = "csrf")]
-    _csrf: String,
 }
 
 impl PolicyForm {

@@ -34,8 +34,6 @@ pub fn routes() -> Vec<Route> {
 struct SignForm {
     digest: String,
     passphrase: String,
-    #[serde(default, rename = "csrf")]
-    _csrf: String,
 }
 
 #[derive(Template)]

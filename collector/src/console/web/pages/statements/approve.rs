@@ -75,8 +75,6 @@ struct SealForm {
     sure: bool,
     #[serde(default)]
     supersede: bool,
-    #[serde(default, rename = "csrf")]
-    _csrf: String,
 }
 
 async fn sealed(

@@ -6,7 +6,6 @@ use axum::extract::{Extension, Path, State};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 use seatbeat_ledger::calendar::Period;
-use serde::Deserialize;
 
 use super::super::shell::Shell;
 use super::super::{Page, Shown, moment};
@@ -16,7 +15,7 @@ use crate::console::auth::Caller;
 use crate::console::fault::{Fault, period};
 use crate::console::uploads::{UploadQuery, UploadRow};
 use crate::console::web::Route;
-use crate::console::web::form::Fields;
+use crate::console::web::form::{Fields, ReasonForm};
 
 /// The routes of this room.
 pub fn routes() -> Vec<Route> {
@@ -128,15 +127,6 @@ async fn plan(
     // The requests come first, and stand for all of them.
     let file = files.into_iter().next().ok_or_else(|| Fault::value("the plan", "is empty"))?;
     Ok(download(&format!("{of}-{destination}-requests.json"), "application/json", file.bytes))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ReasonForm {
-    #[serde(default)]
-    reason: String,
-    #[serde(default, rename = "csrf")]
-    _csrf: String,
 }
 
 async fn retry(

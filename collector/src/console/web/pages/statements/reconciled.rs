@@ -155,8 +155,6 @@ struct ExplainForm {
     sku: String,
     #[serde(default)]
     reason: String,
-    #[serde(default, rename = "csrf")]
-    _csrf: String,
 }
 
 async fn explained(

@@ -62,8 +62,6 @@ pub struct AgreedForm {
     policy: String,
     passphrase: String,
     reason: String,
-    #[serde(rename = "csrf")]
-    _csrf: String,
 }
 
 impl AgreedForm {
