@@ -124,10 +124,12 @@ pub(crate) fn priced_lines(
 ) -> Result<(Vec<Line>, Findings), TooLarge> {
     let (days, names) = (begun_days(usage, period, as_of), Names::new(usage));
     let counts = Counts::of(usage, policy, period, &days, &names);
-    counted_lines(usage, policy, period, &days, &names, &counts)
+    let (lines, mut findings) = counted_lines(usage, policy, period, &days, &names, &counts)?;
+    findings.flags.extend(counts.flags().cloned());
+    Ok((lines, findings))
 }
 
-/// As [`priced_lines`], from what the machines are known to amount to.
+/// As [`priced_lines`], from what the machines are known to amount to; without their flags, which stand there.
 pub(crate) fn counted_lines(
     usage: &Usage,
     policy: &Policy,

@@ -34,7 +34,8 @@ pub struct Counter {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {
     lines: BTreeMap<CustomerId, BTreeMap<Sku, Box<Counter>>>,
-    flags: BTreeSet<Flag>,
+    /// By the customer, if one is named, and the machine that they speak of.
+    flags: BTreeMap<(Option<CustomerId>, Option<MachineId>), BTreeSet<Flag>>,
     blockers: BTreeSet<Blocker>,
     /// How many machines use a customer's product of which nobody said what it is billed as.
     unmapped: BTreeMap<(CustomerId, ProductId), u32>,
@@ -94,7 +95,9 @@ impl Counts {
         for seat in &machine.seats {
             self.counter(&seat.customer, &seat.sku).change(seat.counted, seat.confirmed, |count| *count += 1);
         }
-        self.flags.extend(machine.flags);
+        for flag in machine.flags {
+            self.flags.entry(place(&flag)).or_default().insert(flag);
+        }
         self.blockers.extend(machine.blockers);
         for unmapped in machine.unmapped {
             *self.unmapped.entry(unmapped).or_default() += 1;
@@ -115,7 +118,15 @@ impl Counts {
                 }
             }
         }
-        machine.flags.iter().for_each(|flag| _ = self.flags.remove(flag));
+        for flag in &machine.flags {
+            let place = place(flag);
+            if let Some(flags) = self.flags.get_mut(&place) {
+                flags.remove(flag);
+                if flags.is_empty() {
+                    self.flags.remove(&place);
+                }
+            }
+        }
         machine.blockers.iter().for_each(|blocker| _ = self.blockers.remove(blocker));
         for unmapped in &machine.unmapped {
             if let Some(count) = self.unmapped.get_mut(unmapped) {
@@ -143,10 +154,31 @@ impl Counts {
         self.lines.get(customer)?.get(sku).map(|counter| &**counter)
     }
 
-    /// What there is to say beside the lines.
+    /// What is to be looked at of machines.
+    pub fn flags(&self) -> impl Iterator<Item = &Flag> {
+        self.flags.values().flatten()
+    }
+
+    /// How many those are.
+    pub fn flag_count(&self) -> usize {
+        self.flags.values().map(BTreeSet::len).sum()
+    }
+
+    /// What is to be looked at of a machine, by its joined id, where no customer is named.
+    pub fn flags_of(&self, machine: &MachineId) -> impl Iterator<Item = &Flag> {
+        self.flags.get(&(None, Some(machine.clone()))).into_iter().flatten()
+    }
+
+    /// What is to be looked at of machines, where this customer is named.
+    pub fn flags_naming(&self, customer: &CustomerId) -> impl Iterator<Item = &Flag> {
+        let customer = Some(customer.clone());
+        let from = self.flags.range((customer.clone(), None)..);
+        from.take_while(move |((of, _), _)| *of == customer).flat_map(|(_, flags)| flags)
+    }
+
+    /// What there is to say beside the lines; without the flags of machines, of which there may be as many as these.
     pub fn findings(&self, usage: &Usage, names: &Names, days: &[UsageDay]) -> Findings {
-        let mut findings = Findings { flags: self.flags.clone(), ..Findings::default() };
-        findings.blockers = self.blockers.clone();
+        let mut findings = Findings { blockers: self.blockers.clone(), ..Findings::default() };
         let unmapped = self.unmapped.keys();
         findings
             .blockers
@@ -185,6 +217,10 @@ pub fn seats_of(
     let machine = names.machine(usage, names.of(agent));
     let (Some(month), Some(machine)) = (MonthDays::of(days), machine) else { return MachineCount::default() };
     Counting::new(usage, policy, period, month).machine(&machine)
+}
+
+fn place(flag: &Flag) -> (Option<CustomerId>, Option<MachineId>) {
+    (flag.customer.clone(), flag.machine.clone())
 }
 
 fn counted_days(first: Day, seat: &Seat) -> Vec<CountedDay> {

@@ -5,6 +5,7 @@
 //! with the state of now.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use seatbeat_proto::ids::{CustomerId, MachineId};
@@ -18,7 +19,7 @@ use crate::money::TooLarge;
 use crate::policy::Policy;
 use crate::record::Sku;
 use crate::seats::Counting;
-use crate::statement::MeterOutput;
+use crate::statement::{Flag, MeterOutput};
 use crate::usage::Usage;
 
 /// Seats day by day.
@@ -39,6 +40,8 @@ pub struct MonthToDate {
     period: Period,
     days: Vec<UsageDay>,
     counts: Counts,
+    /// What was put together of it; empty: nobody has asked in this state.
+    so_far: OnceLock<Arc<MeterOutput>>,
 }
 
 impl MonthToDate {
@@ -46,7 +49,7 @@ impl MonthToDate {
     pub fn new(usage: Usage, policy: Policy, period: Period, now: Timestamp) -> Self {
         let (days, names) = (begun_days(&usage, period, Some(now)), Names::new(&usage));
         let counts = Counts::of(&usage, &policy, period, &days, &names);
-        Self { usage, names, policy, period, days, counts }
+        Self { usage, names, policy, period, days, counts, so_far: OnceLock::new() }
     }
 
     /// Which month it is.
@@ -86,6 +89,9 @@ impl MonthToDate {
                     self.counts.add(after.machine(&machine));
                 }
             }
+        }
+        if !changed.is_empty() || !usage.is_told_as(&self.usage) {
+            self.so_far = OnceLock::new();
         }
         (self.usage, self.names) = (usage, names);
     }
@@ -150,14 +156,51 @@ impl MonthToDate {
         of_counts(&self.usage, &self.policy, self.period, now, &self.counts).map(Some)
     }
 
-    /// Statement and earnings of the month so far, without what it corrects of earlier ones.
+    /// Statement and earnings of the month so far, without what it corrects of earlier ones and without the flags of
+    /// machines, of which there may be one for each: [`MonthToDate::flags`]. Put together once for a state.
+    ///
+    /// # Errors
+    /// When quantities or prices are absurd.
+    pub fn so_far(&self) -> Result<Arc<MeterOutput>, CloseError> {
+        if let Some(known) = self.so_far.get() {
+            return Ok(Arc::clone(known));
+        }
+        let (usage, policy) = (&self.usage, &self.policy);
+        let counted = counted_lines(usage, policy, self.period, &self.days, &self.names, &self.counts)?;
+        let made = Arc::new(output(counted, policy, self.period, Vec::new())?);
+        Ok(Arc::clone(self.so_far.get_or_init(|| made)))
+    }
+
+    /// What is to be looked at of machines.
+    pub fn flags(&self) -> impl Iterator<Item = &Flag> {
+        self.counts.flags()
+    }
+
+    /// How many those are.
+    pub fn flag_count(&self) -> usize {
+        self.counts.flag_count()
+    }
+
+    /// What is to be looked at of a customer's machines: what names it, and what names none and is of one of these.
+    pub fn flags_of<'a>(
+        &'a self,
+        customer: &CustomerId,
+        machines: impl Iterator<Item = &'a MachineId>,
+    ) -> impl Iterator<Item = &'a Flag> {
+        let of_machines = machines.flat_map(|machine| self.counts.flags_of(machine));
+        self.counts.flags_naming(customer).chain(of_machines)
+    }
+
+    /// As [`MonthToDate::so_far`], with the flags of machines.
     ///
     /// # Errors
     /// When quantities or prices are absurd.
     pub fn output(&self) -> Result<MeterOutput, CloseError> {
-        let (usage, policy) = (&self.usage, &self.policy);
-        let counted = counted_lines(usage, policy, self.period, &self.days, &self.names, &self.counts)?;
-        output(counted, policy, self.period, Vec::new())
+        let mut output = MeterOutput::clone(&*self.so_far()?);
+        let of_nobody = std::mem::take(&mut output.statement.flags);
+        let flags: BTreeSet<Flag> = self.flags().cloned().chain(of_nobody).collect();
+        output.statement.flags = flags.into_iter().collect();
+        Ok(output)
     }
 }
 

@@ -344,6 +344,16 @@ impl Usage {
         found
     }
 
+    /// Whether all that is told beside the machines is what `other` knows.
+    pub(crate) fn is_told_as(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.bonds, &other.bonds)
+            && Arc::ptr_eq(&self.sku_assigned, &other.sku_assigned)
+            && Arc::ptr_eq(&self.licences, &other.licences)
+            && Arc::ptr_eq(&self.declared, &other.declared)
+            && Arc::ptr_eq(&self.adjusted, &other.adjusted)
+            && Arc::ptr_eq(&self.rejected, &other.rejected)
+    }
+
     /// The agents of pairs that are joined in one of the two and parted in the other.
     pub(crate) fn joined_otherwise(&self, other: &Self) -> BTreeSet<MachineId> {
         if Arc::ptr_eq(&self.bonds, &other.bonds) {

@@ -9,7 +9,7 @@ use seatbeat_ledger::invoice::{Billing, Invoices, invoices};
 use seatbeat_ledger::life::Life;
 use seatbeat_ledger::profit::{earned, margin};
 use seatbeat_ledger::review::Review;
-use seatbeat_ledger::statement::{Line, Statement, totals};
+use seatbeat_ledger::statement::{Statement, totals};
 use seatbeat_ledger::whatif::{Answer, Question, what_if};
 use seatbeat_proto::ids::CustomerId;
 use serde::{Deserialize, Serialize};
@@ -349,9 +349,9 @@ impl Console {
         let period = period.unwrap_or_else(|| close::running_period(&self.books));
         let console = self.clone();
         let asking = move || -> Result<Answer, Fault> {
-            let lines: Vec<Line> = console.closing.to_date(period)?.statement.lines;
+            let output = console.closing.so_far(period)?;
             let policy = console.books.read(|fold| fold.terms().clone()).policy(period)?;
-            what_if(&lines, &policy, &question)
+            what_if(&output.statement.lines, &policy, &question)
                 .map_err(|error| Fault::value("what if", format!("has no answer: {error}")))
         };
         tokio::task::spawn_blocking(asking).await?

@@ -196,7 +196,7 @@ impl Console {
         self.books.reached(after).await?;
         let period = close::running_period(&self.books);
         let closing = self.closing.clone();
-        let output = tokio::task::spawn_blocking(move || closing.to_date(period)).await??;
+        let output = tokio::task::spawn_blocking(move || closing.so_far(period)).await??;
         let mut used: BTreeMap<(CustomerId, Sku), u64> = BTreeMap::new();
         for line in &output.statement.lines {
             used.insert((line.customer.clone(), line.sku.clone()), line.measured.rounded_up());

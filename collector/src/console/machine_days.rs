@@ -157,10 +157,10 @@ impl Console {
             _ if period < Period::of_day(let_in) => None,
             // The month's lines are kept as it goes on.
             _ if period == running => {
-                let lines = self.closing.to_date(period)?.statement.lines;
+                let output = self.closing.so_far(period)?;
                 let (now, fold) = (self.books.clock().now(), self.books.read(Fold::clone));
                 let policy = fold.terms().policy(period)?;
-                explain_machine(fold.usage(), &policy, period, Some(now), &lines, machine)
+                explain_machine(fold.usage(), &policy, period, Some(now), &output.statement.lines, machine)
             }
             _ => {
                 let counted = self.counted(period)?;

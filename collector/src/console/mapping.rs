@@ -176,12 +176,13 @@ impl Console {
         let mut used = BTreeSet::new();
         for period in [running.previous(), running] {
             let closing = self.closing.clone();
-            let output = tokio::task::spawn_blocking(move || closing.to_date(period)).await??;
-            let of = |line: &seatbeat_ledger::statement::Line| {
+            let output = tokio::task::spawn_blocking(move || closing.so_far(period)).await??;
+            let of = |line: &&seatbeat_ledger::statement::Line| {
                 line.price.as_ref().map_or(DEFAULT_DISTRIBUTOR, |price| price.distributor.as_str())
                     == distributor
             };
-            used.extend(output.statement.lines.into_iter().filter(of).map(|line| (line.customer, line.sku)));
+            let lines = output.statement.lines.iter().filter(of);
+            used.extend(lines.map(|line| (line.customer.clone(), line.sku.clone())));
         }
         Ok(used)
     }

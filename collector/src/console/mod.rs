@@ -60,6 +60,7 @@ pub mod settings;
 pub mod sign_in;
 pub mod tls;
 pub mod uploads;
+pub mod usage;
 pub mod web;
 pub mod what_if;
 mod wire_amend;

@@ -188,7 +188,7 @@ impl Console {
                 sums.transpose()
             }
             Life::Open { .. } | Life::Grace { .. } => {
-                Ok(Some(Sums::of(self.closing.to_date(period)?.statement.lines.iter())?))
+                Ok(Some(Sums::of(self.closing.so_far(period)?.statement.lines.iter())?))
             }
             Life::Superseded { .. } => Ok(None),
         }

@@ -21,7 +21,7 @@ use super::fault::Fault;
 use super::machines::InTheField;
 use super::orders::waiting::OrdersWaiting;
 use super::words::{self, Advice};
-use crate::jobs::close::{CloseError, nobody_enrolled_in};
+use crate::jobs::close::{CloseError, nobody_enrolled_in, running_period};
 
 /// For so long a forecast is shown that is made from all machines one by one.
 const FORECAST_GOOD: SignedDuration = SignedDuration::from_mins(5);
@@ -165,11 +165,12 @@ impl Console {
 
     fn month_so_far(&self, reach: &Reach, bills: bool, now: Timestamp) -> Result<Counted, Fault> {
         let has_house = *reach == Reach::House;
-        let counted = self.closing.counted(|month| -> Result<Counted, Fault> {
-            let statement = month.output().map_err(CloseError::from)?.statement;
-            let lines: Vec<Line> =
-                statement.lines.into_iter().filter(|line| reach.has(&line.customer)).collect();
-            let is_of = |blocker: &Blocker| match &blocker.customer {
+        let running = running_period(&self.books);
+        let counted = self.closing.counted_of(running, |month| -> Result<Counted, Fault> {
+            let output = month.so_far().map_err(CloseError::from)?;
+            let Statement { lines, blockers, .. } = &output.statement;
+            let lines = within(reach, lines);
+            let is_of = |blocker: &&Blocker| match &blocker.customer {
                 Some(customer) => reach.has(customer),
                 None => has_house,
             };
@@ -179,7 +180,7 @@ impl Console {
                 quantity: sum(&lines)?,
                 money: if bills { so_far(&lines, month.policy())? } else { Vec::new() },
                 forecast: if bills && has_house { month.forecast(now)? } else { None },
-                blockers: statement.blockers.into_iter().filter(is_of).collect(),
+                blockers: blockers.iter().filter(is_of).cloned().collect(),
             })
         })?;
         let mut counted = counted?;
@@ -208,12 +209,11 @@ impl Console {
         let revisions: Vec<u32> =
             self.books.read(|fold| fold.sealed(period).map(|(_, sealed)| sealed.revision).collect());
         let is_sealed = !revisions.is_empty();
-        let all = match is_sealed {
-            true => self.sealed_lines(period, revisions)?,
+        let lines: Vec<Line> = match is_sealed {
+            true => within(reach, &self.sealed_lines(period, revisions)?),
             false if self.books.read(|fold| nobody_enrolled_in(fold, period)) => return Ok(None),
-            false => Arc::new(self.closing.to_date(period)?.statement.lines),
+            false => within(reach, &self.closing.so_far(period)?.statement.lines),
         };
-        let lines: Vec<Line> = all.iter().filter(|line| reach.has(&line.customer)).cloned().collect();
         let money = match bills {
             true => so_far(&lines, &self.books.read(|fold| fold.terms().clone()).policy(period)?)?,
             false => Vec::new(),
@@ -266,6 +266,10 @@ impl Console {
         }
         Ok(months.into_values().collect())
     }
+}
+
+fn within(reach: &Reach, lines: &[Line]) -> Vec<Line> {
+    lines.iter().filter(|line| reach.has(&line.customer)).cloned().collect()
 }
 
 fn sum(lines: &[Line]) -> Result<Quantity, TooLarge> {

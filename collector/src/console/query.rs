@@ -11,10 +11,10 @@ use seatbeat_ledger::calendar::Period;
 use seatbeat_ledger::fold::Fold;
 use seatbeat_ledger::fold::evidence::{self, Body};
 use seatbeat_ledger::life::Life;
-use seatbeat_ledger::operators::{Reach, Right};
+use seatbeat_ledger::operators::Reach;
 use seatbeat_ledger::pricing::earnings;
 use seatbeat_ledger::registry;
-use seatbeat_ledger::statement::{EarningsRow, Flag, Line, MeterOutput, Statement};
+use seatbeat_ledger::statement::{Line, Statement};
 use seatbeat_ledger::terms::Terms;
 use seatbeat_proto::ids::{CustomerId, MachineId};
 
@@ -23,7 +23,7 @@ use super::auth::Caller;
 use super::fault::Fault;
 use super::rows::{
     Customer, CustomerList, Draft, Evidence, Machine, MachineDetail, PeriodState, Product, SealedStatement,
-    SealedStatements, Spool, StatementList, Status, Token, TokenList, Usage, UsageRow,
+    SealedStatements, Spool, StatementList, Status, Token, TokenList,
 };
 use super::wire_machines::hex;
 use crate::jobs::close::{self, SealedFile};
@@ -125,55 +125,6 @@ impl Console {
             spools: spools.collect(),
             recent: self.recent(&id)?,
             machine: self.machine_row(id, &machine)?,
-        })
-    }
-
-    /// What was used in a period up to now; without one, in the running period.
-    ///
-    /// # Errors
-    /// When the position is not known here in time, the customer is not known, or the period cannot be computed.
-    pub async fn usage(
-        &self,
-        caller: &Caller,
-        period: Option<Period>,
-        customer: Option<CustomerId>,
-        after: u64,
-    ) -> Result<Usage, Fault> {
-        self.books.reached(after).await?;
-        let (reach, sees_money) = (caller.reach(), caller.let_in.has(Right::Bill));
-        self.books.read(|fold| known_customer(fold, &reach, customer.as_ref()))?;
-        let period = period.unwrap_or_else(|| close::running_period(&self.books));
-        let closing = self.closing.clone();
-        let output = tokio::task::spawn_blocking(move || closing.to_date(period)).await??;
-        let MeterOutput { statement, earnings } = output;
-        let earned: BTreeMap<_, _> =
-            earnings.iter().map(|row| ((row.customer.clone(), row.sku.clone()), row)).collect();
-        let is_of = |of: Option<&CustomerId>| match of {
-            // Of nobody: it is about the house.
-            None => reach == Reach::House && customer.is_none(),
-            Some(of) => reach.has(of) && customer.as_ref().is_none_or(|asked| asked == of),
-        };
-        let mut names = BTreeMap::new();
-        let mut rows = Vec::new();
-        for line in statement.lines.iter().filter(|line| is_of(Some(&line.customer))) {
-            if !names.contains_key(&line.customer) {
-                names.insert(line.customer.clone(), self.customer_name(&line.customer)?);
-            }
-            let earned = earned.get(&(line.customer.clone(), line.sku.clone())).copied();
-            rows.push(usage_row(line, names[&line.customer].clone(), earned, sees_money));
-        }
-        let flags = self.books.read(|fold| {
-            let of_machine =
-                |flag: &Flag| fold.registry().machine(flag.machine.as_ref()?).map(|one| one.customer.clone());
-            let is_theirs = |flag: &Flag| is_of(flag.customer.clone().or_else(|| of_machine(flag)).as_ref());
-            statement.flags.into_iter().filter(is_theirs).collect()
-        });
-        Ok(Usage {
-            period,
-            zone: statement.zone.name().to_owned(),
-            rows,
-            blockers: statement.blockers.into_iter().filter(|one| is_of(one.customer.as_ref())).collect(),
-            flags,
         })
     }
 
@@ -314,24 +265,6 @@ pub(super) fn known_customer(fold: &Fold, reach: &Reach, customer: Option<&Custo
             Err(Fault::UnknownCustomer(customer.clone()))
         }
         _ => Ok(()),
-    }
-}
-
-fn usage_row(line: &Line, customer_name: String, earned: Option<&EarningsRow>, sees_money: bool) -> UsageRow {
-    let price = line.price.as_ref().filter(|_| sees_money);
-    let earned = earned.filter(|_| sees_money);
-    UsageRow {
-        customer: line.customer.clone(),
-        customer_name,
-        sku: line.sku.to_string(),
-        quantity: line.quantity.to_string(),
-        confirmed: line.confirmed.to_string(),
-        presumed: line.presumed.to_string(),
-        unit_cost: price.and_then(|price| price.unit_cost.as_ref()).map(ToString::to_string),
-        cost: price.map(|price| price.cost.to_string()),
-        revenue: earned.map(|row| row.revenue.to_string()),
-        profit: earned.and_then(|row| row.profit).map(|profit| profit.to_string()),
-        currency: price.map(|price| price.currency.clone()),
     }
 }
 

@@ -64,10 +64,9 @@ impl Console {
             }
         }
         months.push(running);
-        for line in self.closing.to_date(running)?.statement.lines {
-            if line.customer == *customer {
-                add(line.sku, running, line.quantity)?;
-            }
+        let so_far = self.closing.so_far(running)?;
+        for line in so_far.statement.lines.iter().filter(|line| line.customer == *customer) {
+            add(line.sku.clone(), running, line.quantity)?;
         }
         let mut skus: BTreeMap<Sku, Vec<Quantity>> = BTreeMap::new();
         for ((sku, month), quantity) in found {

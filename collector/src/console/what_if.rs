@@ -101,11 +101,12 @@ impl Console {
         let period = period.unwrap_or_else(|| close::running_period(&self.books));
         let console = self.clone();
         let asking = move || -> Result<Course, Fault> {
-            let lines = console.closing.to_date(period)?.statement.lines;
+            let output = console.closing.so_far(period)?;
+            let lines = &output.statement.lines;
             let policy = console.books.read(|fold| fold.terms().clone()).policy(period)?;
             let no_answer = |error| Fault::value("what if", format!("has no answer: {error}"));
-            let answer = what_if(&lines, &policy, &question).map_err(no_answer)?;
-            let sides = course(&lines, &policy, &question).map_err(no_answer)?;
+            let answer = what_if(lines, &policy, &question).map_err(no_answer)?;
+            let sides = course(lines, &policy, &question).map_err(no_answer)?;
             let group = policy.price_group[&answer.price_group].clone();
             Ok(Course { answer, sides, group })
         };

@@ -119,15 +119,24 @@ impl Closing {
         Ok(self.counted_of(period, MonthToDate::output)??)
     }
 
-    /// Asks the running month, counted up to now. Blocks while it computes.
+    /// As [`Closing::to_date`], without the flags of machines: nothing of it is as long as the fleet. Blocks while it
+    /// computes.
     ///
     /// # Errors
     /// When the policy cannot be used.
-    pub fn counted<T>(&self, ask: impl FnOnce(&MonthToDate) -> T) -> Result<T, CloseError> {
-        self.counted_of(running_period(&self.books), ask)
+    pub fn so_far(&self, period: Period) -> Result<Arc<MeterOutput>, CloseError> {
+        Ok(self.counted_of(period, MonthToDate::so_far)??)
     }
 
-    fn counted_of<T>(&self, period: Period, ask: impl FnOnce(&MonthToDate) -> T) -> Result<T, CloseError> {
+    /// Asks a month, counted up to now. Blocks while it computes.
+    ///
+    /// # Errors
+    /// When the policy cannot be used.
+    pub fn counted_of<T>(
+        &self,
+        period: Period,
+        ask: impl FnOnce(&MonthToDate) -> T,
+    ) -> Result<T, CloseError> {
         let now = self.books.clock().now();
         // Reading the policy takes a while: not under the lock.
         let (usage, terms) = self.books.read(|fold| (fold.usage().clone(), fold.terms().clone()));
@@ -154,7 +163,7 @@ impl Closing {
         let periods: Vec<Period> = counted.keys().copied().collect();
         drop(counted);
         let position = self.books.read(Fold::position);
-        let told = periods.into_iter().try_for_each(|period| self.to_date(period).map(drop));
+        let told = periods.into_iter().try_for_each(|period| self.so_far(period).map(drop));
         let told =
             told.and_then(|()| self.kept.refresh(self.wanted(position), |period| self.drafted_anew(period)));
         if let Err(error) = told {

@@ -15,6 +15,7 @@ use crate::console::fault::Fault;
 use crate::console::machines::{MachineQuery, MachineSort, MachineState};
 use crate::console::orders::OrderRow;
 use crate::console::rows::{Customer, Machine, Product};
+use crate::console::usage::UsageQuery;
 use crate::console::wire_machines::state_text;
 use crate::outputs::document::Cell;
 use crate::outputs::tables;
@@ -60,7 +61,8 @@ impl Console {
                 Page { rows: page.machines.iter().map(machine).collect(), next }
             }
             Source::Usage => {
-                let usage = self.usage(caller, asked.period, asked.customer(), 0).await?;
+                let query = UsageQuery { period: asked.period, customer: asked.customer(), flags_max: 0 };
+                let (usage, _) = self.used(caller, query, 0).await?;
                 main_rows(tables::usage(&usage))
             }
             Source::Statements => {

@@ -193,10 +193,15 @@ impl Desk {
             return Ok(Seats::new());
         }
         let (closing, running) = (self.closing.clone(), running_period(&self.books));
-        let counted = tokio::task::spawn_blocking(move || closing.to_date(running)).await;
+        let counted = tokio::task::spawn_blocking(move || closing.so_far(running)).await;
         let counted = counted.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-        let lines = counted.map_err(|error| error.to_string())?.statement.lines;
-        Ok(lines.into_iter().map(|line| ((line.customer, line.sku), line.quantity)).collect())
+        let output = counted.map_err(|error| error.to_string())?;
+        let seats = output
+            .statement
+            .lines
+            .iter()
+            .map(|line| ((line.customer.clone(), line.sku.clone()), line.quantity));
+        Ok(seats.collect())
     }
 
     fn upload(&self, id: &UploadId) -> Option<Upload> {

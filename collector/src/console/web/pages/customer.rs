@@ -28,6 +28,7 @@ use crate::console::orders::OrderQuery;
 use crate::console::rights::{Needs, Whose};
 use crate::console::rows::{Machine, Token, Usage};
 use crate::console::seat_history::SeatHistory;
+use crate::console::usage::UsageQuery;
 use crate::console::web::form::Asked;
 use crate::console::web::{Route, Web};
 use crate::console::words;
@@ -132,7 +133,8 @@ async fn one(
         let badge = Badge::of(&machine, silent_before);
         (machine, badge)
     };
-    let usage = console.usage(&caller, None, Some(id.clone()), 0).await?;
+    let query = UsageQuery { period: None, customer: Some(id.clone()), flags_max: FLAGS_MAX };
+    let (usage, flags_left_out) = console.used(&caller, query, 0).await?;
     let mut tokens = console.tokens(&caller, 0).await?.tokens;
     tokens.retain(|token| token.customer == id);
     tokens.sort_by(|one, other| (other.expires_at, &other.token).cmp(&(one.expires_at, &one.token)));
@@ -166,8 +168,8 @@ async fn one(
         has_more: page.next.is_some(),
         machines: page.machines.into_iter().map(badge).collect(),
         in_the_way: usage.blockers.iter().map(words::blocker).collect(),
-        flags: usage.flags.iter().take(FLAGS_MAX).map(words::flag).collect(),
-        flags_left_out: usage.flags.len().saturating_sub(FLAGS_MAX),
+        flags: usage.flags.iter().map(words::flag).collect(),
+        flags_left_out,
         usage_path: format!("/v1/usage/{}", usage.period),
         usage_query: format!("?customer={id}"),
         usage,

@@ -1,0 +1,160 @@
+//! What a month's use comes to so far. Invariant: nothing is told of who is out of the caller's reach, no amount to who
+//! may see none; of a part of the house only its own machines are looked at.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use seatbeat_ledger::calendar::Period;
+use seatbeat_ledger::fold::Fold;
+use seatbeat_ledger::month_to_date::MonthToDate;
+use seatbeat_ledger::operators::{Reach, Right};
+use seatbeat_ledger::statement::{EarningsRow, Flag, Line, MeterOutput};
+use seatbeat_proto::ids::CustomerId;
+
+use super::Console;
+use super::auth::Caller;
+use super::fault::Fault;
+use super::query::known_customer;
+use super::rows::{Usage, UsageRow};
+use crate::jobs::close;
+
+/// Which part of a month's use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageQuery {
+    /// Which month; none: the running one.
+    pub period: Option<Period>,
+    /// Of whom; none: of all within reach.
+    pub customer: Option<CustomerId>,
+    /// So many flags at most: of a large house there are as many as machines.
+    pub flags_max: usize,
+}
+
+impl Console {
+    /// What was used in a period up to now, with all there is to look at; without one, in the running period.
+    ///
+    /// # Errors
+    /// When the position is not known here in time, the customer is not known, or the period cannot be computed.
+    pub async fn usage(
+        &self,
+        caller: &Caller,
+        period: Option<Period>,
+        customer: Option<CustomerId>,
+        after: u64,
+    ) -> Result<Usage, Fault> {
+        self.used(caller, UsageQuery { period, customer, flags_max: usize::MAX }, after)
+            .await
+            .map(|(usage, _)| usage)
+    }
+
+    /// As [`Console::usage`], with so many flags at most, and how many were left out.
+    ///
+    /// # Errors
+    /// As [`Console::usage`].
+    pub async fn used(
+        &self,
+        caller: &Caller,
+        query: UsageQuery,
+        after: u64,
+    ) -> Result<(Usage, usize), Fault> {
+        self.books.reached(after).await?;
+        let (reach, sees_money) = (caller.reach(), caller.let_in.has(Right::Bill));
+        let UsageQuery { period, customer, flags_max } = query;
+        self.books.read(|fold| known_customer(fold, &reach, customer.as_ref()))?;
+        let period = period.unwrap_or_else(|| close::running_period(&self.books));
+        let whose = Whose { reach, customer };
+        let (closing, books) = (self.closing.clone(), self.books.clone());
+        let asking = move || -> Result<_, close::CloseError> {
+            let fold = books.read(Fold::clone);
+            closing.counted_of(period, |month| {
+                let output = month.so_far()?;
+                let flags = whose.flags(&fold, month, &output.statement.flags, flags_max);
+                Ok::<_, close::CloseError>((output, flags, whose))
+            })?
+        };
+        let (output, (flags, left_out), whose) = tokio::task::spawn_blocking(asking).await??;
+        let MeterOutput { statement, earnings } = &*output;
+        let earned: BTreeMap<_, _> = earnings.iter().map(|row| ((&row.customer, &row.sku), row)).collect();
+        let mut names = BTreeMap::new();
+        let mut rows = Vec::new();
+        for line in statement.lines.iter().filter(|line| whose.is(Some(&line.customer))) {
+            if !names.contains_key(&line.customer) {
+                names.insert(line.customer.clone(), self.customer_name(&line.customer)?);
+            }
+            let earned = earned.get(&(&line.customer, &line.sku)).copied();
+            rows.push(usage_row(line, names[&line.customer].clone(), earned, sees_money));
+        }
+        let blockers = statement.blockers.iter().filter(|one| whose.is(one.customer.as_ref()));
+        let usage = Usage {
+            period,
+            zone: statement.zone.name().to_owned(),
+            rows,
+            blockers: blockers.cloned().collect(),
+            flags,
+        };
+        Ok((usage, left_out))
+    }
+}
+
+/// Whose part of a month is told.
+struct Whose {
+    reach: Reach,
+    customer: Option<CustomerId>,
+}
+
+impl Whose {
+    /// Whether something about them, or about nobody, is told.
+    fn is(&self, of: Option<&CustomerId>) -> bool {
+        match of {
+            // Of nobody: it is about the house.
+            None => self.reach == Reach::House && self.customer.is_none(),
+            Some(of) => self.reach.has(of) && self.customer.as_ref().is_none_or(|asked| asked == of),
+        }
+    }
+
+    /// The flags that are told, in order, and how many are left out. Of a part of the house only its own machines are
+    /// looked at.
+    fn flags(
+        &self,
+        fold: &Fold,
+        month: &MonthToDate,
+        others: &[Flag],
+        count_max: usize,
+    ) -> (Vec<Flag>, usize) {
+        let others = others.iter().filter(|flag| self.is(flag.customer.as_ref()));
+        if self.is(None) && count_max == 0 {
+            return (Vec::new(), month.flag_count() + others.count());
+        }
+        let mut found: BTreeSet<&Flag> = others.collect();
+        if self.is(None) {
+            found.extend(month.flags());
+        } else {
+            let within = self.customer.iter().chain(match (&self.customer, &self.reach) {
+                (None, Reach::Customers(customers)) => Some(customers).into_iter().flatten(),
+                _ => None.into_iter().flatten(),
+            });
+            for customer in within {
+                let machines = fold.registry().machines_of(customer, None).map(|(machine, _)| machine);
+                found.extend(month.flags_of(customer, machines));
+            }
+        }
+        let left_out = found.len().saturating_sub(count_max);
+        (found.into_iter().take(count_max).cloned().collect(), left_out)
+    }
+}
+
+fn usage_row(line: &Line, customer_name: String, earned: Option<&EarningsRow>, sees_money: bool) -> UsageRow {
+    let price = line.price.as_ref().filter(|_| sees_money);
+    let earned = earned.filter(|_| sees_money);
+    UsageRow {
+        customer: line.customer.clone(),
+        customer_name,
+        sku: line.sku.to_string(),
+        quantity: line.quantity.to_string(),
+        confirmed: line.confirmed.to_string(),
+        presumed: line.presumed.to_string(),
+        unit_cost: price.and_then(|price| price.unit_cost.as_ref()).map(ToString::to_string),
+        cost: price.map(|price| price.cost.to_string()),
+        revenue: earned.map(|row| row.revenue.to_string()),
+        profit: earned.and_then(|row| row.profit).map(|profit| profit.to_string()),
+        currency: price.map(|price| price.currency.clone()),
+    }
+}
