@@ -120,12 +120,12 @@ pub struct CustomerBilling {
 }
 
 /// A month's statement of one distributor or of all, and where it stands.
-struct Standing {
-    statement: Statement,
+pub(super) struct Standing {
+    pub statement: Statement,
     /// What there is to look at beside a draft.
     review: Option<Review>,
-    distributor: String,
-    words: String,
+    pub distributor: String,
+    pub words: String,
     is_sealed: bool,
 }
 
@@ -228,9 +228,8 @@ impl Console {
     pub async fn customer_invoice(&self, period: Period, customer: CustomerId) -> Result<Invoices, Fault> {
         let console = self.clone();
         let asking = move || {
-            let mut statement = console.sealed_statement(period)?;
-            statement.lines.retain(|line| line.customer == customer);
-            statement.corrections.retain(|one| one.customer == customer);
+            let sealed = console.sealed_month(period)?;
+            let statement = of_customer(&sealed.statement, &customer);
             console.invoiced(period, &statement, true)
         };
         tokio::task::spawn_blocking(asking).await?
@@ -243,14 +242,6 @@ impl Console {
         months.dedup();
         months.reverse();
         months
-    }
-
-    /// A sealed month's statements as one.
-    pub(super) fn sealed_statement(&self, period: Period) -> Result<Statement, Fault> {
-        if self.books.read(|fold| fold.sealed(period).next().is_none()) {
-            return Err(CloseError::NotSealed(period).into());
-        }
-        Ok(self.standing(period, None)?.statement)
     }
 
     fn forecast(&self, query: &DocumentQuery, period: Period) -> Result<Vec<u8>, Fault> {
@@ -266,7 +257,7 @@ impl Console {
         render(query.format, &forecast, &tables::forecast(&forecast, &names))
     }
 
-    /// A month's statements as one document: as they were sealed, or with `is_draft` what they would be.
+    /// The lines of a month's statements as one document: as they were sealed, or with `is_draft` what they would be.
     ///
     /// # Errors
     /// When it is neither, the customer is not known, or the month cannot be computed.
@@ -286,17 +277,22 @@ impl Console {
         if !is_sealed && !is_draft {
             return Err(CloseError::NotSealed(period).into());
         }
-        let Standing { mut statement, distributor, words, .. } = self.standing(period, None)?;
-        if let Some(customer) = customer {
-            statement.lines.retain(|line| line.customer == *customer);
-            statement.corrections.retain(|one| one.customer == *customer);
+        let document = |whole: &Statement, distributor: &str, words: &str| -> Result<Document, Fault> {
+            let part = customer.map(|customer| of_customer(whole, customer));
+            let statement = part.as_ref().unwrap_or(whole);
+            let corrected = statement.corrections.iter().map(|one| &one.customer);
+            let names = self.names(statement.lines.iter().map(|line| &line.customer).chain(corrected))?;
+            Ok(tables::statement(statement, distributor, words.to_owned(), &names))
+        };
+        if is_sealed {
+            let sealed = self.sealed_month(period)?;
+            return document(&sealed.statement, &sealed.distributor, &sealed.words);
         }
-        let corrected = statement.corrections.iter().map(|one| &one.customer);
-        let names = self.names(statement.lines.iter().map(|line| &line.customer).chain(corrected))?;
-        Ok(tables::statement(&statement, &distributor, words, &names))
+        let standing = self.standing(period, None)?;
+        document(&standing.statement, &standing.distributor, &standing.words)
     }
 
-    fn standing(&self, period: Period, distributor: Option<&str>) -> Result<Standing, Fault> {
+    pub(super) fn standing(&self, period: Period, distributor: Option<&str>) -> Result<Standing, Fault> {
         let unreadable = |error: serde_json::Error| CloseError::Sealed { period, why: error.to_string() };
         let sealed: Vec<(String, u32, Vec<u8>)> = self.books.read(|fold| {
             let sealed = fold.sealed(period);
@@ -322,7 +318,7 @@ impl Console {
             };
             let parted = seatbeat_ledger::body::bodies_by_distributor(&draft.output.statement);
             let wanted = |(name, _): &(String, Statement)| distributor.is_none_or(|asked| asked == name);
-            review = Some(draft.review);
+            review = Some(draft.review.clone());
             parts
                 .extend(parted.into_iter().filter(wanted).map(|(name, part)| (name, words.to_owned(), part)));
         }
@@ -426,6 +422,22 @@ impl Console {
         };
         tokio::task::spawn_blocking(put).await??;
         Ok((name, billing))
+    }
+}
+
+/// What a statement bills a customer.
+fn of_customer(statement: &Statement, customer: &CustomerId) -> Statement {
+    let lines = statement.lines.iter().filter(|line| line.customer == *customer);
+    let corrections = statement.corrections.iter().filter(|one| one.customer == *customer);
+    Statement {
+        period: statement.period,
+        zone: statement.zone.clone(),
+        lines: lines.cloned().collect(),
+        corrections: corrections.cloned().collect(),
+        totals: Vec::new(),
+        flags: Vec::new(),
+        blockers: Vec::new(),
+        rejected: Vec::new(),
     }
 }
 

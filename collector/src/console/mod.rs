@@ -15,6 +15,7 @@ use crate::jobs::proofs::Proofs;
 use crate::jobs::upload::Uploads;
 use machines::Listed;
 use overview::Recent;
+use sealed_months::SealedMonths;
 use sign_in::SignIn;
 use sign_in::oidc::Provider;
 
@@ -54,6 +55,7 @@ pub mod query;
 pub mod reconcile;
 pub mod rights;
 pub mod rows;
+pub mod sealed_months;
 pub mod seat_history;
 mod service;
 pub mod settings;
@@ -80,6 +82,7 @@ pub struct Console {
     uploads: Uploads,
     listed: Listed,
     recent: Recent,
+    sealed_months_kept: SealedMonths,
     sealed_sums: months::SealedSums,
     counted_lines: explain::CountedLines,
     /// None where nobody looks for any.
@@ -104,6 +107,7 @@ impl Console {
             uploads: Uploads::default(),
             listed: Listed::default(),
             recent: Recent::default(),
+            sealed_months_kept: SealedMonths::default(),
             sealed_sums: months::SealedSums::default(),
             counted_lines: explain::CountedLines::default(),
             alerts: None,

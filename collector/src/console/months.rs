@@ -2,25 +2,24 @@
 //! Invariant: a month that is sealed is shown as it was sealed; sums are the ledger's, of lines that were rounded.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use jiff::Timestamp;
 use seatbeat_ledger::calendar::Period;
 use seatbeat_ledger::fold::Fold;
 use seatbeat_ledger::life::{Drafted, Life, Standing, standings};
 use seatbeat_ledger::money::{Decimal, Quantity};
 use seatbeat_ledger::operators::Reach;
 use seatbeat_ledger::profit::{CLASSIC_LICENCE_MARGIN, EarnedLine, EarnedTotal, earned, margin};
-use seatbeat_ledger::review::Review;
+use seatbeat_ledger::review::LicenceState;
 use seatbeat_ledger::statement::{Correction, DEFAULT_DISTRIBUTOR, Flag, Line, Statement, Total};
 use seatbeat_ledger::usage::Rejected;
-use seatbeat_ledger::variance::VarianceRow;
 use seatbeat_proto::ids::CustomerId;
 
 use super::Console;
 use super::fault::Fault;
 use super::query::known_customer;
-use crate::jobs::close::{self, CloseError};
+use crate::jobs::close::{self, CloseError, Draft};
 use crate::outputs::tables::Names;
 
 /// Lines on a page: a hundred are read on a few screens.
@@ -79,7 +78,7 @@ pub struct LinePage {
 }
 
 /// A month.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Month {
     /// Which.
     pub period: Period,
@@ -106,17 +105,20 @@ pub struct Month {
     names: Names,
 }
 
-/// What a draft has beside its lines.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A draft, and what of it stands in the vault.
+#[derive(Debug, Clone)]
 pub struct DraftOf {
-    /// What an approval names.
-    pub digest: String,
-    /// The end of its grace.
-    pub closes_at: Timestamp,
-    /// Why its lines differ from the month before; none: that one was never sealed.
-    pub variance: Option<Vec<VarianceRow>>,
-    /// What there is to look at.
-    pub review: Review,
+    draft: Arc<Draft>,
+    /// The first of the licences of its lines, with their codes.
+    pub licences: Vec<LicenceState>,
+}
+
+impl Deref for DraftOf {
+    type Target = Draft;
+
+    fn deref(&self) -> &Draft {
+        &self.draft
+    }
 }
 
 impl Month {
@@ -200,14 +202,9 @@ impl Console {
         if known.is_some() {
             return Ok(known);
         }
-        let body = self.books.read(|fold| {
-            let mut sealed = fold.sealed(period).filter(|(_, sealed)| sealed.revision == revision);
-            sealed.find(|(name, _)| *name == distributor).map(|(_, sealed)| sealed.body.clone())
-        });
-        let Some(body) = body else { return Ok(None) };
-        let statement: Statement = serde_json::from_slice(&body)
-            .map_err(|error| CloseError::Sealed { period, why: error.to_string() })?;
-        let sums = Sums::of(statement.lines.iter())?;
+        let sealed = self.sealed_month(period)?;
+        let lines = sealed.statement.lines.iter().filter(|line| distributor_of(line) == distributor);
+        let sums = Sums::of(lines)?;
         self.sealed_sums.lock().unwrap_or_else(PoisonError::into_inner).insert(key, sums.clone());
         Ok(Some(sums))
     }
@@ -240,23 +237,25 @@ impl Console {
                 let nobody = || -> Result<Drafted, CloseError> { Err(CloseError::NotSealed(period)) };
                 let standings =
                     console.books.read(|fold| standings(fold, &timetable, period, now, nobody))?;
-                let statement = console.sealed_statement(period)?;
-                console.shown_month(statement, standings, None, &lines)
+                let sealed = console.sealed_month(period)?;
+                let shown = console.shown_month(&sealed.statement, standings, None, &lines)?;
+                Ok(Month { flags_left_out: shown.flags_left_out + sealed.flags_left_out, ..shown })
             };
             return tokio::task::spawn_blocking(shown).await?;
         }
-        let draft = self.draft(period, after).await?;
-        let review = draft.review.ok_or_else(|| Fault::value("the draft", "has no review"))?;
-        let of =
-            DraftOf { digest: draft.digest, closes_at: draft.closes_at, variance: draft.variance, review };
-        let (statement, standings) = (draft.output.statement, draft.standings);
-        tokio::task::spawn_blocking(move || console.shown_month(statement, standings, Some(of), &lines))
-            .await?
+        let drafted = move || {
+            let draft = console.closing.draft(period, after)?;
+            let mut licences: Vec<_> = draft.review.licences.iter().take(LINES_MAX).cloned().collect();
+            console.put_codes_in(&mut licences)?;
+            let of = DraftOf { draft: Arc::clone(&draft), licences };
+            console.shown_month(&draft.output.statement, draft.standings.clone(), Some(of), &lines)
+        };
+        tokio::task::spawn_blocking(drafted).await?
     }
 
     fn shown_month(
         &self,
-        statement: Statement,
+        statement: &Statement,
         standings: Vec<Standing>,
         draft: Option<DraftOf>,
         query: &LineQuery,
@@ -266,26 +265,25 @@ impl Console {
         let compared = margin(CLASSIC_LICENCE_MARGIN).expect("it is a margin");
         let earnings = earned(period, &statement.lines, &policy, compared)?;
         let mut names = Names::new();
-        let Statement { lines, corrections, totals, mut flags, rejected, .. } = statement;
+        let Statement { lines, corrections, totals, flags, rejected, .. } = statement;
         let flags_left_out = flags.len().saturating_sub(LINES_MAX);
-        flags.truncate(LINES_MAX);
         let found = self.found(lines, &query.search, &mut names)?;
         let (total, pages) = (found.len(), found.len().div_ceil(LINES_MAX).max(1));
         let page = query.page.clamp(1, pages);
         let mut rows: BTreeMap<_, EarnedLine> = BTreeMap::new();
-        let shown: Vec<Line> = found.into_iter().skip((page - 1) * LINES_MAX).take(LINES_MAX).collect();
+        let shown: Vec<&Line> = found.into_iter().skip((page - 1) * LINES_MAX).take(LINES_MAX).collect();
         let keys: BTreeSet<_> = shown.iter().map(|line| (&line.customer, &line.sku)).collect();
         for line in earnings.lines {
             if keys.contains(&(&line.row.customer, &line.row.sku)) {
                 rows.insert((line.row.customer.clone(), line.row.sku.clone()), line);
             }
         }
-        let row = |line: Line| {
+        let row = |line: &Line| {
             let earned = rows.remove(&(line.customer.clone(), line.sku.clone()));
-            MonthLine { line, earned }
+            MonthLine { line: line.clone(), earned }
         };
         let lines: Vec<MonthLine> = shown.into_iter().map(row).collect();
-        for customer in told_of(&lines, &corrections, draft.as_ref()) {
+        for customer in told_of(&lines, corrections, draft.as_ref()) {
             if !names.contains_key(&customer) {
                 names.insert(customer.clone(), self.customer_name(&customer)?);
             }
@@ -296,21 +294,21 @@ impl Console {
             standings,
             draft,
             lines: LinePage { lines, total, page, pages },
-            totals,
+            totals: totals.clone(),
             sums: earnings.totals,
-            corrections,
-            flags,
+            corrections: corrections.clone(),
+            flags: flags.iter().take(LINES_MAX).cloned().collect(),
             flags_left_out,
-            rejected,
+            rejected: rejected.clone(),
             names,
         })
     }
 
     /// The lines that something stands in. Names are read only where they are looked into.
-    fn found(&self, lines: Vec<Line>, search: &str, names: &mut Names) -> Result<Vec<Line>, Fault> {
+    fn found<'a>(&self, lines: &'a [Line], search: &str, names: &mut Names) -> Result<Vec<&'a Line>, Fault> {
         let search = search.trim().to_lowercase();
         if search.is_empty() {
-            return Ok(lines);
+            return Ok(lines.iter().collect());
         }
         let mut found = Vec::new();
         for line in lines {
@@ -345,9 +343,9 @@ fn distributor_of(line: &Line) -> &str {
 /// The customers that a page names.
 fn told_of(lines: &[MonthLine], corrections: &[Correction], draft: Option<&DraftOf>) -> BTreeSet<CustomerId> {
     let variance = draft.and_then(|draft| draft.variance.as_ref()).into_iter().flatten();
-    let licences = draft.iter().flat_map(|draft| &draft.review.licences).map(|one| &one.customer);
+    let licences = draft.iter().flat_map(|draft| &draft.licences).map(|one| &one.customer);
     let unbilled = draft.iter().flat_map(|draft| &draft.review.unbilled.rows);
     let all = lines.iter().map(|one| &one.line.customer).chain(corrections.iter().map(|one| &one.customer));
-    let all = all.chain(variance.map(|row| &row.customer).take(LINES_MAX)).chain(licences.take(LINES_MAX));
+    let all = all.chain(variance.map(|row| &row.customer).take(LINES_MAX)).chain(licences);
     all.chain(unbilled.filter_map(|row| row.customer.as_ref()).take(LINES_MAX)).cloned().collect()
 }

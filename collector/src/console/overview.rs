@@ -93,14 +93,10 @@ pub struct MonthWaiting {
     pub blockers: Vec<Advice>,
 }
 
-/// Lines as they were sealed of a month, and in which revisions.
-type SealedLines = (Period, Vec<u32>, Arc<Vec<Line>>);
-
 /// What was worked out lately and holds still.
 #[derive(Clone, Default)]
 pub struct Recent {
     forecast: Arc<Mutex<Option<Forecast>>>,
-    sealed: Arc<Mutex<Option<SealedLines>>>,
 }
 
 /// The month as it is counted.
@@ -206,11 +202,9 @@ impl Console {
     }
 
     fn month_before(&self, period: Period, reach: &Reach, bills: bool) -> Result<Option<MonthBefore>, Fault> {
-        let revisions: Vec<u32> =
-            self.books.read(|fold| fold.sealed(period).map(|(_, sealed)| sealed.revision).collect());
-        let is_sealed = !revisions.is_empty();
+        let is_sealed = self.is_sealed(period);
         let lines: Vec<Line> = match is_sealed {
-            true => within(reach, &self.sealed_lines(period, revisions)?),
+            true => within(reach, &self.sealed_month(period)?.statement.lines),
             false if self.books.read(|fold| nobody_enrolled_in(fold, period)) => return Ok(None),
             false => within(reach, &self.closing.so_far(period)?.statement.lines),
         };
@@ -219,27 +213,6 @@ impl Console {
             false => Vec::new(),
         };
         Ok(Some(MonthBefore { period, is_sealed, quantity: sum(&lines)?, money }))
-    }
-
-    /// The lines of a sealed month, read once.
-    fn sealed_lines(&self, period: Period, revisions: Vec<u32>) -> Result<Arc<Vec<Line>>, Fault> {
-        let mut kept = self.recent.sealed.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((of, known, lines)) = kept.as_ref()
-            && (*of, known) == (period, &revisions)
-        {
-            return Ok(Arc::clone(lines));
-        }
-        let bodies: Vec<Vec<u8>> =
-            self.books.read(|fold| fold.sealed(period).map(|(_, sealed)| sealed.body.clone()).collect());
-        let mut lines = Vec::new();
-        for body in bodies {
-            let statement: Statement = serde_json::from_slice(&body)
-                .map_err(|error| CloseError::Sealed { period, why: error.to_string() })?;
-            lines.extend(statement.lines);
-        }
-        let lines = Arc::new(lines);
-        *kept = Some((period, revisions, Arc::clone(&lines)));
-        Ok(lines)
     }
 
     async fn months_waiting(&self, after: u64) -> Result<Vec<MonthWaiting>, Fault> {

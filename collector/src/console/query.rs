@@ -145,17 +145,18 @@ impl Console {
     pub async fn draft(&self, period: Period, after: u64) -> Result<Draft, Fault> {
         self.books.reached(after).await?;
         let closing = self.closing.clone();
-        let mut draft = tokio::task::spawn_blocking(move || closing.draft(period, after)).await??;
-        self.put_codes_in(&mut draft.review.licences)?;
+        let draft = tokio::task::spawn_blocking(move || closing.draft(period, after)).await??;
+        let mut review = draft.review.clone();
+        self.put_codes_in(&mut review.licences)?;
         Ok(Draft {
             period,
             state: draft.life().into(),
-            standings: draft.standings,
-            digest: draft.digest,
+            standings: draft.standings.clone(),
+            digest: draft.digest.clone(),
             closes_at: draft.closes_at,
-            output: draft.output,
-            variance: draft.variance,
-            review: Some(draft.review),
+            output: draft.output.clone(),
+            variance: draft.variance.clone(),
+            review: Some(review),
         })
     }
 

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use seatbeat_ledger::body::SealedBody;
 use seatbeat_ledger::calendar::Period;
 use seatbeat_ledger::money::Quantity;
 use seatbeat_ledger::record::Sku;
@@ -13,7 +12,7 @@ use super::Console;
 use super::auth::Caller;
 use super::fault::Fault;
 use super::query::known_customer;
-use crate::jobs::close::{CloseError, running_period};
+use crate::jobs::close::running_period;
 
 /// Sealed months that are told: a year.
 const MONTHS_MAX: usize = 12;
@@ -40,12 +39,9 @@ impl Console {
 
     fn seats_by_month(&self, customer: &CustomerId) -> Result<SeatHistory, Fault> {
         let running = running_period(&self.books);
-        let sealed: Vec<(Period, Vec<Vec<u8>>)> = self.books.read(|fold| {
-            let months: BTreeSet<Period> = fold.sealed_periods().filter(|month| *month < running).collect();
-            let months = months.into_iter().rev().take(MONTHS_MAX).collect::<Vec<_>>().into_iter().rev();
-            let bodies = |month| fold.sealed(month).map(|(_, sealed)| sealed.body.clone()).collect();
-            months.map(|month| (month, bodies(month))).collect()
-        });
+        let sealed: BTreeSet<Period> =
+            self.books.read(|fold| fold.sealed_periods().filter(|month| *month < running).collect());
+        let first = sealed.len().saturating_sub(MONTHS_MAX);
         let mut found: BTreeMap<(Sku, Period), Quantity> = BTreeMap::new();
         let mut add = |sku: Sku, month: Period, quantity: Quantity| -> Result<(), Fault> {
             let sum = found.entry((sku, month)).or_insert(Quantity::ZERO);
@@ -53,14 +49,11 @@ impl Console {
             Ok(())
         };
         let mut months: Vec<Period> = Vec::new();
-        for (month, bodies) in sealed {
+        for month in sealed.into_iter().skip(first) {
             months.push(month);
-            for body in bodies {
-                let body: SealedBody = serde_json::from_slice(&body)
-                    .map_err(|error| CloseError::Sealed { period: month, why: error.to_string() })?;
-                for line in body.lines.into_iter().filter(|line| line.customer == *customer) {
-                    add(line.sku, month, line.quantity)?;
-                }
+            let statement = &self.sealed_month(month)?.statement;
+            for line in statement.lines.iter().filter(|line| line.customer == *customer) {
+                add(line.sku.clone(), month, line.quantity)?;
             }
         }
         months.push(running);

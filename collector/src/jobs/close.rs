@@ -50,7 +50,7 @@ pub struct Closing {
     books: Books,
     config: Config,
     folder: PathBuf,
-    drafts: Arc<Mutex<VecDeque<Draft>>>,
+    drafts: Arc<Mutex<VecDeque<Arc<Draft>>>>,
     kept: Arc<Kept>,
     /// One seal at a time: between an approval and its seals nobody takes it for one that was cut off.
     sealing: Arc<tokio::sync::Mutex<()>>,
@@ -98,12 +98,12 @@ impl Closing {
     ///
     /// # Errors
     /// When the policy or an earlier statement cannot be used.
-    pub fn draft(&self, period: Period, size_min: u64) -> Result<Draft, CloseError> {
+    pub fn draft(&self, period: Period, size_min: u64) -> Result<Arc<Draft>, CloseError> {
         let wanted = self.wanted(self.books.decided().0.max(size_min));
         let draft = self.kept.draft(period, wanted, || self.drafted_anew(period))?;
         let mut drafts = self.drafts.lock().unwrap_or_else(PoisonError::into_inner);
         drafts.retain(|known| known.digest != draft.digest);
-        drafts.push_back(draft.clone());
+        drafts.push_back(Arc::clone(&draft));
         while drafts.len() > DRAFTS_MAX {
             drafts.pop_front();
         }
@@ -176,9 +176,11 @@ impl Closing {
         Wanted { now: self.books.clock().now(), size_min, machines }
     }
 
-    fn drafted_anew(&self, period: Period) -> Result<Draft, CloseError> {
+    fn drafted_anew(&self, period: Period) -> Result<Arc<Draft>, CloseError> {
         let now = self.books.clock().now();
-        self.compute(|fold| draft(fold, period, now, &self.config)?.with_evidence(fold, self.books.keys()))
+        let made =
+            |fold: &Fold| draft(fold, period, now, &self.config)?.with_evidence(fold, self.books.keys());
+        self.compute(made).map(Arc::new)
     }
 
     /// Computes on a copy of the fold, which shares all that does not change meanwhile: writers do not wait for it.
@@ -209,10 +211,11 @@ impl Closing {
     /// Asks a draft that was made before and can still be approved; none: it is not known any more.
     pub fn known_draft<T>(&self, period: Period, digest: &str, ask: impl FnOnce(&Draft) -> T) -> Option<T> {
         let drafts = self.drafts.lock().unwrap_or_else(PoisonError::into_inner);
-        drafts.iter().find(|draft| draft.digest == digest && draft.period == period).map(ask)
+        let found = drafts.iter().find(|draft| draft.digest == digest && draft.period == period);
+        found.map(|draft| ask(draft))
     }
 
-    fn drafted(&self, period: Period, digest: &str) -> Result<Draft, CloseError> {
+    fn drafted(&self, period: Period, digest: &str) -> Result<Arc<Draft>, CloseError> {
         let drafts = self.drafts.lock().unwrap_or_else(PoisonError::into_inner);
         let found = drafts.iter().find(|draft| draft.digest == digest && draft.period == period);
         found.cloned().ok_or_else(|| CloseError::UnknownDraft { period, digest: digest.to_owned() })
@@ -317,7 +320,7 @@ impl Closing {
         }
     }
 
-    async fn drafted_aside(&self, period: Period) -> Result<Draft, CloseError> {
+    async fn drafted_aside(&self, period: Period) -> Result<Arc<Draft>, CloseError> {
         let closing = self.clone();
         let drafted = tokio::task::spawn_blocking(move || closing.draft(period, u64::MAX)).await;
         drafted.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))

@@ -324,14 +324,14 @@ impl Listing {
     }
 }
 
-/// Puts what has changed into its place: one pass over the order, however much it is.
+/// Puts what has changed into its place: the rest moves as it stands and is not compared.
 fn reorder(order: &mut Vec<Slot>, mut changed: Vec<Slot>, rows: &[Row], sort: MachineSort) {
     if changed.is_empty() {
         return;
     }
     changed.sort_unstable();
     changed.dedup();
-    if order.len() > changed.len() || !order.is_empty() {
+    if !order.is_empty() {
         let mut is_changed = vec![false; rows.len()];
         changed.iter().for_each(|slot| is_changed[*slot as usize] = true);
         order.retain(|slot| !is_changed[*slot as usize]);
@@ -340,12 +340,12 @@ fn reorder(order: &mut Vec<Slot>, mut changed: Vec<Slot>, rows: &[Row], sort: Ma
     changed.sort_unstable_by(compare);
     let stayed = std::mem::take(order);
     order.reserve(stayed.len() + changed.len());
-    let mut changed = changed.into_iter().peekable();
-    for slot in stayed {
-        while let Some(next) = changed.next_if(|next| compare(next, &slot) == Ordering::Less) {
-            order.push(next);
-        }
+    let mut left = stayed.as_slice();
+    for slot in changed {
+        let before = left.partition_point(|one| compare(one, &slot) == Ordering::Less);
+        order.extend_from_slice(&left[..before]);
         order.push(slot);
+        left = &left[before..];
     }
-    order.extend(changed);
+    order.extend_from_slice(left);
 }

@@ -24,7 +24,8 @@ async fn a_customer_that_left_has_no_names_any_more_and_every_count_stays() {
     books.vault().put(VaultRow::HostName(&machine.id), b"reception-pc").unwrap();
     let mut client = house.client();
     let counted = || {
-        let month = house.console.closing.draft("2026-10".parse().unwrap(), 0).unwrap().output.statement;
+        let month =
+            house.console.closing.draft("2026-10".parse().unwrap(), 0).unwrap().output.statement.clone();
         (month.lines, month.flags, month.blockers)
     };
     let before = counted();

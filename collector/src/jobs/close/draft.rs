@@ -154,13 +154,13 @@ impl Draft {
     }
 
     /// Approved and signed.
-    pub fn approved(self, key: &SigningKey) -> Approved {
-        let sign = |body: Body| (body.distributor, body.revision, seal(body.bytes, key));
+    pub fn approved(&self, key: &SigningKey) -> Approved {
+        let sign = |body: &Body| (body.distributor.clone(), body.revision, seal(body.bytes.clone(), key));
         Approved {
             period: self.period,
-            digest: self.digest,
+            digest: self.digest.clone(),
             journal_size: self.journal_size,
-            statements: self.bodies.into_iter().map(sign).collect(),
+            statements: self.bodies.iter().map(sign).collect(),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! [`AGE_MAX`] at most, and never in a house of fewer than [`MACHINES_MIN`] machines.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 use seatbeat_ledger::calendar::Period;
@@ -33,7 +33,7 @@ pub struct Kept {
 }
 
 struct KeptDraft {
-    draft: Draft,
+    draft: Arc<Draft>,
     made_at: Timestamp,
     asked_at: Timestamp,
 }
@@ -58,8 +58,8 @@ impl Kept {
         &self,
         period: Period,
         wanted: Wanted,
-        make: impl FnOnce() -> Result<Draft, E>,
-    ) -> Result<Draft, E> {
+        make: impl FnOnce() -> Result<Arc<Draft>, E>,
+    ) -> Result<Arc<Draft>, E> {
         if let Some(draft) = self.good(period, wanted) {
             return Ok(draft);
         }
@@ -73,7 +73,7 @@ impl Kept {
         Ok(draft)
     }
 
-    fn good(&self, period: Period, wanted: Wanted) -> Option<Draft> {
+    fn good(&self, period: Period, wanted: Wanted) -> Option<Arc<Draft>> {
         let mut drafts = lock(&self.drafts);
         let kept = drafts.get_mut(&period)?;
         let age = wanted.now.duration_since(kept.made_at);
@@ -83,10 +83,10 @@ impl Kept {
             return None;
         }
         kept.asked_at = wanted.now;
-        Some(kept.draft.clone())
+        Some(Arc::clone(&kept.draft))
     }
 
-    fn keep(&self, period: Period, draft: &Draft, wanted: Wanted) {
+    fn keep(&self, period: Period, draft: &Arc<Draft>, wanted: Wanted) {
         if wanted.machines < MACHINES_MIN {
             return;
         }
@@ -103,7 +103,11 @@ impl Kept {
     ///
     /// # Errors
     /// Those of `make`.
-    pub fn refresh<E>(&self, wanted: Wanted, make: impl Fn(Period) -> Result<Draft, E>) -> Result<(), E> {
+    pub fn refresh<E>(
+        &self,
+        wanted: Wanted,
+        make: impl Fn(Period) -> Result<Arc<Draft>, E>,
+    ) -> Result<(), E> {
         let now = wanted.now;
         let periods: Vec<Period> = {
             let mut drafts = lock(&self.drafts);
@@ -154,7 +158,7 @@ mod tests {
     /// What is kept, and how often a draft was made for it.
     struct House {
         kept: Kept,
-        draft: Draft,
+        draft: Arc<Draft>,
         made: usize,
     }
 

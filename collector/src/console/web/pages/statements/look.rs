@@ -118,7 +118,7 @@ impl Look {
             back_dated: cut(&review.back_dated.rows, review.back_dated.total, |row| {
                 (row.position, moment::shown(row.at), row.operator.clone(), row.reason.clone())
             }),
-            licences: cut(&review.licences, review.licences.len() as u64, |row| licence(row, month)),
+            licences: cut(&draft.licences, review.licences.len() as u64, |row| licence(row, month)),
         }
     }
 }
