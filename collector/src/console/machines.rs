@@ -24,6 +24,7 @@ use listing::{Listing, Wanted};
 
 mod field;
 mod listing;
+mod names;
 
 /// Machines in a page that asks for no size.
 const PAGE_SIZE: usize = 500;

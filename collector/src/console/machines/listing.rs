@@ -19,10 +19,14 @@ use seatbeat_ledger::standing::CustomerStanding;
 use seatbeat_proto::ids::{CustomerId, MachineId, ProductId};
 
 use super::field::Field;
+use super::names::Names;
 use super::{Cursor, InTheField, MachineQuery, MachineSort, MachineState};
 
 /// A place of a machine in the rows; it keeps it.
 type Slot = u32;
+
+/// Machines that a search finds at once; where it finds more, the order that is asked for is gone through.
+const FOUND_MAX: usize = 5_000;
 
 /// The orders, by what they are sorted by.
 const SORTS: [MachineSort; 4] =
@@ -41,12 +45,17 @@ pub struct Listing {
     early: HashMap<MachineId, Box<str>>,
     orders: [Vec<Slot>; SORTS.len()],
     field: Field,
+    /// Numbers of customers, for rows.
+    owners: HashMap<CustomerId, u32>,
+    names: Names,
 }
 
 /// What a machine is found and sorted by.
 struct Row {
     id: MachineId,
     customer: CustomerId,
+    /// The customer's number in the listing.
+    owner: u32,
     /// In lower case.
     host_name: Box<str>,
     last_report: Option<Timestamp>,
@@ -98,11 +107,12 @@ impl<'a> Wanted<'a> {
 }
 
 impl Row {
-    fn of(id: MachineId, machine: &Machine, host_name: Box<str>) -> Self {
+    fn of(id: MachineId, machine: &Machine, owner: u32, host_name: Box<str>) -> Self {
         let last = machine.last.as_ref();
         Self {
             id,
             customer: machine.customer.clone(),
+            owner,
             host_name,
             last_report: last.map(|last| last.observed_at),
             heard_at: last.map_or(machine.enrolled_at, |last| last.observed_at),
@@ -198,6 +208,9 @@ impl Listing {
             }
             (self.position, self.registry) = (position, registry);
         }
+        if !changed[MachineSort::HostName as usize].is_empty() {
+            self.names = Names::of(self.rows.iter().map(|row| &*row.host_name));
+        }
         for ((sort, order), changed) in SORTS.into_iter().zip(&mut self.orders).zip(changed) {
             reorder(order, changed, &self.rows, sort);
         }
@@ -212,11 +225,12 @@ impl Listing {
     }
 
     fn take(&mut self, id: &MachineId, machine: &Machine, changed: &mut [Vec<Slot>; SORTS.len()]) {
+        let owner = self.owner(&machine.customer);
         let Some(&slot) = self.slots.get(id) else {
             // A collector does not let in more than that in a lifetime.
             let slot = Slot::try_from(self.rows.len()).expect("fewer than four thousand million machines");
             let name = self.early.remove(id).unwrap_or_default();
-            let row = Row::of(id.clone(), machine, name);
+            let row = Row::of(id.clone(), machine, owner, name);
             if row.in_use {
                 self.field.add(&row.customer, &row.agent_version);
             }
@@ -227,7 +241,7 @@ impl Listing {
         };
         let row = &mut self.rows[slot as usize];
         let name = std::mem::take(&mut row.host_name);
-        let before = std::mem::replace(row, Row::of(id.clone(), machine, name));
+        let before = std::mem::replace(row, Row::of(id.clone(), machine, owner, name));
         if before.in_use {
             self.field.remove(&before.customer, &before.agent_version);
         }
@@ -248,13 +262,29 @@ impl Listing {
             reach.has(customer) && self.registry.standing(customer) == CustomerStanding::Active
         };
         let versions = self.field.versions(is_here);
+        let mut here = vec![false; self.owners.len()];
+        self.owners.iter().for_each(|(customer, owner)| here[*owner as usize] = is_here(customer));
+        let is_silent = |row: &&Row| row.in_use && row.heard_at < heard_since && here[row.owner as usize];
         let order = &self.orders[MachineSort::LastReport as usize];
         let end = order.partition_point(|slot| {
             self.row(*slot).last_report.is_none_or(|last_report| last_report < heard_since)
         });
-        let before = order[..end].iter().map(|slot| self.row(*slot));
-        let silent = before.filter(|row| row.in_use && row.heard_at < heard_since && is_here(&row.customer));
-        InTheField { machines: versions.values().sum(), silent: silent.count() as u64, versions }
+        // Where they are many it is faster to go through all as they lie in memory.
+        let silent = match end < self.rows.len() / 4 {
+            true => order[..end].iter().map(|slot| self.row(*slot)).filter(is_silent).count(),
+            false => self.rows.iter().filter(is_silent).count(),
+        };
+        InTheField { machines: versions.values().sum(), silent: silent as u64, versions }
+    }
+
+    fn owner(&mut self, customer: &CustomerId) -> u32 {
+        if let Some(owner) = self.owners.get(customer) {
+            return *owner;
+        }
+        // Fewer than there are machines.
+        let owner = u32::try_from(self.owners.len()).expect("fewer than four thousand million customers");
+        self.owners.insert(customer.clone(), owner);
+        owner
     }
 
     /// The machines of some customers, whatever became of them.
@@ -271,9 +301,11 @@ impl Listing {
     /// The machines of a page, and where the next one begins.
     pub fn page(&self, wanted: &Wanted<'_>, size: usize) -> (Vec<(MachineId, Machine)>, Option<Cursor>) {
         let sort = wanted.query.sort;
-        let mut slots = match wanted.customers() {
-            Some(customers) => self.of_customers(&customers, wanted, size + 1),
-            None => {
+        let found = || self.found(wanted.search.as_deref()?);
+        let mut slots = match (wanted.customers(), found()) {
+            (Some(customers), _) => self.of_customers(&customers, wanted, size + 1),
+            (None, Some(found)) => self.first(found, wanted, size + 1),
+            (None, None) => {
                 let order = &self.orders[sort as usize];
                 let start = match &wanted.query.page_after {
                     Some(cursor) => order.partition_point(|slot| !self.row(*slot).is_behind(cursor, sort)),
@@ -296,27 +328,49 @@ impl Listing {
         (slots.into_iter().filter_map(machine).collect(), next)
     }
 
+    /// All machines whose names have these words in them or whose ids begin so; none: they are too many.
+    fn found(&self, words: &str) -> Option<Vec<Slot>> {
+        let mut found = self.names.with(words, FOUND_MAX)?;
+        let by_id = &self.orders[MachineSort::Id as usize];
+        for start in [words.to_owned(), format!("{}{words}", MachineId::PREFIX)] {
+            let from = by_id.partition_point(|slot| self.row(*slot).id.as_str() < start.as_str());
+            let begins_so = |slot: &&Slot| self.row(**slot).id.as_str().starts_with(&start);
+            found.extend(by_id[from..].iter().take_while(begins_so).take(FOUND_MAX));
+            if found.len() >= FOUND_MAX {
+                return None;
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
+        Some(found)
+    }
+
     /// The first of some customers' machines behind the cursor.
     fn of_customers(&self, customers: &[&CustomerId], wanted: &Wanted<'_>, limit: usize) -> Vec<Slot> {
-        let (sort, cursor) = (wanted.query.sort, wanted.query.page_after.as_ref());
         let by_customer = &self.orders[MachineSort::Customer as usize];
-        let mut found: Vec<Slot> = Vec::new();
+        let mut theirs: Vec<Slot> = Vec::new();
         for customer in customers {
             let start = by_customer.partition_point(|slot| self.row(*slot).customer < **customer);
-            let theirs = by_customer[start..].iter().copied();
-            let theirs = theirs.take_while(|slot| self.row(*slot).customer == **customer);
-            found.extend(theirs.filter(|slot| {
-                let row = self.row(*slot);
-                cursor.is_none_or(|cursor| row.is_behind(cursor, sort)) && wanted.takes(row)
-            }));
+            let of = by_customer[start..].iter().copied();
+            theirs.extend(of.take_while(|slot| self.row(*slot).customer == **customer));
         }
+        self.first(theirs, wanted, limit)
+    }
+
+    /// The first of these that are wanted, behind the cursor.
+    fn first(&self, mut slots: Vec<Slot>, wanted: &Wanted<'_>, limit: usize) -> Vec<Slot> {
+        let (sort, cursor) = (wanted.query.sort, wanted.query.page_after.as_ref());
+        slots.retain(|slot| {
+            let row = self.row(*slot);
+            cursor.is_none_or(|cursor| row.is_behind(cursor, sort)) && wanted.takes(row)
+        });
         let compare = |one: &Slot, other: &Slot| self.row(*one).compare(self.row(*other), sort);
-        if found.len() > limit {
-            found.select_nth_unstable_by(limit, compare);
-            found.truncate(limit);
+        if slots.len() > limit {
+            slots.select_nth_unstable_by(limit, compare);
+            slots.truncate(limit);
         }
-        found.sort_unstable_by(compare);
-        found
+        slots.sort_unstable_by(compare);
+        slots
     }
 
     fn row(&self, slot: Slot) -> &Row {

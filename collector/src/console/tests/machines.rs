@@ -152,5 +152,20 @@ async fn a_listing_that_was_kept_is_the_one_that_is_made_anew() {
                 assert_eq!(kept, made, "round {round}, by {sort}");
             }
         }
+        let known = house.client().list_machines(all()).await.unwrap().into_inner().machines;
+        let id = machines[round].id.as_str();
+        for words in ["n-", "x-1", "-", "mch_", "nobody", &id[..7], &id[4..8], &id[5..8]] {
+            let has = |one: &wire::Machine| {
+                one.host_name.contains(words)
+                    || one.machine.starts_with(words)
+                    || one.machine[4..].starts_with(words)
+            };
+            let expected: Vec<&str> =
+                known.iter().filter(|one| has(one)).map(|one| one.machine.as_str()).collect();
+            let request = wire::ListMachinesRequest { search: words.to_owned(), ..all() };
+            let found = house.client().list_machines(request).await.unwrap().into_inner().machines;
+            let found: Vec<&str> = found.iter().map(|one| one.machine.as_str()).collect();
+            assert_eq!(found, expected, "round {round}, {words}");
+        }
     }
 }
