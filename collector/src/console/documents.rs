@@ -19,7 +19,7 @@ use super::auth::Caller;
 use super::fault::Fault;
 use super::prices::NamedFile;
 use crate::jobs::close::{self, CloseError};
-use crate::outputs::document::Document;
+use crate::outputs::document::{Document, Table};
 use crate::outputs::mapping::Mapping;
 use crate::outputs::tables::{self, Names};
 use crate::outputs::{self, Format, rendered};
@@ -124,8 +124,8 @@ pub(super) struct Standing {
     pub statement: Statement,
     /// What there is to look at beside a draft.
     review: Option<Review>,
-    pub distributor: String,
-    pub words: String,
+    distributor: String,
+    words: String,
     is_sealed: bool,
 }
 
@@ -257,16 +257,16 @@ impl Console {
         render(query.format, &forecast, &tables::forecast(&forecast, &names))
     }
 
-    /// The lines of a month's statements as one document: as they were sealed, or with `is_draft` what they would be.
+    /// The lines of a month's statements as one table: as they were sealed, or with `is_draft` what they would be.
     ///
     /// # Errors
     /// When it is neither, the customer is not known, or the month cannot be computed.
-    pub(super) fn statement_document(
+    pub(super) fn statement_lines(
         &self,
         period: Period,
         customer: Option<&CustomerId>,
         is_draft: bool,
-    ) -> Result<Document, Fault> {
+    ) -> Result<Table, Fault> {
         let (is_sealed, is_known) = self.books.read(|fold| {
             let is_known = customer.is_none_or(|customer| fold.registry().has_customer(customer));
             (fold.sealed(period).next().is_some(), is_known)
@@ -277,19 +277,17 @@ impl Console {
         if !is_sealed && !is_draft {
             return Err(CloseError::NotSealed(period).into());
         }
-        let document = |whole: &Statement, distributor: &str, words: &str| -> Result<Document, Fault> {
+        let table = |whole: &Statement| -> Result<Table, Fault> {
             let part = customer.map(|customer| of_customer(whole, customer));
             let statement = part.as_ref().unwrap_or(whole);
             let corrected = statement.corrections.iter().map(|one| &one.customer);
             let names = self.names(statement.lines.iter().map(|line| &line.customer).chain(corrected))?;
-            Ok(tables::statement(statement, distributor, words.to_owned(), &names))
+            Ok(tables::statement_lines(statement, &names))
         };
-        if is_sealed {
-            let sealed = self.sealed_month(period)?;
-            return document(&sealed.statement, &sealed.distributor, &sealed.words);
+        match is_sealed {
+            true => table(&self.sealed_month(period)?.statement),
+            false => table(&self.closing.draft(period, 0)?.output.statement),
         }
-        let standing = self.standing(period, None)?;
-        document(&standing.statement, &standing.distributor, &standing.words)
     }
 
     pub(super) fn standing(&self, period: Period, distributor: Option<&str>) -> Result<Standing, Fault> {

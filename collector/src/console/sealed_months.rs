@@ -23,10 +23,6 @@ pub struct SealedMonth {
     pub statement: Statement,
     /// How many flags it has beside those.
     pub flags_left_out: usize,
-    /// Whose statements these are.
-    pub distributor: String,
-    /// How they stand.
-    pub words: String,
     revisions: Vec<u32>,
 }
 
@@ -71,13 +67,11 @@ impl Console {
         if let Some(month) = self.sealed_months_kept.get(period, &revisions) {
             return Ok(month);
         }
-        let standing = self.standing(period, None)?;
-        let mut statement = standing.statement;
+        let mut statement = self.standing(period, None)?.statement;
         let flags_left_out = statement.flags.len().saturating_sub(FLAGS_MAX);
         statement.flags.truncate(FLAGS_MAX);
         statement.flags.shrink_to_fit();
-        let (distributor, words) = (standing.distributor, standing.words);
-        let month = Arc::new(SealedMonth { statement, flags_left_out, distributor, words, revisions });
+        let month = Arc::new(SealedMonth { statement, flags_left_out, revisions });
         self.sealed_months_kept.keep(&month);
         Ok(month)
     }
@@ -105,8 +99,7 @@ mod tests {
             blockers: Vec::new(),
             rejected: Vec::new(),
         };
-        let (distributor, words) = (String::new(), String::new());
-        Arc::new(SealedMonth { statement, flags_left_out: 0, distributor, words, revisions: vec![revision] })
+        Arc::new(SealedMonth { statement, flags_left_out: 0, revisions: vec![revision] })
     }
 
     #[test]

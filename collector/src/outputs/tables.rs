@@ -21,8 +21,8 @@ fn name(names: &Names, customer: &CustomerId) -> Cell {
     Cell::text(names.get(customer).map_or("", String::as_str))
 }
 
-/// A statement; `standing` says whether it is sealed.
-pub fn statement(statement: &Statement, distributor: &str, standing: String, names: &Names) -> Document {
+/// The lines of a statement, and behind them what it corrects.
+pub fn statement_lines(statement: &Statement, names: &Names) -> Table {
     let mut lines = Table::new(
         "Lines",
         &[
@@ -56,6 +56,12 @@ pub fn statement(statement: &Statement, distributor: &str, standing: String, nam
         row[14] = Cell::maybe(one.cost);
         lines.rows.push(row);
     }
+    lines
+}
+
+/// A statement; `standing` says whether it is sealed.
+pub fn statement(statement: &Statement, distributor: &str, standing: String, names: &Names) -> Document {
+    let lines = statement_lines(statement, names);
     let mut totals = Table::new("Totals", &["sku", "quantity"]);
     totals.rows = statement
         .totals

@@ -73,9 +73,8 @@ impl Console {
                 let (period, customer) = (period(asked)?, asked.customer());
                 let is_draft = asked.value("draft").unwrap_or(false);
                 let console = self.clone();
-                let lines =
-                    move || console.statement_document(period, customer.as_ref(), is_draft).map(main_rows);
-                tokio::task::spawn_blocking(lines).await??
+                let lines = move || console.statement_lines(period, customer.as_ref(), is_draft);
+                Page::whole(tokio::task::spawn_blocking(lines).await??.rows)
             }
             Source::Orders => {
                 let rows = self.order_rows(asked.customer().as_ref(), asked.text("state"))?;
