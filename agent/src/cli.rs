@@ -18,9 +18,11 @@ use crate::detect::Scope;
 use crate::enrol::EnrolError;
 #[cfg(target_os = "linux")]
 use crate::helper::pinned::MACHINE_FOLDER;
+use crate::leave;
 use crate::plain::chain;
 use crate::scan::{ScanArgs, ScanError};
 use crate::state::{StateError, StateFolder};
+use crate::waiting::KeepError;
 
 mod commands;
 #[cfg(target_os = "linux")]
@@ -78,6 +80,10 @@ enum Command {
     Run {
         #[command(flatten)]
         scope: HiddenScope,
+        /// Be run by Windows' service manager
+        #[cfg(windows)]
+        #[arg(long, hide = true)]
+        service: bool,
         /// Have the helper at this socket look and carry orders out, so that this needs no rights of its own
         #[cfg(target_os = "linux")]
         #[arg(long, value_name = "SOCKET")]
@@ -102,6 +108,21 @@ enum Command {
         /// As JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Tell the collector that the agent goes, and remove all it kept (what an uninstaller runs)
+    Leave {
+        /// As one that never was here: an installation that failed is undone
+        #[arg(long, hide = true)]
+        silently: bool,
+        /// Not at the next time: another version takes this one's place
+        #[arg(long, hide = true, conflicts_with = "silently")]
+        not_now: bool,
+    },
+    /// Make this machine a golden image: it forgets who it is, and each copy enrols as itself at its first start
+    Generalise {
+        /// A file that holds the token for the copies: it waits in the image
+        #[arg(long, value_name = "FILE")]
+        token_file: PathBuf,
     },
     /// Take the orders of whoever holds these keys (`so1.…`, from `seatbeat orders key show`), whatever was trusted before
     TrustOrders {
@@ -130,6 +151,9 @@ struct EnrolArgs {
     /// Enrol although this machine is enrolled already
     #[arg(long)]
     again: bool,
+    /// Only keep the token: the agent enrols with it when it runs and the collector answers
+    #[arg(long, conflicts_with = "again")]
+    later: bool,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -196,6 +220,11 @@ enum CliError {
     Trust(#[from] TrustError),
     #[error(transparent)]
     Orders(#[from] ActorError),
+    #[error(transparent)]
+    Keep(#[from] KeepError),
+    #[cfg(windows)]
+    #[error("the service manager did not start this process: {0}")]
+    Service(String),
     #[error("no token was given")]
     NoToken,
     #[error("failed to read the token file `{}`", path.display())]
@@ -214,6 +243,11 @@ impl CliError {
             Self::State(error) => error.hint(),
             Self::Enrol(error) => error.hint(),
             Self::Daemon(error) => error.hint(),
+            Self::Keep(error) => error.hint(),
+            #[cfg(windows)]
+            Self::Service(_) => {
+                Some("`sc start SeatbeatAgent`, or `seatbeat-agent run` without `--service`".into())
+            }
             #[cfg(target_os = "linux")]
             Self::Helper(error) => error.hint(),
             Self::NoToken => {
@@ -273,9 +307,17 @@ fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Run { scope, helper: Some(socket) } => {
             helper::run_with(state, config()?, scope.into(), clock, socket)
         }
+        #[cfg(windows)]
+        Command::Run { scope, service: true } => commands::serve(state, config()?, scope.into(), clock),
         Command::Run { scope, .. } => commands::run(state, config()?, scope.into(), clock),
         #[cfg(target_os = "linux")]
         Command::Helper(args) => helper::helper(args, &cli.place, clock),
+        Command::Generalise { token_file } => commands::generalise(&state, token_file, clock.now().wall),
+        Command::Leave { not_now: true, .. } => {
+            leave::stay(&state, clock.now().wall)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Leave { silently, .. } => commands::leave(&state, silently, clock.now().wall),
         Command::Check { json } => commands::check(&state, &config()?, &clock, json),
         Command::Status { json } => commands::status(&state, json),
         Command::TrustOrders { keys, json } => {

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 pub const FILE: &str = "agent.toml";
 
 /// The configuration folder of an agent that belongs to the machine, on Linux.
+#[cfg(not(windows))]
 const MACHINE_FOLDER: &str = "/etc/seatbeat-agent";
 
 /// See the module's text.
@@ -117,9 +118,13 @@ impl Config {
             if let Some(state) = state_named {
                 return Some(state.to_owned());
             }
+            #[cfg(windows)]
+            return crate::windows::places::data_folder().ok();
+            #[cfg(not(windows))]
             if crate::state::is_root() {
                 return Some(PathBuf::from(MACHINE_FOLDER));
             }
+            #[cfg(not(windows))]
             directories::ProjectDirs::from("", "", "seatbeat-agent").map(|dirs| dirs.config_dir().to_owned())
         };
         named.or_else(|| folder().map(|folder| folder.join(FILE)))
@@ -158,10 +163,14 @@ fn check_writers(path: &Path) -> Result<(), ConfigError> {
     Err(ConfigError::Exposed { path: path.to_owned(), mode, owner })
 }
 
-#[cfg(not(unix))]
-fn check_writers(_path: &Path) -> Result<(), ConfigError> {
-    // The folder's access list is the installer's affair there.
-    Ok(())
+#[cfg(windows)]
+fn check_writers(path: &Path) -> Result<(), ConfigError> {
+    crate::windows::folder::check(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })
+}
+
+#[cfg(not(any(unix, windows)))]
+fn check_writers(path: &Path) -> Result<(), ConfigError> {
+    Err(ConfigError::Read { path: path.to_owned(), source: io::ErrorKind::Unsupported.into() })
 }
 
 #[cfg(test)]

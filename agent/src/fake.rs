@@ -103,6 +103,8 @@ pub struct Memory {
     pub hello_versions: Vec<u32>,
     /// Revision of the order keys that each conversation began with.
     pub hello_order_keys: Vec<u64>,
+    /// How often a machine said that it leaves.
+    pub left: u32,
     /// Enrolments asked for.
     pub claims: Vec<wire::EnrolmentClaim>,
 }
@@ -269,6 +271,12 @@ impl AgentLink for FakeCollector {
             Some(no) => Err(no),
             None => Ok(Response::new(wire::EnrolResponse { machine, customer: "cus_a".into() })),
         }
+    }
+
+    async fn leave(&self, _: Request<wire::LeaveRequest>) -> Result<Response<wire::LeaveResponse>, Status> {
+        let mut memory = self.memory();
+        memory.left += 1;
+        memory.no.clone().map_or(Ok(Response::new(wire::LeaveResponse {})), Err)
     }
 
     async fn link(

@@ -329,6 +329,15 @@ pub async fn enrol(
     }
 }
 
+/// Says that the agent is removed from this machine.
+///
+/// # Errors
+/// The outer one when nobody answered, the inner one is the collector's no.
+pub async fn leave(dialler: &Dialler, attempt: u32) -> Result<Result<(), Status>, LinkError> {
+    let mut client = client(dialler.dial(attempt).await?);
+    Ok(client.leave(wire::LeaveRequest {}).await.map(|_| ()))
+}
+
 /// Whether a handshake failed because of the certificate that was presented in it.
 fn is_refusal(error: &io::Error) -> bool {
     let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());

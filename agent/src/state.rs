@@ -18,6 +18,16 @@ pub const MACHINE_FOLDER: &str = "/var/lib/seatbeat-agent";
 /// The machine's secret key, hexadecimal.
 const KEY: &str = "machine.key";
 
+#[cfg(windows)]
+const STOP: &str = "sc stop SeatbeatAgent";
+#[cfg(not(windows))]
+const STOP: &str = "systemctl stop seatbeat-agent";
+
+#[cfg(windows)]
+const DENIED_HINT: &str = "run it as administrator; a folder that somebody else made has to go first";
+#[cfg(not(windows))]
+const DENIED_HINT: &str = "run it as the user who owns the folder, or name another one with `--state DIR`";
+
 /// What went wrong with the state folder.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
@@ -59,13 +69,13 @@ impl StateError {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::File { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-                "run it as the user who owns the folder, or name another one with `--state DIR`".into()
+                DENIED_HINT.into()
             }
             Self::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 "make room on the disk".into()
             }
             Self::File { .. } => return None,
-            Self::InUse(_) => "stop the running agent first (`systemctl stop seatbeat-agent`)".into(),
+            Self::InUse(_) => format!("stop the running agent first (`{STOP}`)"),
             Self::Homeless => "name a folder with `--state DIR`".into(),
             Self::KeyExposed { path, .. } => format!(
                 "`chmod 600 {}`; when somebody may have copied it, remove the state folder and enrol again",
@@ -96,10 +106,20 @@ impl StateFolder {
         Self { path }
     }
 
+    /// The machine's folder, whoever asks.
+    ///
+    /// # Errors
+    /// When the system does not say where data is kept.
+    #[cfg(windows)]
+    pub fn default_path() -> Result<PathBuf, StateError> {
+        crate::windows::places::data_folder().map_err(|_| StateError::Homeless)
+    }
+
     /// The machine's folder for root on Linux, else one of the user's own.
     ///
     /// # Errors
     /// When the user has no home.
+    #[cfg(not(windows))]
     pub fn default_path() -> Result<PathBuf, StateError> {
         if is_root() {
             return Ok(PathBuf::from(MACHINE_FOLDER));
@@ -123,9 +143,11 @@ impl StateFolder {
     /// # Errors
     /// When it cannot be made.
     pub fn create(&self) -> Result<(), StateError> {
-        RealDisk
-            .create_folder(&self.path)
-            .map_err(|source| self.fault("create the folder", &self.path, source))
+        #[cfg(windows)]
+        let made = crate::windows::folder::make(&self.path);
+        #[cfg(not(windows))]
+        let made = RealDisk.create_folder(&self.path);
+        made.map_err(|source| self.fault("create the folder", &self.path, source))
     }
 
     /// Keeps every other agent out.
@@ -187,6 +209,7 @@ impl StateFolder {
         let path = self.path.join(KEY);
         let text = self.read(KEY)?.map(Zeroizing::new).ok_or_else(|| StateError::KeyMissing(path.clone()))?;
         check_private(&path)?;
+        let text = opened(text).ok_or_else(|| StateError::KeyDamaged(path.clone()))?;
         let text = std::str::from_utf8(&text).ok().map(str::trim_end);
         let seed = text.and_then(hex::parse::<32>).map(Zeroizing::new);
         seed.map(|seed| SigningKey::from_bytes(&seed)).ok_or(StateError::KeyDamaged(path))
@@ -201,7 +224,9 @@ impl StateFolder {
             Err(StateError::KeyMissing(_)) => {
                 let key = new_key();
                 let text = Zeroizing::new(hex::format(Zeroizing::new(key.to_bytes()).as_slice()) + "\n");
-                self.write(KEY, text.as_bytes())?;
+                let sealed =
+                    sealed(&text).map_err(|source| self.fault("seal", &self.path.join(KEY), source))?;
+                self.write(KEY, &sealed)?;
                 Ok(key)
             }
             other => other,
@@ -266,8 +291,29 @@ fn private() -> OpenOptions {
 
 #[cfg(not(unix))]
 fn private() -> OpenOptions {
-    // The folder's access list is the installer's affair there.
+    // The folder is private, and hands that down.
     OpenOptions::new()
+}
+
+/// As it lies on the disk: on Windows only this machine can open it, wherever the file is taken.
+#[cfg(windows)]
+fn sealed(text: &str) -> io::Result<Vec<u8>> {
+    crate::windows::raw::protect(text.as_bytes())
+}
+
+#[cfg(windows)]
+fn opened(bytes: Zeroizing<Vec<u8>>) -> Option<Zeroizing<Vec<u8>>> {
+    crate::windows::raw::unprotect(&bytes).ok().map(Zeroizing::new)
+}
+
+#[cfg(not(windows))]
+fn sealed(text: &str) -> io::Result<Zeroizing<Vec<u8>>> {
+    Ok(Zeroizing::new(text.as_bytes().to_vec()))
+}
+
+#[cfg(not(windows))]
+fn opened(bytes: Zeroizing<Vec<u8>>) -> Option<Zeroizing<Vec<u8>>> {
+    Some(bytes)
 }
 
 #[cfg(unix)]
@@ -284,7 +330,7 @@ fn check_private(path: &Path) -> Result<(), StateError> {
 
 #[cfg(not(unix))]
 fn check_private(_path: &Path) -> Result<(), StateError> {
-    // The folder's access list is the installer's affair there.
+    // The folder is private, and hands that down.
     Ok(())
 }
 

@@ -5,6 +5,12 @@
 #[cfg(any(windows, test))]
 pub mod access;
 #[cfg(windows)]
+pub mod defender;
+#[cfg(windows)]
+pub mod events;
+#[cfg(windows)]
+pub mod folder;
+#[cfg(windows)]
 pub mod places;
 #[cfg(windows)]
 #[allow(
@@ -12,3 +18,5 @@ pub mod places;
     reason = "calls that no safe crate has, each wrapped in a safe function; nothing else is in there"
 )]
 pub mod raw;
+#[cfg(windows)]
+pub mod service;

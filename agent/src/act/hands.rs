@@ -39,6 +39,7 @@ type Eye = Box<dyn Fn(&Catalogue) -> Result<Observations, String> + Send>;
 pub struct VendorHands {
     tools: Box<dyn Tools>,
     eye: Eye,
+    defender: fn() -> Option<String>,
     os: Os,
     clock: Clock,
     catalogue: InUse,
@@ -67,6 +68,7 @@ impl VendorHands {
         Self {
             tools: Box::new(MachineTools),
             eye: Box::new(move |catalogue| detect::observe(&scope, catalogue).map_err(|error| chain(&error))),
+            defender: kept_off,
             os: Os::from_name(std::env::consts::OS).unwrap_or_default(),
             clock,
             catalogue,
@@ -84,7 +86,7 @@ impl VendorHands {
     #[cfg(test)]
     pub(super) fn of(tools: Box<dyn Tools>, eye: Eye, os: Os, clock: Clock) -> Self {
         let patience = Patience { off: Duration::ZERO, on: Duration::ZERO, pause: Duration::ZERO };
-        Self { tools, eye, os, clock, catalogue: InUse::BuiltIn, patience }
+        Self { tools, eye, defender: || None, os, clock, catalogue: InUse::BuiltIn, patience }
     }
 
     fn stand(&self, product: &ProductId) -> Result<(Stand, Observations), String> {
@@ -160,6 +162,22 @@ impl VendorHands {
         }
     }
 
+    /// What somebody has to know of a machine whose protection was taken away.
+    fn left_without(&self, switch: Switch) -> String {
+        match (switch, (self.defender)()) {
+            (Switch::Off | Switch::Uninstall, Some(value)) => {
+                format!("; a policy ({value}) keeps Windows Defender off, so nothing may protect the machine")
+            }
+            _ => String::new(),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_defender(mut self, defender: fn() -> Option<String>) -> Self {
+        self.defender = defender;
+        self
+    }
+
     /// Looks until it stands as it should, or its time is over.
     fn watch(&self, task: &Task) -> (Result<Stand, String>, Duration) {
         let time = if task.switch == Switch::On { self.patience.on } else { self.patience.off };
@@ -190,7 +208,9 @@ impl Hands for VendorHands {
             }
         };
         match self.watch(task) {
-            (Ok(stand), _) if fits(stand, task.switch) => Ok(format!("{did}; {}", shown(&Ok(stand)))),
+            (Ok(stand), _) if fits(stand, task.switch) => {
+                Ok(format!("{did}; {}{}", shown(&Ok(stand)), self.left_without(task.switch)))
+            }
             (other, time) => {
                 Err(format!("done in part: {did}, but {} s later {}", time.as_secs(), shown(&other)))
             }
@@ -200,6 +220,16 @@ impl Hands for VendorHands {
     fn look(&mut self, product: &ProductId) -> Result<Stand, String> {
         self.stand(product).map(|(stand, _)| stand)
     }
+}
+
+#[cfg(windows)]
+fn kept_off() -> Option<String> {
+    crate::windows::defender::kept_off()
+}
+
+#[cfg(not(windows))]
+fn kept_off() -> Option<String> {
+    None
 }
 
 fn fits(stand: Stand, switch: Switch) -> bool {

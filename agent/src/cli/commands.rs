@@ -1,7 +1,7 @@
 //! The commands, one function each.
 
 use std::io::{self, IsTerminal as _, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,8 +9,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use seatbeat_proto::catalogue::Catalogue;
 use seatbeat_proto::ids::MachineId;
-use seatbeat_proto::trust;
 use seatbeat_proto::wire::{self, OrderKeys};
+use seatbeat_proto::{token, trust};
 use serde::Serialize;
 use tokio::runtime::Runtime;
 
@@ -29,11 +29,13 @@ use crate::enrol::{self, Enrolment, Request};
 use crate::helper::pinned::Pinned;
 use crate::identity::{Identity, IdentityError};
 use crate::jitter::Jitter;
+use crate::leave::{self, Told};
 use crate::plain::chain;
 use crate::scan::{self, ScanArgs, ScanError};
 use crate::spool::disk::RealDisk;
 use crate::state::StateFolder;
 use crate::status::{LinkStatus, OrdersStatus, Status, Trouble};
+use crate::waiting::{self, KeepError, Newcomer, Otherwise, Pace, Progress};
 
 /// How long a scan that hangs may hold up the end of the process.
 pub(super) const STOP_MAX: Duration = Duration::from_secs(2);
@@ -54,6 +56,9 @@ pub(super) fn enrol(
         }
         (None, None) => return Err(CliError::NoToken),
     };
+    if args.later {
+        return keep_for_later(state, &token);
+    }
     let scope = Scope::from(args.scope);
     let facts = |salt: &[u8; 32]| facts(&scope, salt, config.pool);
     let request = Request { token, again: args.again, host_name: host_name() };
@@ -81,6 +86,53 @@ pub(super) fn enrol(
     Ok(ExitCode::SUCCESS)
 }
 
+pub(super) fn leave(state: &StateFolder, silently: bool, now: Timestamp) -> Result<ExitCode, CliError> {
+    if silently && !matches!(Identity::load(state), Err(IdentityError::NotEnrolled)) {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let told = runtime()?.block_on(leave::leave(state, now))?;
+    let mut out = io::stdout().lock();
+    match told {
+        Told::Stays => writeln!(out, "another version takes this one's place: everything is left as it is")?,
+        Told::Nobody => writeln!(out, "this machine was not enrolled; nothing is left")?,
+        Told::Collector => writeln!(out, "the collector knows; nothing is left")?,
+        Told::Unheard(why) => {
+            writeln!(out, "nothing is left; the collector does not know, and shows it silent: {why}")?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn generalise(
+    state: &StateFolder,
+    token_file: PathBuf,
+    now: Timestamp,
+) -> Result<ExitCode, CliError> {
+    let token = std::fs::read_to_string(&token_file)
+        .map_err(|source| CliError::TokenFile { path: token_file, source })?;
+    // Before anything is forgotten.
+    token::parse(&token).map_err(KeepError::from)?;
+    let told = runtime()?.block_on(leave::leave(state, now))?;
+    waiting::keep(state, &token)?;
+    let mut out = io::stdout().lock();
+    if let Told::Unheard(why) = told {
+        writeln!(out, "the collector does not know that this machine is an image now: {why}")?;
+    }
+    writeln!(out, "this machine is an image: keep the agent stopped, and capture it")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The token waits in the state folder until the agent runs and the collector answers.
+fn keep_for_later(state: &StateFolder, token: &str) -> Result<ExitCode, CliError> {
+    let kept = waiting::keep(state, token)?;
+    let mut out = io::stdout().lock();
+    match kept {
+        true => writeln!(out, "the token waits: `seatbeat-agent run` enrols this machine with it")?,
+        false => writeln!(out, "this machine is enrolled already: no token waits")?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 /// What an agent runs on.
 pub(super) fn setting(state: StateFolder, config: Config, clock: Clock) -> Result<Setting, CliError> {
     let catalogue = Shelf::open(&state, config.release_key()?).map_err(DaemonError::from)?;
@@ -94,17 +146,76 @@ pub(super) fn run(
     scope: Scope,
     clock: Clock,
 ) -> Result<ExitCode, CliError> {
-    let identity = Identity::load(&state).map_err(DaemonError::from)?;
     start_log();
+    let runtime = runtime()?;
+    // Within the event loop, which hears of signals.
+    let stop = runtime.block_on(async { stop_signal() }).map_err(DaemonError::Runtime)?;
+    let agent = Agent { state, config, scope, clock, otherwise: Otherwise::Refuse };
+    run_until(agent, runtime, stop)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// As the service manager's.
+#[cfg(windows)]
+pub(super) fn serve(
+    state: StateFolder,
+    config: Config,
+    scope: Scope,
+    clock: Clock,
+) -> Result<ExitCode, CliError> {
+    use tracing_subscriber::prelude::*;
+    let _ = tracing_subscriber::registry()
+        .with(crate::windows::events::EventLog.with_filter(levels()))
+        .try_init();
+    let agent = Agent { state, config, scope, clock, otherwise: Otherwise::Wait };
+    let work = move |mut stopped: tokio::sync::watch::Receiver<bool>| {
+        let done = runtime().and_then(|runtime| {
+            run_until(agent, runtime, async move {
+                // Who would say stop has gone: so does the process.
+                let _ = stopped.wait_for(|stop| *stop).await;
+            })
+        });
+        done.map_err(|error| chain(&error))
+    };
+    crate::windows::service::run(work).map_err(|error| CliError::Service(error.to_string()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What runs.
+struct Agent {
+    state: StateFolder,
+    config: Config,
+    scope: Scope,
+    clock: Clock,
+    otherwise: Otherwise,
+}
+
+fn run_until(agent: Agent, runtime: Runtime, stop: impl Future<Output = ()>) -> Result<(), CliError> {
+    let Agent { state, config, scope, clock, otherwise } = agent;
+    let mut stop = std::pin::pin!(stop);
     let pool = config.pool;
+    let newcomer = Newcomer {
+        state: &state,
+        host_name: &host_name(),
+        facts: |salt: &[u8; 32]| facts(&scope, salt, pool),
+        clock,
+        pace: Pace::USUAL,
+    };
+    let mut jitter = Jitter::random();
+    let identity = runtime.block_on(async {
+        tokio::select! {
+            biased;
+            () = &mut stop => None,
+            identity = waiting::identity(newcomer, &mut jitter, otherwise) => Some(identity),
+        }
+    });
+    let Some(identity) = identity.transpose().map_err(DaemonError::from)? else { return Ok(()) };
     // Before the connection and its buffers: what parsing needed is free for them, and the peak is lower.
     let setting = setting(state, config, clock)?;
     let _ = setting.catalogue.in_use.version;
     let hands = VendorHands::new(clock, setting.catalogue.in_use.clone());
     let actor = actor(&setting.state, &identity, &scope);
-    let runtime = runtime()?;
     let done = runtime.block_on(async {
-        let stop = stop_signal().map_err(DaemonError::Runtime)?;
         // Inside of the event loop, which listens for nudges.
         let (lookout, nudges) = Lookout::new(scope.clone());
         let sight = sight(lookout, scope, identity.salt, pool);
@@ -114,8 +225,7 @@ pub(super) fn run(
         daemon.with_arm(actor.and_then(work)).run(stop).await
     });
     runtime.shutdown_timeout(STOP_MAX);
-    done?;
-    Ok(ExitCode::SUCCESS)
+    Ok(done?)
 }
 
 /// Whoever carries orders out on this machine, and on no other system that is looked at in place of it.
@@ -206,6 +316,9 @@ pub(super) fn check(
 #[derive(Debug, Serialize)]
 struct Shown {
     enrolled: bool,
+    token_waits: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enrolment: Option<Progress>,
     running: bool,
     machine: Option<String>,
     customer: Option<String>,
@@ -224,10 +337,13 @@ pub(super) fn status(state: &StateFolder, json: bool) -> Result<ExitCode, CliErr
     if let Some(status) = status.as_mut().filter(|_| !running) {
         status.link = LinkStatus::Disconnected;
     }
+    let (has_token, waits) = (waiting::is_there(state), waiting::progress(state));
     let mut out = io::stdout().lock();
     if json {
         let shown = Shown {
             enrolled: identity.is_some(),
+            token_waits: has_token,
+            enrolment: waits,
             running,
             machine: identity.as_ref().map(|identity| identity.machine.to_string()),
             customer: identity.as_ref().map(|identity| identity.customer.to_string()),
@@ -235,7 +351,7 @@ pub(super) fn status(state: &StateFolder, json: bool) -> Result<ExitCode, CliErr
         };
         print_json(&mut out, &shown)?;
     } else {
-        print_status(&mut out, identity.as_ref(), running, status.as_ref())?;
+        print_status(&mut out, identity.as_ref(), running, status.as_ref(), (has_token, waits))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -245,8 +361,24 @@ fn print_status(
     identity: Option<&Identity>,
     running: bool,
     status: Option<&Status>,
+    (has_token, waits): (bool, Option<Progress>),
 ) -> io::Result<()> {
-    let Some(identity) = identity else { return writeln!(out, "not enrolled") };
+    let Some(identity) = identity else {
+        writeln!(out, "not enrolled")?;
+        if let Some(progress) = waits {
+            writeln!(out, "{:<13} since {}", "a token waits", to_seconds(progress.trouble.at))?;
+            writeln!(
+                out,
+                "last tried    {}, {} times in vain",
+                to_seconds(progress.last_tried_at),
+                progress.tries
+            )?;
+            print_trouble(out, "last error", Some(&progress.trouble))?;
+        } else if has_token {
+            writeln!(out, "a token waits, and was not tried yet")?;
+        }
+        return Ok(());
+    };
     writeln!(out, "machine       {}", identity.machine)?;
     writeln!(out, "customer      {}", identity.customer)?;
     writeln!(out, "agent         {}", if running { "running" } else { "not running" })?;
@@ -378,12 +510,15 @@ pub(super) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
 }
 
 /// Levels by target, as `RUST_LOG` says; without regular expressions, which an agent would carry for nothing else.
-pub(super) fn start_log() {
+fn levels() -> tracing_subscriber::filter::Targets {
     use tracing_subscriber::filter::{LevelFilter, Targets};
-    use tracing_subscriber::prelude::*;
     let asked = std::env::var("RUST_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
-    let filter = asked.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
+    asked.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO))
+}
+
+pub(super) fn start_log() {
+    use tracing_subscriber::prelude::*;
     let lines =
         tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
-    let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();
+    let _ = tracing_subscriber::registry().with(lines.with_filter(levels())).try_init();
 }

@@ -1,10 +1,6 @@
 //! Who may change a file, read from its access list as text (SDDL). Invariant: pure; whatever is not understood counts
 //! as somebody else who may write.
 
-/// Folders that belong to the agent: all of it for SYSTEM and administrators, nothing for anybody else, and nothing
-/// inherited from above.
-pub const PRIVATE: &str = "O:BAG:SYD:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)";
-
 /// Accounts that may do everything on a machine anyway: SYSTEM, administrators, and the installer of Windows itself.
 const SYSTEM: [&str; 6] = [
     "SY",
@@ -162,7 +158,8 @@ mod tests {
         let programs = "O:S-1-5-80-956008885-3418522649-1831038044-1853292631-2271478464G:SYD:PAI\
             (A;;FA;;;S-1-5-80-956008885-3418522649-1831038044-1853292631-2271478464)(A;OICIIO;GA;;;CO)\
             (A;;FA;;;SY)(A;;FA;;;BA)(A;;0x1200a9;;;BU)(A;OICIIO;GXGR;;;BU)(A;;0x1200a9;;;AC)";
-        for sddl in [PRIVATE, programs, "O:SYG:SYD:(A;;FA;;;SY)(D;;FA;;;WD)", "O:S-1-5-18D:(A;;FR;;;WD)"] {
+        let private = "O:BAG:SYD:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)";
+        for sddl in [private, programs, "O:SYG:SYD:(A;;FA;;;SY)(D;;FA;;;WD)", "O:S-1-5-18D:(A;;FR;;;WD)"] {
             assert_eq!(why(sddl), None, "{sddl}");
         }
         assert_eq!(why(&format!("O:{OWN}D:(A;;FA;;;{OWN})")), None);

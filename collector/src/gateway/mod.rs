@@ -10,6 +10,7 @@ pub(crate) mod door;
 mod enrol;
 pub mod greeting;
 mod intake;
+mod leave;
 pub mod limits;
 mod link;
 mod listener;
@@ -30,7 +31,9 @@ use std::future::Future;
 use std::sync::Arc;
 
 use seatbeat_proto::wire::agent_link_server::{AgentLink, AgentLinkServer};
-use seatbeat_proto::wire::{AgentMessage, EnrolRequest, EnrolResponse, MESSAGE_LENGTH_MAX, Signed};
+use seatbeat_proto::wire::{
+    AgentMessage, EnrolRequest, EnrolResponse, LeaveRequest, LeaveResponse, MESSAGE_LENGTH_MAX, Signed,
+};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tonic::transport::Server;
@@ -145,6 +148,11 @@ impl AgentLink for Service {
     async fn enrol(&self, request: Request<EnrolRequest>) -> Result<Response<EnrolResponse>, Status> {
         let address = request.extensions().get::<Peer>().map(|peer| peer.address);
         enrol::enrol(&self.door, address, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn leave(&self, request: Request<LeaveRequest>) -> Result<Response<LeaveResponse>, Status> {
+        let (machine, _) = link::machine_of(&self.door, request.extensions().get::<Peer>())?;
+        leave::leave(&self.door, &machine).await.map(|()| Response::new(LeaveResponse {}))
     }
 
     async fn link(

@@ -122,6 +122,20 @@ fn the_security_agent_is_unloaded_with_its_password_and_started_without() {
 }
 
 #[test]
+fn a_machine_that_is_left_with_nothing_says_so() {
+    let machine = worry_free();
+    machine.then(well(), stopped);
+    let mut hands = machine.hands().with_defender(|| Some("DisableAntiSpyware".to_owned()));
+    let came = hands.carry_out(&task("wfbs-svc", Switch::Off), Some(&password("hunter2"))).unwrap();
+    assert!(came.ends_with(
+        "a policy (DisableAntiSpyware) keeps Windows Defender off, so nothing may protect the machine"
+    ));
+    machine.then(well(), started);
+    let came = hands.carry_out(&task("wfbs-svc", Switch::On), None).unwrap();
+    assert!(came.ends_with("shows it active"), "{came}");
+}
+
+#[test]
 fn a_wrong_password_to_unload_shows_in_the_machine_alone() {
     let machine = worry_free();
     let came = machine.hands().carry_out(&task("wfbs-svc", Switch::Off), Some(&password("hunter2")));

@@ -14,6 +14,7 @@ use super::super::Sensor;
 use super::super::watch::{DEBOUNCE, LOOKS_APART};
 use super::names::Folders;
 use super::{programs, registry, services};
+use crate::windows::service::STIRRED;
 use crate::windows::{places, raw};
 
 /// Keys of which something moves when a program comes, goes or changes its mind, and whether anything beneath counts:
@@ -114,8 +115,11 @@ fn watch(path: &str, view: u32, below: bool, moved: &Notify) {
 pub struct Nudges(Arc<Notify>);
 
 impl Nudges {
-    /// Waits for the next one.
+    /// Waits for the next one, or for the machine to wake up.
     pub async fn next(&mut self) {
-        self.0.notified().await;
+        tokio::select! {
+            () = self.0.notified() => {}
+            () = STIRRED.notified() => {}
+        }
     }
 }

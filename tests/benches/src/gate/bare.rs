@@ -20,7 +20,8 @@ use seatbeat_proto::wire::agent_link_server::{AgentLink, AgentLinkServer};
 use seatbeat_proto::wire::agent_message::Body as Up;
 use seatbeat_proto::wire::collector_message::Body as Down;
 use seatbeat_proto::wire::{
-    self, Ack, AgentMessage, CollectorMessage, EnrolRequest, EnrolResponse, MESSAGE_LENGTH_MAX, Welcome,
+    self, Ack, AgentMessage, CollectorMessage, EnrolRequest, EnrolResponse, LeaveRequest, LeaveResponse,
+    MESSAGE_LENGTH_MAX, Welcome,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -123,6 +124,10 @@ impl AgentLink for Bare {
 
     async fn enrol(&self, _request: Request<EnrolRequest>) -> Result<Response<EnrolResponse>, Status> {
         Err(Status::unimplemented("nobody enrols here"))
+    }
+
+    async fn leave(&self, _: Request<LeaveRequest>) -> Result<Response<LeaveResponse>, Status> {
+        Err(Status::unimplemented("nobody leaves here"))
     }
 
     async fn link(
