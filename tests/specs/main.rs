@@ -22,6 +22,7 @@ mod proof;
 mod reconciling;
 mod refusals;
 mod reporters;
+mod rollout;
 mod sending;
 mod signing_in;
 mod standin;

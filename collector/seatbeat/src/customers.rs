@@ -95,6 +95,20 @@ pub enum Verb {
         #[command(flatten)]
         how: send::How,
     },
+    /// The one line that a deployment tool runs on each machine of a customer, with a new token
+    InstallCommand {
+        /// For whom
+        customer: CustomerId,
+        /// The machines' system
+        #[arg(long, value_name = "SYSTEM", value_parser = ["windows", "linux", "macos"])]
+        os: String,
+        /// How many machines the token lets in
+        #[arg(long, value_name = "MACHINES", value_parser = clap::value_parser!(u32).range(1..))]
+        uses: u32,
+        /// Until when
+        #[arg(long, default_value = "30d", value_name = "WHEN")]
+        expires: Moment,
+    },
     /// All that a technician needs to roll a customer out, with a new token: as a page, or with --json as data
     Kit {
         /// For whom
@@ -155,6 +169,33 @@ pub async fn run(verb: Verb, collector: &mut Collector, out: Out) -> anyhow::Res
             };
             let kit = collector.call(async |console| console.install_kit(request).await).await?;
             out::data(&kit.text)?;
+        }
+        Verb::InstallCommand { customer, os, uses, expires } => {
+            let status = collector.call(async |console| console.status(wire::StatusRequest::default()).await);
+            let now = seatbeat_proto::instant::from_ms(status.await?.now_ms)?;
+            let until = expires.from(now);
+            let request = wire::InstallKitRequest {
+                customer: customer.to_string(),
+                format: "json".to_owned(),
+                uses_max: uses,
+                expires_at_ms: seatbeat_proto::instant::to_ms(until),
+                ..wire::InstallKitRequest::default()
+            };
+            let kit = collector.call(async |console| console.install_kit(request).await).await?;
+            let kit: serde_json::Value = serde_json::from_str(&kit.text)?;
+            let rows = kit["install"].as_array().map_or(&[][..], Vec::as_slice);
+            let line = rows.iter().find(|row| row["os"] == os.as_str()).and_then(|row| row["line"].as_str());
+            let line = line.ok_or_else(|| anyhow::anyhow!("the collector knows no line for {os}"))?;
+            out.value(&serde_json::json!({ "os": os, "line": line, "token": kit["token"] }), || {
+                line.to_owned()
+            })?;
+            if !out.is_json() {
+                let machines = out::count(u64::from(uses), "machine", "machines");
+                out::note(&format!(
+                    "it lets in {machines} of {customer} until {}",
+                    crate::moment::shown(until)
+                ));
+            }
         }
         Verb::Map { customer, product, sku, how, .. } => {
             let done = match &sku {

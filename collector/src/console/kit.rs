@@ -18,11 +18,12 @@ use crate::outputs::document::{Cell, Document, Table};
 use crate::outputs::{Format, rendered};
 use crate::vault::VaultRow;
 
-/// The line that lets a machine in, by system. It is run once, as the administrator, when the agent is there.
+/// The line that lets a machine in, by system, up to the token. It is run once, as the administrator; on Windows it installs
+/// the agent, elsewhere the agent is there.
 const ENROL: [(&str, &str); 3] = [
-    ("windows", "\"%ProgramFiles%\\Seatbeat\\seatbeat-agent.exe\" enrol --token"),
-    ("linux", "seatbeat-agent enrol --token"),
-    ("macos", "sudo seatbeat-agent enrol --token"),
+    ("windows", "msiexec /i seatbeat-agent-x64.msi /qn /norestart TOKEN="),
+    ("linux", "seatbeat-agent enrol --token "),
+    ("macos", "sudo seatbeat-agent enrol --token "),
 ];
 
 /// What a kit is to have in it.
@@ -133,10 +134,8 @@ impl Console {
         }
         let (machines, expires_at) = (terms.uses_max, terms.expires_at);
         let token = self.create_token(caller, terms).await?;
-        let line = |(os, command): (&'static str, &str)| InstallRow {
-            os,
-            line: format!("{command} {}", token.text),
-        };
+        let line =
+            |(os, command): (&'static str, &str)| InstallRow { os, line: format!("{command}{}", token.text) };
         let kit = Kit {
             install: ENROL.into_iter().map(line).collect(),
             customer,
