@@ -65,7 +65,7 @@ fn named(users: &str, name: &str) -> Option<User> {
 /// When the store cannot be founded, or the collector does not start.
 pub fn run(args: &init::Args, user: User, context: &Context) -> anyhow::Result<()> {
     let mut told = found(args, user, context)?;
-    let firewall = firewall(args.agent_listen, |program| has(program));
+    let firewall = firewall(args.agent_listen, has);
     told["firewall"] = json!(firewall);
     if Path::new(SYSTEMD).exists() {
         start()?;
