@@ -108,7 +108,7 @@ pub fn all(args: &AllArgs) -> Result<Vec<PathBuf>> {
     let mut made = Vec::new();
     let wanted = |target: &&str| args.targets.is_empty() || args.targets.iter().any(|named| named == target);
     for part in [Part::Agent, Part::Collector] {
-        for target in PACKAGED.iter().chain(&ARCHIVED).copied().filter(|target| wanted(&target)) {
+        for target in PACKAGED.iter().chain(&ARCHIVED).copied().filter(&wanted) {
             let program = built(part, target, &args.profile)?;
             let formats: &[(Format, Option<&str>)] = if PACKAGED.contains(&target) {
                 &[(as_deb, args.sign_deb.as_deref()), (as_rpm, args.sign_rpm.as_deref())]

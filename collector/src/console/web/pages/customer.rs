@@ -213,7 +213,7 @@ async fn money(web: &Web, customer: &CustomerId, month: &str) -> Result<Money, F
 /// Seats month by month.
 fn chart(history: SeatHistory) -> String {
     let SeatHistory { months, skus } = history;
-    let is_whole = skus.iter().flat_map(|(_, values)| values).all(|one| one.hundredths() % 100 == 0);
+    let is_whole = skus.values().flatten().all(|one| one.hundredths() % 100 == 0);
     let value = |one: &Quantity| {
         let hundredths = i64::try_from(one.hundredths()).unwrap_or(i64::MAX);
         Some(if is_whole { hundredths / 100 } else { hundredths })
