@@ -86,12 +86,16 @@ pub enum EnrolError {
     Orders(#[from] ActorError),
 }
 
+/// What to do about a text that is no token.
+pub(crate) const WHOLE_TOKEN: &str =
+    "copy the whole token, from `sb1.` on, as `seatbeat tokens create` printed it";
+
 impl EnrolError {
     /// What a person can do about it.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Token(_) | Self::TokenKeys => {
-                "copy the whole token, from `sb1.` on, as `seatbeat tokens create` printed it".into()
+                WHOLE_TOKEN.into()
             }
             Self::Already { .. } => "to enrol it anew, add `--again`".into(),
             Self::Refused { looks_expired: true, .. } => {

@@ -77,9 +77,7 @@ impl KeepError {
     /// What a person can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Token(_) => {
-                Some("copy the whole token, from `sb1.` on, as `seatbeat tokens create` printed it".into())
-            }
+            Self::Token(_) => Some(enrol::WHOLE_TOKEN.into()),
             Self::State(error) => error.hint(),
             Self::Identity(error) => error.hint(),
         }

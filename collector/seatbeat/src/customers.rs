@@ -2,6 +2,7 @@
 //! stdout, so that a script can keep it.
 
 use clap::Subcommand;
+use jiff::Timestamp;
 use seatbeat_collector::console::orders::Wish;
 use seatbeat_collector::console::rows::{Customer, CustomerList};
 use seatbeat_ledger::record::Sku;
@@ -157,8 +158,7 @@ pub async fn run(verb: Verb, collector: &mut Collector, out: Out) -> anyhow::Res
             depart(customer, wire::Departure::Returned, reason, how, collector, out).await?;
         }
         Verb::Kit { customer, uses, expires, codes, reason } => {
-            let status = collector.call(async |console| console.status(wire::StatusRequest::default()).await);
-            let now = seatbeat_proto::instant::from_ms(status.await?.now_ms)?;
+            let now = now(collector).await?;
             let request = wire::InstallKitRequest {
                 customer: customer.to_string(),
                 codes,
@@ -171,8 +171,7 @@ pub async fn run(verb: Verb, collector: &mut Collector, out: Out) -> anyhow::Res
             out::data(&kit.text)?;
         }
         Verb::InstallCommand { customer, os, uses, expires } => {
-            let status = collector.call(async |console| console.status(wire::StatusRequest::default()).await);
-            let now = seatbeat_proto::instant::from_ms(status.await?.now_ms)?;
+            let now = now(collector).await?;
             let until = expires.from(now);
             let request = wire::InstallKitRequest {
                 customer: customer.to_string(),
@@ -245,6 +244,12 @@ fn table(customers: &[Customer]) -> String {
         [Column("CUSTOMER", Align::Left), Column("NAME", Align::Left), Column("MACHINES", Align::Right)];
     let row = |row: &Customer| vec![row.customer.to_string(), row.name.clone(), row.machines.to_string()];
     out::table(&columns, customers.iter().map(row).collect())
+}
+
+/// By the collector's clock: it is the one that looks when a token is over.
+async fn now(collector: &mut Collector) -> anyhow::Result<Timestamp> {
+    let status = collector.call(async |console| console.status(wire::StatusRequest::default()).await).await?;
+    Ok(seatbeat_proto::instant::from_ms(status.now_ms)?)
 }
 
 /// Puts on record that a customer leaves or returns, and orders what goes with it.

@@ -60,29 +60,29 @@ impl Console {
         let UsageQuery { period, customer, flags_max } = query;
         self.books.read(|fold| known_customer(fold, &reach, customer.as_ref()))?;
         let period = period.unwrap_or_else(|| close::running_period(&self.books));
-        let whose = Whose { reach, customer };
+        let part = Part { reach, customer };
         let (closing, books) = (self.closing.clone(), self.books.clone());
         let asking = move || -> Result<_, close::CloseError> {
             let fold = books.read(Fold::clone);
             closing.counted_of(period, |month| {
                 let output = month.so_far()?;
-                let flags = whose.flags(&fold, month, &output.statement.flags, flags_max);
-                Ok::<_, close::CloseError>((output, flags, whose))
+                let flags = part.flags(&fold, month, &output.statement.flags, flags_max);
+                Ok::<_, close::CloseError>((output, flags, part))
             })?
         };
-        let (output, (flags, left_out), whose) = tokio::task::spawn_blocking(asking).await??;
+        let (output, (flags, left_out), part) = tokio::task::spawn_blocking(asking).await??;
         let MeterOutput { statement, earnings } = &*output;
         let earned: BTreeMap<_, _> = earnings.iter().map(|row| ((&row.customer, &row.sku), row)).collect();
         let mut names = BTreeMap::new();
         let mut rows = Vec::new();
-        for line in statement.lines.iter().filter(|line| whose.is(Some(&line.customer))) {
+        for line in statement.lines.iter().filter(|line| part.is(Some(&line.customer))) {
             if !names.contains_key(&line.customer) {
                 names.insert(line.customer.clone(), self.customer_name(&line.customer)?);
             }
             let earned = earned.get(&(&line.customer, &line.sku)).copied();
             rows.push(usage_row(line, names[&line.customer].clone(), earned, sees_money));
         }
-        let blockers = statement.blockers.iter().filter(|one| whose.is(one.customer.as_ref()));
+        let blockers = statement.blockers.iter().filter(|one| part.is(one.customer.as_ref()));
         let usage = Usage {
             period,
             zone: statement.zone.name().to_owned(),
@@ -95,12 +95,12 @@ impl Console {
 }
 
 /// Whose part of a month is told.
-struct Whose {
+struct Part {
     reach: Reach,
     customer: Option<CustomerId>,
 }
 
-impl Whose {
+impl Part {
     /// Whether something about them, or about nobody, is told.
     fn is(&self, of: Option<&CustomerId>) -> bool {
         match of {

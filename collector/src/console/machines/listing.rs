@@ -301,19 +301,19 @@ impl Listing {
     /// The machines of a page, and where the next one begins.
     pub fn page(&self, wanted: &Wanted<'_>, size: usize) -> (Vec<(MachineId, Machine)>, Option<Cursor>) {
         let sort = wanted.query.sort;
-        let found = || self.found(wanted.search.as_deref()?);
-        let mut slots = match (wanted.customers(), found()) {
-            (Some(customers), _) => self.of_customers(&customers, wanted, size + 1),
-            (None, Some(found)) => self.first(found, wanted, size + 1),
-            (None, None) => {
-                let order = &self.orders[sort as usize];
-                let start = match &wanted.query.page_after {
-                    Some(cursor) => order.partition_point(|slot| !self.row(*slot).is_behind(cursor, sort)),
-                    None => 0,
-                };
-                let behind = order[start..].iter().copied();
-                behind.filter(|slot| wanted.takes(self.row(*slot))).take(size + 1).collect()
-            }
+        let limit = size + 1;
+        let mut slots = if let Some(customers) = wanted.customers() {
+            self.of_customers(&customers, wanted, limit)
+        } else if let Some(found) = wanted.search.as_deref().and_then(|words| self.found(words)) {
+            self.first(found, wanted, limit)
+        } else {
+            let order = &self.orders[sort as usize];
+            let start = match &wanted.query.page_after {
+                Some(cursor) => order.partition_point(|slot| !self.row(*slot).is_behind(cursor, sort)),
+                None => 0,
+            };
+            let behind = order[start..].iter().copied();
+            behind.filter(|slot| wanted.takes(self.row(*slot))).take(limit).collect()
         };
         let has_more = slots.len() > size;
         slots.truncate(size);

@@ -49,6 +49,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
     }
 }
 
+/// A form that says nothing but what the door has looked at.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoFields {}
+
 /// Why somebody does what the address of the form names.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

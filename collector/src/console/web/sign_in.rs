@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::entry::{Kind, cookie_of, set_cookie};
-use super::form::{Asked, Fields};
+use super::form::{Asked, Fields, NoFields};
 use super::problem::Problem;
 use super::{Route, Web, sign_in_page};
 use crate::console::auth::Caller;
@@ -80,10 +80,6 @@ struct LinkForm {
     #[serde(default)]
     to: String,
 }
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SignOutForm {}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -173,7 +169,7 @@ async fn sign_out(
     State(web): State<Web>,
     session: Option<Extension<InSession>>,
     visit: Visit,
-    Fields(_): Fields<SignOutForm>,
+    Fields(_): Fields<NoFields>,
 ) -> Result<Response, Problem> {
     if let Some(Extension(session)) = session {
         web.console.sign_out(&session).await.map_err(|fault| Problem::of(&fault))?;

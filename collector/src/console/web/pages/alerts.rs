@@ -15,7 +15,7 @@ use super::{Page, Shown, moment};
 use crate::console::auth::Caller;
 use crate::console::fault::Fault;
 use crate::console::rights::{Needs, Whose};
-use crate::console::web::form::Fields;
+use crate::console::web::form::{Fields, NoFields};
 use crate::console::web::{Route, Web};
 
 /// For how many hours an alert can be muted, and in words.
@@ -63,10 +63,6 @@ struct Unmuted {
     reason: String,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Tested {}
-
 async fn list(shell: Shell, State(web): State<Web>, Extension(caller): Extension<Caller>) -> Shown {
     let list = web.console.alerts(&caller, 0).await?;
     let (open, muted) = list.alerts.into_iter().partition(|alert| alert.muted_until_ms == 0);
@@ -98,7 +94,7 @@ async fn unmute(
     Ok(Redirect::to("/alerts?done=unmuted").into_response())
 }
 
-async fn test(State(web): State<Web>, Fields(_): Fields<Tested>) -> Shown {
+async fn test(State(web): State<Web>, Fields(_): Fields<NoFields>) -> Shown {
     web.console.test_alerts()?;
     Ok(Redirect::to("/alerts?done=tested").into_response())
 }
