@@ -1,5 +1,6 @@
 //! `check`: is everything in place for reports to arrive. Invariant: looking changes nothing, and sends no evidence.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ed25519_dalek::{SigningKey, VerifyingKey};
@@ -16,6 +17,7 @@ use crate::link::{Connection, Dialler, LinkError, LinkEvent};
 use crate::meter::CLOCK_STEP_MS_MAX;
 use crate::orders::Book;
 use crate::plain::chain;
+use crate::road::Road;
 use crate::session::{Effect, Event, Past, Profile, Session};
 use crate::settings::Settings;
 use crate::spool::{Inspection, Spool};
@@ -52,6 +54,7 @@ impl Finding {
 pub async fn check(
     state: &StateFolder,
     release_key: Option<VerifyingKey>,
+    road: Arc<dyn Road>,
     clock: &Clock,
     host_name: &str,
 ) -> Vec<Finding> {
@@ -80,7 +83,8 @@ pub async fn check(
         findings.push(Finding::bad("reporting", trouble.what, trouble.hint));
     }
     findings.push(catalogue(state, release_key, status.as_ref()));
-    collector(&identity, &key, inspection.chain, status.as_ref(), clock, host_name, &mut findings).await;
+    let dialler = Dialler::new(&identity, &key).map(|dialler| dialler.over(road));
+    collector(&identity, dialler, inspection.chain, status.as_ref(), clock, host_name, &mut findings).await;
     findings
 }
 
@@ -156,7 +160,7 @@ fn spool(
 /// Asks the collector; one that the running agent talks to is not asked for its clock a second time.
 async fn collector(
     identity: &Identity,
-    key: &SigningKey,
+    dialler: Result<Dialler, LinkError>,
     spool: Option<Chain>,
     status: Option<&Status>,
     clock: &Clock,
@@ -164,34 +168,24 @@ async fn collector(
     findings: &mut Vec<Finding>,
 ) {
     let connected = status.filter(|status| status.link == LinkStatus::Connected);
-    let mut reached = Err(LinkError::Closed);
-    let mut dialler = None;
-    match Dialler::new(identity, key) {
-        Ok(made) => {
-            for attempt in 0..u32::try_from(made.addresses()).unwrap_or(1) {
-                reached = made.dial(attempt).await.map(|_| attempt);
-                if reached.is_ok() {
-                    break;
-                }
-            }
-            dialler = Some(made);
-        }
-        Err(error) => reached = Err(error),
-    }
-    let attempt = match reached {
-        Ok(attempt) => {
+    let reached = match dialler {
+        Ok(dialler) => reach(dialler).await,
+        Err(error) => Err(error),
+    };
+    let (dialler, attempt) = match reached {
+        Ok((dialler, attempt)) => {
             let address = &identity.addresses[attempt as usize % identity.addresses.len()];
             findings.push(Finding::good("collector", format!("reached at `{address}`, with the pinned key")));
-            attempt
+            (dialler, attempt)
         }
         Err(error) => {
             findings.push(Finding::bad("collector", chain(&error), error.hint().map(str::to_owned)));
             return;
         }
     };
-    let offset_ms = match (connected, dialler) {
-        (Some(status), _) => Ok(status.clock_offset_ms),
-        (None, Some(dialler)) => {
+    let offset_ms = match connected {
+        Some(status) => Ok(status.clock_offset_ms),
+        None => {
             let profile = Profile {
                 machine: identity.machine.clone(),
                 host_name: host_name.to_owned(),
@@ -200,7 +194,6 @@ async fn collector(
             };
             greet(profile, dialler, attempt, spool, clock).await
         }
-        (None, None) => return,
     };
     match offset_ms {
         Ok(offset_ms) => {
@@ -211,6 +204,18 @@ async fn collector(
             findings.push(Finding::bad("conversation", chain(&error), error.hint().map(str::to_owned)));
         }
     }
+}
+
+/// The first address that somebody with the pinned key is at.
+async fn reach(dialler: Dialler) -> Result<(Dialler, u32), LinkError> {
+    let mut reached = Err(LinkError::Closed);
+    for attempt in 0..u32::try_from(dialler.addresses()).unwrap_or(1) {
+        reached = dialler.dial(attempt).await.map(|_| attempt);
+        if reached.is_ok() {
+            break;
+        }
+    }
+    reached.map(|attempt| (dialler, attempt))
 }
 
 fn clock_finding(offset_ms: i64) -> Finding {
@@ -283,7 +288,7 @@ mod tests {
     }
 
     async fn failed(state: &StateFolder) -> Vec<(&'static str, String)> {
-        let findings = check(state, None, &Clock::start(None), "host").await;
+        let findings = check(state, None, Arc::new(crate::road::Tcp), &Clock::start(None), "host").await;
         assert!(findings.iter().all(|finding| finding.ok || finding.hint.is_some()), "{findings:?}");
         findings
             .into_iter()

@@ -117,6 +117,10 @@ enum Command {
         /// Not at the next time: another version takes this one's place
         #[arg(long, hide = true, conflicts_with = "silently")]
         not_now: bool,
+        /// Nothing yet: only wait until the agent that was told to stop has ended
+        #[cfg(windows)]
+        #[arg(long, hide = true, conflicts_with_all = ["silently", "not_now"])]
+        ended: bool,
     },
     /// Make this machine a golden image: it forgets who it is, and each copy enrols as itself at its first start
     Generalise {
@@ -154,6 +158,9 @@ struct EnrolArgs {
     /// Only keep the token: the agent enrols with it when it runs and the collector answers
     #[arg(long, conflicts_with = "again")]
     later: bool,
+    /// The proxy to the collector, `http://host:port` (or `none`): it is kept in agent.toml
+    #[arg(long, value_name = "URL")]
+    proxy: Option<String>,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -294,14 +301,23 @@ fn run(cli: Cli) -> Result<ExitCode, CliError> {
     }
     let path = cli.place.state.clone().map_or_else(StateFolder::default_path, Ok)?;
     let state = StateFolder::at(path);
+    let config_path = Config::path(cli.place.config.clone(), cli.place.state.as_deref());
     let config = || -> Result<Config, CliError> {
-        let named = cli.place.config.is_some();
-        let path = Config::path(cli.place.config.clone(), cli.place.state.as_deref());
-        Ok(path.map_or_else(|| Ok(Config::default()), |path| Config::load(&path, named))?)
+        let (named, path) = (cli.place.config.is_some(), config_path.as_deref());
+        Ok(path.map_or_else(|| Ok(Config::default()), |path| Config::load(path, named))?)
     };
     match cli.command {
         Command::Enrol(args) => {
-            commands::enrol(&state, &config()?, args, &clock, cli.place.helper().as_deref())
+            let mut config = config()?;
+            // What an installer leaves empty says nothing.
+            if let (Some(proxy), Some(path)) =
+                (args.proxy.as_deref().filter(|proxy| !proxy.is_empty()), &config_path)
+            {
+                // Private from its first instant, where the file is to lie in it.
+                state.create()?;
+                config.keep_proxy(path, proxy)?;
+            }
+            commands::enrol(&state, &config, args, &clock, cli.place.helper().as_deref())
         }
         #[cfg(target_os = "linux")]
         Command::Run { scope, helper: Some(socket) } => {
@@ -312,12 +328,19 @@ fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Run { scope, .. } => commands::run(state, config()?, scope.into(), clock),
         #[cfg(target_os = "linux")]
         Command::Helper(args) => helper::helper(args, &cli.place, clock),
-        Command::Generalise { token_file } => commands::generalise(&state, token_file, clock.now().wall),
+        Command::Generalise { token_file } => {
+            commands::generalise(&state, &config()?, token_file, clock.now().wall)
+        }
         Command::Leave { not_now: true, .. } => {
             leave::stay(&state, clock.now().wall)?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Leave { silently, .. } => commands::leave(&state, silently, clock.now().wall),
+        #[cfg(windows)]
+        Command::Leave { ended: true, .. } => {
+            let has_ended = crate::windows::ended::others();
+            Ok(if has_ended { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Leave { silently, .. } => commands::leave(&state, &config(), silently, clock.now().wall),
         Command::Check { json } => commands::check(&state, &config()?, &clock, json),
         Command::Status { json } => commands::status(&state, json),
         Command::TrustOrders { keys, json } => {

@@ -3,11 +3,16 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ed25519_dalek::VerifyingKey;
 use seatbeat_proto::catalogue::RELEASE_KEY;
 use seatbeat_proto::signed::{BadKey, key_from_text};
 use serde::{Deserialize, Serialize};
+
+use crate::proxy::{ProxyError, Wanted};
+use crate::road::Road;
+use crate::road::out::Out;
 
 /// The file's name.
 pub const FILE: &str = "agent.toml";
@@ -30,6 +35,10 @@ pub struct Config {
     /// (default: the one this agent was built with, if any; without one no pushed catalogue is taken). With it, the
     /// file has to belong to root or the agent's user, and nobody else may write it.
     pub release_key: String,
+    /// The proxy that leads to the collector, `http://host:port` or `http://name:password@host:port` (HTTP CONNECT);
+    /// `none`: straight, whatever the system says. Empty (default): what the environment says (HTTPS_PROXY, ALL_PROXY,
+    /// NO_PROXY), on Windows also what `netsh winhttp` or a policy set; where that one does not connect, straight.
+    pub proxy: String,
 }
 
 /// A configuration that is not used.
@@ -66,6 +75,18 @@ pub enum ConfigError {
         /// Whose it is.
         owner: u32,
     },
+    /// A proxy that is none.
+    #[error("the proxy in the configuration is not understood")]
+    Proxy(#[from] ProxyError),
+    /// The file, which is to be changed.
+    #[error("failed to write the configuration `{}`", path.display())]
+    Write {
+        /// Which one.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
     /// A release key that is none.
     #[error("the release key {place} is not understood")]
     ReleaseKey {
@@ -82,8 +103,10 @@ impl ConfigError {
     pub fn hint(&self) -> String {
         match self {
             Self::Read { .. } | Self::Parse { .. } => {
-                "the keys are `scan_interval_s`, `pool` and `release_key`".into()
+                "the keys are `scan_interval_s`, `pool`, `proxy` and `release_key`".into()
             }
+            Self::Proxy(error) => error.hint().into(),
+            Self::Write { .. } => "run it as the administrator of this machine".into(),
             Self::Exposed { path, .. } => {
                 format!(
                     "`chown root {0} && chmod 644 {0}`, once its key is known to be the right one",
@@ -112,9 +135,43 @@ impl Config {
         key.map(Some).map_err(|source| ConfigError::ReleaseKey { place: place.to_owned(), source })
     }
 
+    /// The way to the collector.
+    ///
+    /// # Errors
+    /// When the proxy is none.
+    pub fn road(&self) -> Result<Arc<dyn Road>, ConfigError> {
+        Ok(Arc::new(Out::new(Wanted::parse(&self.proxy)?)))
+    }
+
+    /// Sets the proxy here and in the file, which keeps everything else that is in it.
+    ///
+    /// # Errors
+    /// When it is none, or the file cannot be written.
+    pub fn keep_proxy(&mut self, path: &Path, proxy: &str) -> Result<(), ConfigError> {
+        Wanted::parse(proxy)?;
+        let read = |source| ConfigError::Read { path: path.to_owned(), source };
+        let before = match std::fs::read_to_string(path) {
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => String::new(),
+            other => other.map_err(read)?,
+        };
+        let is_other = |line: &&str| line.split_once('=').is_none_or(|(key, _)| key.trim() != "proxy");
+        // In front: what follows a table's head would be that table's.
+        let set = format!("proxy = {}\n", toml::Value::String(proxy.trim().to_owned()));
+        let kept = before.lines().filter(is_other).map(|line| format!("{line}\n"));
+        let text: String = std::iter::once(set).chain(kept).collect();
+        write(path, &text).map_err(|source| ConfigError::Write { path: path.to_owned(), source })?;
+        self.proxy = proxy.trim().to_owned();
+        Ok(())
+    }
+
     /// Where it is: named, in the state folder that was named, or in the machine's or user's configuration folder.
     pub fn path(named: Option<PathBuf>, state_named: Option<&Path>) -> Option<PathBuf> {
         let folder = || {
+            // The machine's own folder is no other place, although the service names it.
+            #[cfg(not(windows))]
+            if state_named == Some(Path::new(crate::state::MACHINE_FOLDER)) {
+                return Some(PathBuf::from(MACHINE_FOLDER));
+            }
             if let Some(state) = state_named {
                 return Some(state.to_owned());
             }
@@ -148,6 +205,31 @@ impl Config {
             Err(source) => Err(ConfigError::Read { path: path.to_owned(), source }),
         }
     }
+}
+
+/// Whole or not at all; who may read it stays as it was, and a new one, which may hold a proxy's password, is its owner's.
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.is_dir()) {
+        std::fs::create_dir_all(folder)?;
+    }
+    let aside = path.with_extension("toml.tmp");
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&aside)?;
+    if let Ok(about) = std::fs::metadata(path) {
+        file.set_permissions(about.permissions())?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt as _;
+            std::os::unix::fs::fchown(&file, Some(about.uid()), Some(about.gid()))?;
+        }
+    }
+    io::Write::write_all(&mut file, text.as_bytes())?;
+    file.sync_all()?;
+    drop(file);
+    std::fs::rename(&aside, path)
 }
 
 #[cfg(unix)]
@@ -200,6 +282,43 @@ mod tests {
         assert_eq!(path, Path::new("/s").join(FILE));
         let named = Config::path(Some("/c.toml".into()), Some(Path::new("/s"))).unwrap();
         assert_eq!(named, Path::new("/c.toml"));
+        #[cfg(unix)]
+        assert_eq!(
+            Config::path(None, Some(Path::new(crate::state::MACHINE_FOLDER))).unwrap(),
+            Path::new("/etc/seatbeat-agent/agent.toml"),
+            "whoever runs it"
+        );
+    }
+
+    #[test]
+    fn a_proxy_is_kept_beside_what_is_there_and_one_that_is_none_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("below").join(FILE);
+        let mut config = Config::default();
+        config.keep_proxy(&path, " http://me:\"word\\@proxy.example:80 ").unwrap();
+        assert_eq!(Config::load(&path, true).unwrap(), config);
+        std::fs::write(&path, "# why\nscan_interval_s = 60\nproxy=\"old\"\npool = true").unwrap();
+        config.keep_proxy(&path, "none").unwrap();
+        let expected = "proxy = \"none\"\n# why\nscan_interval_s = 60\npool = true\n";
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), expected);
+        let refused = config.keep_proxy(&path, "socks5://x").unwrap_err();
+        assert!(refused.hint().contains("http://proxy.example:3128"), "{refused}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), expected);
+        assert!(Config { proxy: "ftp://x".into(), ..Config::default() }.road().is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn who_may_read_the_file_stays_as_it_was() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        Config::default().keep_proxy(&path, "none").unwrap();
+        assert_eq!(mode(), 0o600);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        Config::default().keep_proxy(&path, "proxy.example").unwrap();
+        assert_eq!(mode(), 0o640);
     }
 
     #[cfg(unix)]

@@ -14,6 +14,7 @@ use tonic::{Code, Status};
 use crate::act::actor::{self, ActorError};
 use crate::identity::{Identity, IdentityError};
 use crate::link::{self, Dialler, LinkError};
+use crate::marks::Marks;
 use crate::moment::Moment;
 use crate::plain::plain;
 use crate::road::{Road, Tcp};
@@ -165,11 +166,13 @@ pub async fn enrol_over(
     let key = state.key_or_new()?;
     let salt: [u8; 32] = token.salt.as_slice().try_into().map_err(|_| EnrolError::TokenKeys)?;
     let pin: [u8; 32] = token.pin.as_slice().try_into().map_err(|_| EnrolError::TokenKeys)?;
+    let facts = facts(&salt);
+    let marks = Marks::of(&facts);
     let claim = wire::EnrolmentClaim {
         public_key: key.verifying_key().to_bytes().to_vec(),
         token: token.token.clone(),
         claimed_at_ms: instant::to_ms(now.wall),
-        facts: Some(facts(&salt)),
+        facts: Some(facts),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let asked = wire::EnrolRequest {
@@ -184,6 +187,7 @@ pub async fn enrol_over(
     let identity =
         Identity::new(&token, machine, customer, key.verifying_key()).ok_or(EnrolError::TokenKeys)?;
     trust_orders_of(&token, &identity, state.path())?;
+    marks.keep(state)?;
     identity.store(state)?;
     Ok(Enrolment { identity, already: false })
 }

@@ -1,6 +1,8 @@
 //! Who this machine is and whom it believes (`identity.toml`). Invariant: an identity that was read is complete and
 //! belongs to the machine key beside it.
 
+use std::ffi::OsStr;
+
 use ed25519_dalek::VerifyingKey;
 use seatbeat_proto::ids::{CustomerId, MachineId, TokenId};
 use seatbeat_proto::signed::public_key;
@@ -125,6 +127,11 @@ impl Identity {
     /// When it is another one.
     pub fn check_key(&self, key: &VerifyingKey) -> Result<(), IdentityError> {
         if self.public_key == *key { Ok(()) } else { Err(IdentityError::OtherKey) }
+    }
+
+    /// Whether a file of the state folder is it.
+    pub fn is_file(name: &OsStr) -> bool {
+        name == FILE
     }
 
     /// Removes it: this machine is nobody's any more.

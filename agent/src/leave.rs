@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,6 +13,7 @@ use tonic::Status;
 use crate::identity::{Identity, IdentityError};
 use crate::link::{self, Dialler};
 use crate::plain::{chain, plain};
+use crate::road::Road;
 use crate::state::{StateError, StateFolder};
 
 /// How long a collector gets: who uninstalls waits for it.
@@ -60,7 +62,7 @@ fn stays(state: &StateFolder, now: Timestamp) -> Result<bool, StateError> {
 ///
 /// # Errors
 /// When another agent runs, or a file cannot be removed.
-pub async fn leave(state: &StateFolder, now: Timestamp) -> Result<Told, StateError> {
+pub async fn leave(state: &StateFolder, road: Arc<dyn Road>, now: Timestamp) -> Result<Told, StateError> {
     if !state.path().is_dir() {
         return Ok(Told::Nobody);
     }
@@ -69,7 +71,7 @@ pub async fn leave(state: &StateFolder, now: Timestamp) -> Result<Told, StateErr
     }
     let lock = lock(state).await?;
     let told = match Identity::load(state) {
-        Ok(identity) => tell(state, &identity).await,
+        Ok(identity) => tell(state, road, &identity).await,
         Err(IdentityError::NotEnrolled) => Told::Nobody,
         Err(error) => Told::Unheard(chain(&error)),
     };
@@ -94,10 +96,10 @@ async fn lock(state: &StateFolder) -> Result<crate::state::Lock, StateError> {
     state.lock()
 }
 
-async fn tell(state: &StateFolder, identity: &Identity) -> Told {
+async fn tell(state: &StateFolder, road: Arc<dyn Road>, identity: &Identity) -> Told {
     let said = async {
         let key = state.key().map_err(|error| chain(&error))?;
-        let dialler = Dialler::new(identity, &key).map_err(|error| chain(&error))?;
+        let dialler = Dialler::new(identity, &key).map_err(|error| chain(&error))?.over(road);
         let mut why = "it has no address".to_owned();
         for attempt in 0..u32::try_from(dialler.addresses()).unwrap_or(u32::MAX) {
             match link::leave(&dialler, attempt).await {
@@ -142,6 +144,7 @@ mod tests {
     use crate::clock::Clock;
     use crate::enrol::{self, Request};
     use crate::fake::FakeCollector;
+    use crate::road::Tcp;
     use seatbeat_proto::{token, wire};
 
     async fn enrolled(fake: &FakeCollector) -> (tempfile::TempDir, StateFolder) {
@@ -163,10 +166,14 @@ mod tests {
         let fake = FakeCollector::start().await;
         let (_dir, state) = enrolled(&fake).await;
         stay(&state, now()).unwrap();
-        assert_eq!(leave(&state, now()).await.unwrap(), Told::Stays);
+        assert_eq!(leave(&state, Arc::new(Tcp), now()).await.unwrap(), Told::Stays);
         assert!(Identity::load(&state).is_ok());
         stay(&state, now() - STAY_TIME - Duration::from_secs(1)).unwrap();
-        assert_eq!(leave(&state, now()).await.unwrap(), Told::Collector, "that was another time");
+        assert_eq!(
+            leave(&state, Arc::new(Tcp), now()).await.unwrap(),
+            Told::Collector,
+            "that was another time"
+        );
         stay(&state, now()).unwrap();
         assert!(!state.path().exists(), "nothing is made where nothing was");
     }
@@ -176,10 +183,10 @@ mod tests {
         let fake = FakeCollector::start().await;
         let (_dir, state) = enrolled(&fake).await;
         std::fs::create_dir_all(state.spool()).unwrap();
-        assert_eq!(leave(&state, now()).await.unwrap(), Told::Collector);
+        assert_eq!(leave(&state, Arc::new(Tcp), now()).await.unwrap(), Told::Collector);
         assert!(!state.path().exists());
         assert_eq!(fake.memory().left, 1);
-        assert_eq!(leave(&state, now()).await.unwrap(), Told::Nobody);
+        assert_eq!(leave(&state, Arc::new(Tcp), now()).await.unwrap(), Told::Nobody);
     }
 
     #[tokio::test]
@@ -187,7 +194,7 @@ mod tests {
         let fake = FakeCollector::start().await;
         let (_dir, state) = enrolled(&fake).await;
         fake.memory().no = Some(tonic::Status::unavailable("restarting"));
-        let told = leave(&state, now()).await.unwrap();
+        let told = leave(&state, Arc::new(Tcp), now()).await.unwrap();
         assert!(matches!(&told, Told::Unheard(why) if why.contains("restarting")), "{told:?}");
         assert!(!state.path().exists());
     }
@@ -197,9 +204,9 @@ mod tests {
         let fake = FakeCollector::start().await;
         let (_dir, state) = enrolled(&fake).await;
         let running = state.lock().unwrap();
-        assert!(matches!(leave(&state, now()).await, Err(StateError::InUse(_))));
+        assert!(matches!(leave(&state, Arc::new(Tcp), now()).await, Err(StateError::InUse(_))));
         assert!(Identity::load(&state).is_ok());
         drop(running);
-        assert_eq!(leave(&state, now()).await.unwrap(), Told::Collector);
+        assert_eq!(leave(&state, Arc::new(Tcp), now()).await.unwrap(), Told::Collector);
     }
 }

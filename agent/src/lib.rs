@@ -14,6 +14,7 @@ pub mod detect;
 pub mod enrol;
 #[cfg(test)]
 mod fake;
+pub mod generalise;
 #[cfg(target_os = "linux")]
 pub mod helper;
 pub mod hex;
@@ -21,13 +22,16 @@ pub mod identity;
 pub mod jitter;
 pub mod leave;
 pub mod link;
+pub mod marks;
 pub mod meter;
 pub mod moment;
 pub mod orders;
 pub mod plain;
+pub mod proxy;
 pub mod reporter;
 pub mod road;
 pub mod scan;
+pub mod sealed;
 pub mod session;
 pub mod settings;
 pub mod spool;

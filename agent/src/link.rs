@@ -21,6 +21,7 @@ use tonic::{Code, Status};
 
 use crate::identity::Identity;
 use crate::plain::plain;
+use crate::road::out::OutError;
 use crate::road::{Bytes, Road, Tcp};
 use crate::session::{Loss, WINDOW};
 
@@ -117,6 +118,7 @@ impl LinkError {
     /// What a person can do about it.
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
+            Self::Unreachable { source, .. } if proxied(source).is_some() => proxied(source)?.hint(),
             Self::Unreachable { .. } | Self::Silent { .. } => {
                 "check the address in the token, name resolution, and that the firewall lets this port out"
             }
@@ -336,6 +338,11 @@ pub async fn enrol(
 pub async fn leave(dialler: &Dialler, attempt: u32) -> Result<Result<(), Status>, LinkError> {
     let mut client = client(dialler.dial(attempt).await?);
     Ok(client.leave(wire::LeaveRequest {}).await.map(|_| ()))
+}
+
+/// What a proxy on the way did.
+fn proxied(error: &io::Error) -> Option<&OutError> {
+    error.get_ref()?.downcast_ref()
 }
 
 /// Whether a handshake failed because of the certificate that was presented in it.

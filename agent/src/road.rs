@@ -1,5 +1,7 @@
 //! How bytes get to a collector. Invariant: a road carries and knows nothing; who is at its end, TLS finds out.
 
+pub mod out;
+
 use std::fmt;
 use std::future::Future;
 use std::io;

@@ -10,6 +10,7 @@ use seatbeat_proto::signed::new_key;
 use zeroize::Zeroizing;
 
 use crate::hex;
+use crate::sealed;
 use crate::spool::disk::{Disk as _, RealDisk};
 
 /// The folder of an agent that belongs to the machine, on Linux.
@@ -209,7 +210,7 @@ impl StateFolder {
         let path = self.path.join(KEY);
         let text = self.read(KEY)?.map(Zeroizing::new).ok_or_else(|| StateError::KeyMissing(path.clone()))?;
         check_private(&path)?;
-        let text = opened(text).ok_or_else(|| StateError::KeyDamaged(path.clone()))?;
+        let text = sealed::open(&text).ok_or_else(|| StateError::KeyDamaged(path.clone()))?;
         let text = std::str::from_utf8(&text).ok().map(str::trim_end);
         let seed = text.and_then(hex::parse::<32>).map(Zeroizing::new);
         seed.map(|seed| SigningKey::from_bytes(&seed)).ok_or(StateError::KeyDamaged(path))
@@ -224,8 +225,8 @@ impl StateFolder {
             Err(StateError::KeyMissing(_)) => {
                 let key = new_key();
                 let text = Zeroizing::new(hex::format(Zeroizing::new(key.to_bytes()).as_slice()) + "\n");
-                let sealed =
-                    sealed(&text).map_err(|source| self.fault("seal", &self.path.join(KEY), source))?;
+                let sealed = sealed::seal(text.as_bytes())
+                    .map_err(|source| self.fault("seal", &self.path.join(KEY), source))?;
                 self.write(KEY, &sealed)?;
                 Ok(key)
             }
@@ -293,27 +294,6 @@ fn private() -> OpenOptions {
 fn private() -> OpenOptions {
     // The folder is private, and hands that down.
     OpenOptions::new()
-}
-
-/// As it lies on the disk: on Windows only this machine can open it, wherever the file is taken.
-#[cfg(windows)]
-fn sealed(text: &str) -> io::Result<Vec<u8>> {
-    crate::windows::raw::protect(text.as_bytes())
-}
-
-#[cfg(windows)]
-fn opened(bytes: Zeroizing<Vec<u8>>) -> Option<Zeroizing<Vec<u8>>> {
-    crate::windows::raw::unprotect(&bytes).ok().map(Zeroizing::new)
-}
-
-#[cfg(not(windows))]
-fn sealed(text: &str) -> io::Result<Zeroizing<Vec<u8>>> {
-    Ok(Zeroizing::new(text.as_bytes().to_vec()))
-}
-
-#[cfg(not(windows))]
-fn opened(bytes: Zeroizing<Vec<u8>>) -> Option<Zeroizing<Vec<u8>>> {
-    Some(bytes)
 }
 
 #[cfg(unix)]

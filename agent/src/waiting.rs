@@ -2,6 +2,7 @@
 //! starts the agent needs not know. Invariant: the token stays until the identity is on disk and goes then; why it is
 //! still there can be read beside it, without the token.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -15,7 +16,9 @@ use crate::clock::Clock;
 use crate::enrol::{self, EnrolError, Request};
 use crate::identity::{Identity, IdentityError};
 use crate::jitter::Jitter;
+use crate::marks::{self, Verdict};
 use crate::plain::chain;
+use crate::road::Road;
 use crate::state::{StateError, StateFolder};
 use crate::status::Trouble;
 
@@ -132,6 +135,8 @@ pub struct Newcomer<'a, F: Fn(&[u8; 32]) -> wire::Facts> {
     pub clock: Clock,
     /// How long it waits between tries.
     pub pace: Pace,
+    /// Its way to the collector.
+    pub road: Arc<dyn Road>,
 }
 
 /// The identity of this machine: the one that is there, or the one that a waiting token brings, however long that takes.
@@ -143,11 +148,14 @@ pub async fn identity<F: Fn(&[u8; 32]) -> wire::Facts>(
     jitter: &mut Jitter,
     otherwise: Otherwise,
 ) -> Result<Identity, IdentityError> {
-    let Newcomer { state, host_name, facts, clock, pace } = newcomer;
+    let Newcomer { state, host_name, facts, clock, pace, road } = newcomer;
     let (mut pause, mut is_told) = (pace.first, false);
     loop {
         match Identity::load(state) {
             Ok(identity) => {
+                if marks::settle(state, &identity, &facts, clock.now().wall)? == Verdict::Copy {
+                    continue;
+                }
                 forget(state)?;
                 return Ok(identity);
             }
@@ -167,7 +175,7 @@ pub async fn identity<F: Fn(&[u8; 32]) -> wire::Facts>(
         };
         let token = String::from_utf8_lossy(&bytes).trim().to_owned();
         let request = Request { token, again: false, host_name: host_name.to_owned() };
-        match enrol::enrol(state, &request, &facts, clock.now()).await {
+        match enrol::enrol_over(Arc::clone(&road), state, &request, &facts, clock.now()).await {
             Ok(enrolment) => {
                 let machine = enrolment.identity.machine.as_str();
                 tracing::info!(machine, "this machine was let in with the token that waited");

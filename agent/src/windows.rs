@@ -7,11 +7,15 @@ pub mod access;
 #[cfg(windows)]
 pub mod defender;
 #[cfg(windows)]
+pub mod ended;
+#[cfg(windows)]
 pub mod events;
 #[cfg(windows)]
 pub mod folder;
 #[cfg(windows)]
 pub mod places;
+#[cfg(windows)]
+pub mod proxy;
 #[cfg(windows)]
 #[allow(
     unsafe_code,

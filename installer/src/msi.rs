@@ -32,10 +32,10 @@ const NAME: &str = "seatbeat-agent-x64.msi";
 const SOURCE: &str = include_str!("../msi/seatbeat-agent.wxs");
 
 /// Properties that whoever installs may set although it is done as SYSTEM, and those found by the installer itself.
-const SECURE: &str = "TOKEN;WIX_DOWNGRADE_DETECTED;WIX_UPGRADE_DETECTED";
+const SECURE: &str = "TOKEN;PROXY;WIX_DOWNGRADE_DETECTED;WIX_UPGRADE_DETECTED";
 
-/// Neither the token nor the command line that has it goes into a log.
-const HIDDEN: &str = "TOKEN;KeepToken";
+/// Neither the token, nor a proxy's password, nor the command line that has it goes into a log.
+const HIDDEN: &str = "TOKEN;PROXY;KeepToken";
 
 /// Types of actions that `wixl` has no words for. All run an installed program: the one that has the token deferred, as
 /// SYSTEM, its command line hidden; the one that undoes it when the installation fails, as SYSTEM; and the one that tells the

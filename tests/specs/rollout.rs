@@ -4,10 +4,12 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use seatbeat_agent::clock::Clock;
 use seatbeat_agent::jitter::Jitter;
+use seatbeat_agent::road::Tcp;
 use seatbeat_agent::state::StateFolder;
 use seatbeat_agent::waiting::{self, Newcomer, Otherwise, Pace};
 use seatbeat_proto::wire;
@@ -36,8 +38,14 @@ async fn come_in(folder: PathBuf, number: usize) -> String {
         ..wire::Facts::default()
     };
     let host_name = format!("desk-{number}");
-    let newcomer =
-        Newcomer { state: &state, host_name: &host_name, facts, clock: Clock::start(None), pace: PACE };
+    let newcomer = Newcomer {
+        state: &state,
+        host_name: &host_name,
+        facts,
+        clock: Clock::start(None),
+        pace: PACE,
+        road: Arc::new(Tcp),
+    };
     let mut jitter = Jitter::from_seed(number as u64);
     let identity = waiting::identity(newcomer, &mut jitter, Otherwise::Refuse).await;
     identity.expect("a token waits").machine.to_string()

@@ -9,8 +9,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use seatbeat_proto::catalogue::Catalogue;
 use seatbeat_proto::ids::MachineId;
+use seatbeat_proto::trust;
 use seatbeat_proto::wire::{self, OrderKeys};
-use seatbeat_proto::{token, trust};
 use serde::Serialize;
 use tokio::runtime::Runtime;
 
@@ -25,17 +25,20 @@ use crate::daemon::{Daemon, DaemonError, Seen, Setting, Sight};
 use crate::detect::lookout::Lookout;
 use crate::detect::{self, Scope};
 use crate::enrol::{self, Enrolment, Request};
+use crate::generalise;
 #[cfg(target_os = "linux")]
 use crate::helper::pinned::Pinned;
 use crate::identity::{Identity, IdentityError};
 use crate::jitter::Jitter;
 use crate::leave::{self, Told};
+use crate::marks::{self, Copied};
 use crate::plain::chain;
+use crate::road::out::Out;
 use crate::scan::{self, ScanArgs, ScanError};
 use crate::spool::disk::RealDisk;
 use crate::state::StateFolder;
 use crate::status::{LinkStatus, OrdersStatus, Status, Trouble};
-use crate::waiting::{self, KeepError, Newcomer, Otherwise, Pace, Progress};
+use crate::waiting::{self, Newcomer, Otherwise, Pace, Progress};
 
 /// How long a scan that hangs may hold up the end of the process.
 pub(super) const STOP_MAX: Duration = Duration::from_secs(2);
@@ -63,7 +66,7 @@ pub(super) fn enrol(
     let facts = |salt: &[u8; 32]| facts(&scope, salt, config.pool);
     let request = Request { token, again: args.again, host_name: host_name() };
     let Enrolment { identity, already } =
-        runtime()?.block_on(enrol::enrol(state, &request, facts, clock.now()))?;
+        runtime()?.block_on(enrol::enrol_over(config.road()?, state, &request, facts, clock.now()))?;
     #[cfg(target_os = "linux")]
     if let Some(folder) = helper {
         super::helper::pin(folder, &request.token, &identity)?;
@@ -86,11 +89,19 @@ pub(super) fn enrol(
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) fn leave(state: &StateFolder, silently: bool, now: Timestamp) -> Result<ExitCode, CliError> {
+pub(super) fn leave(
+    state: &StateFolder,
+    config: &Result<Config, CliError>,
+    silently: bool,
+    now: Timestamp,
+) -> Result<ExitCode, CliError> {
     if silently && !matches!(Identity::load(state), Err(IdentityError::NotEnrolled)) {
         return Ok(ExitCode::SUCCESS);
     }
-    let told = runtime()?.block_on(leave::leave(state, now))?;
+    // A configuration that is not understood keeps nobody from leaving.
+    let road = config.as_ref().ok().and_then(|config| config.road().ok());
+    let road = road.unwrap_or_else(|| Arc::new(Out::default()));
+    let told = runtime()?.block_on(leave::leave(state, road, now))?;
     let mut out = io::stdout().lock();
     match told {
         Told::Stays => writeln!(out, "another version takes this one's place: everything is left as it is")?,
@@ -105,15 +116,13 @@ pub(super) fn leave(state: &StateFolder, silently: bool, now: Timestamp) -> Resu
 
 pub(super) fn generalise(
     state: &StateFolder,
+    config: &Config,
     token_file: PathBuf,
     now: Timestamp,
 ) -> Result<ExitCode, CliError> {
     let token = std::fs::read_to_string(&token_file)
         .map_err(|source| CliError::TokenFile { path: token_file, source })?;
-    // Before anything is forgotten.
-    token::parse(&token).map_err(KeepError::from)?;
-    let told = runtime()?.block_on(leave::leave(state, now))?;
-    waiting::keep(state, &token)?;
+    let told = runtime()?.block_on(generalise::generalise(state, config.road()?, &token, now))?;
     let mut out = io::stdout().lock();
     if let Told::Unheard(why) = told {
         writeln!(out, "the collector does not know that this machine is an image now: {why}")?;
@@ -193,13 +202,14 @@ struct Agent {
 fn run_until(agent: Agent, runtime: Runtime, stop: impl Future<Output = ()>) -> Result<(), CliError> {
     let Agent { state, config, scope, clock, otherwise } = agent;
     let mut stop = std::pin::pin!(stop);
-    let pool = config.pool;
+    let (pool, road) = (config.pool, config.road()?);
     let newcomer = Newcomer {
         state: &state,
         host_name: &host_name(),
         facts: |salt: &[u8; 32]| facts(&scope, salt, pool),
         clock,
         pace: Pace::USUAL,
+        road: Arc::clone(&road),
     };
     let mut jitter = Jitter::random();
     let identity = runtime.block_on(async {
@@ -219,7 +229,7 @@ fn run_until(agent: Agent, runtime: Runtime, stop: impl Future<Output = ()>) -> 
         // Inside of the event loop, which listens for nudges.
         let (lookout, nudges) = Lookout::new(scope.clone());
         let sight = sight(lookout, scope, identity.salt, pool);
-        let daemon = Daemon::new(setting, sight)?.told_by(nudges);
+        let daemon = Daemon::new(setting, sight)?.told_by(nudges).over(road);
         let work =
             |actor| worker::start(actor, Box::new(hands), clock).map_err(|error| (chain(&error), None));
         daemon.with_arm(actor.and_then(work)).run(stop).await
@@ -295,7 +305,7 @@ pub(super) fn check(
     json: bool,
 ) -> Result<ExitCode, CliError> {
     let release_key = config.release_key()?;
-    let findings = runtime()?.block_on(check::check(state, release_key, clock, &host_name()));
+    let findings = runtime()?.block_on(check::check(state, release_key, config.road()?, clock, &host_name()));
     let ok = findings.iter().all(|finding| finding.ok);
     let mut out = io::stdout().lock();
     if json {
@@ -317,6 +327,8 @@ pub(super) fn check(
 struct Shown {
     enrolled: bool,
     token_waits: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    copy_of: Option<Copied>,
     #[serde(skip_serializing_if = "Option::is_none")]
     enrolment: Option<Progress>,
     running: bool,
@@ -343,6 +355,7 @@ pub(super) fn status(state: &StateFolder, json: bool) -> Result<ExitCode, CliErr
         let shown = Shown {
             enrolled: identity.is_some(),
             token_waits: has_token,
+            copy_of: marks::copied(state),
             enrolment: waits,
             running,
             machine: identity.as_ref().map(|identity| identity.machine.to_string()),
@@ -351,9 +364,40 @@ pub(super) fn status(state: &StateFolder, json: bool) -> Result<ExitCode, CliErr
         };
         print_json(&mut out, &shown)?;
     } else {
-        print_status(&mut out, identity.as_ref(), running, status.as_ref(), (has_token, waits))?;
+        if identity.is_none() {
+            print_newcomer(&mut out, marks::copied(state).as_ref(), (has_token, waits))?;
+        }
+        print_status(&mut out, identity.as_ref(), running, status.as_ref())?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a machine waits for that nobody let in yet.
+fn print_newcomer(
+    out: &mut impl Write,
+    copied: Option<&Copied>,
+    (has_token, waits): (bool, Option<Progress>),
+) -> io::Result<()> {
+    writeln!(out, "not enrolled")?;
+    if let Some(copied) = copied {
+        writeln!(out, "a copy        of {}, noticed {}", copied.of, to_seconds(copied.at))?;
+        if !has_token {
+            writeln!(
+                out,
+                "{:<13} hint: `seatbeat-agent enrol --later --token sb1.…` lets it in as itself",
+                ""
+            )?;
+        }
+    }
+    if let Some(progress) = waits {
+        let (tried, tries) = (to_seconds(progress.last_tried_at), progress.tries);
+        writeln!(out, "{:<13} since {}", "a token waits", to_seconds(progress.trouble.at))?;
+        writeln!(out, "last tried    {tried}, {tries} times in vain")?;
+        print_trouble(out, "last error", Some(&progress.trouble))?;
+    } else if has_token {
+        writeln!(out, "a token waits, and was not tried yet")?;
+    }
+    Ok(())
 }
 
 fn print_status(
@@ -361,24 +405,8 @@ fn print_status(
     identity: Option<&Identity>,
     running: bool,
     status: Option<&Status>,
-    (has_token, waits): (bool, Option<Progress>),
 ) -> io::Result<()> {
-    let Some(identity) = identity else {
-        writeln!(out, "not enrolled")?;
-        if let Some(progress) = waits {
-            writeln!(out, "{:<13} since {}", "a token waits", to_seconds(progress.trouble.at))?;
-            writeln!(
-                out,
-                "last tried    {}, {} times in vain",
-                to_seconds(progress.last_tried_at),
-                progress.tries
-            )?;
-            print_trouble(out, "last error", Some(&progress.trouble))?;
-        } else if has_token {
-            writeln!(out, "a token waits, and was not tried yet")?;
-        }
-        return Ok(());
-    };
+    let Some(identity) = identity else { return Ok(()) };
     writeln!(out, "machine       {}", identity.machine)?;
     writeln!(out, "customer      {}", identity.customer)?;
     writeln!(out, "agent         {}", if running { "running" } else { "not running" })?;
@@ -472,7 +500,7 @@ pub(super) fn sight(lookout: Lookout, scope: Scope, salt: [u8; 32], pool: bool) 
     })
 }
 
-fn facts(scope: &Scope, salt: &[u8; 32], pool: bool) -> wire::Facts {
+pub(super) fn facts(scope: &Scope, salt: &[u8; 32], pool: bool) -> wire::Facts {
     detect::facts::read(scope.root.as_deref().unwrap_or(Path::new("/")), salt, pool)
 }
 

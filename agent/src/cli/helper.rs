@@ -19,7 +19,7 @@ use seatbeat_proto::token;
 use seatbeat_proto::wire::{OrderKeys, Signed};
 use tokio::net::UnixListener;
 
-use super::commands::{STOP_MAX, runtime, setting, sight, start_log, stop_signal};
+use super::commands::{STOP_MAX, facts, runtime, setting, sight, start_log, stop_signal};
 use super::{CliError, Place};
 use crate::act::actor::{self, Actor, ActorError};
 use crate::act::{VendorHands, worker};
@@ -34,6 +34,7 @@ use crate::helper::pinned::{MACHINE_FOLDER, Pinned, PinnedError};
 use crate::helper::reach;
 use crate::helper::serve::{Helper, IDLE_TIME, LookWanted, Looker, SeenByHelper};
 use crate::identity::Identity;
+use crate::marks;
 use crate::plain::chain;
 use crate::spool::disk::RealDisk;
 use crate::state::{StateError, StateFolder, is_root};
@@ -204,13 +205,23 @@ pub(super) fn run_with(
 ) -> Result<ExitCode, CliError> {
     start_log();
     let eyes = reach::sight(socket.clone(), state.clone());
+    if let Ok(identity) = Identity::load(&state) {
+        let facts = |salt: &[u8; 32]| facts(&scope, salt, config.pool);
+        marks::settle(&state, &identity, facts, clock.now().wall).map_err(DaemonError::from)?;
+    }
+    let road = config.road()?;
     let setting = setting(state, config, clock)?;
     let runtime = runtime()?;
     let done = runtime.block_on(async {
         let stop = stop_signal().map_err(DaemonError::Runtime)?;
         // Only who tells that something moved: that needs no rights.
         let (_, nudges) = Lookout::new(scope);
-        Daemon::new(setting, eyes)?.told_by(nudges).with_arm(Ok(reach::arm(socket))).run(stop).await
+        Daemon::new(setting, eyes)?
+            .told_by(nudges)
+            .over(road)
+            .with_arm(Ok(reach::arm(socket)))
+            .run(stop)
+            .await
     });
     runtime.shutdown_timeout(STOP_MAX);
     done?;

@@ -28,7 +28,8 @@ async fn come_in(state: &StateFolder) -> Result<Identity, IdentityError> {
 }
 
 async fn come_in_or(state: &StateFolder, otherwise: Otherwise) -> Result<Identity, IdentityError> {
-    let newcomer = Newcomer { state, host_name: "host", facts, clock: Clock::start(None), pace: PACE };
+    let (clock, road) = (Clock::start(None), Arc::new(crate::road::Tcp));
+    let newcomer = Newcomer { state, host_name: "host", facts, clock, pace: PACE, road };
     identity(newcomer, &mut Jitter::from_seed(1), otherwise).await
 }
 

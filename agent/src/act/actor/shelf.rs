@@ -14,6 +14,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 use super::super::book::{Book, Forged, Ordered};
 use super::super::trust::Trust;
 use crate::hex;
+use crate::sealed;
 use crate::spool::disk::Disk;
 
 /// Its name.
@@ -88,10 +89,34 @@ struct Seal {
     renewed_ms: Option<i64>,
 }
 
-/// Hexadecimal; shown nowhere.
+/// As it lies on the disk, in hexadecimal; shown nowhere.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(transparent)]
 struct Secret(String);
+
+impl Secret {
+    /// Bytes of a key that is not sealed: other systems than Windows keep it so, and so did earlier versions there.
+    const LENGTH: usize = 32;
+
+    fn of(key: &SealKey) -> Self {
+        let bytes = key.to_bytes();
+        match sealed::seal(bytes.as_slice()) {
+            Ok(sealed) => Self(hex::format(&sealed)),
+            Err(error) => {
+                tracing::warn!(
+                    error = error.to_string(),
+                    "a key lies unsealed in the agent's private folder"
+                );
+                Self(hex::format(bytes.as_slice()))
+            }
+        }
+    }
+
+    fn open(&self) -> Option<Zeroizing<Vec<u8>>> {
+        let bytes = Zeroizing::new(hex::parse_all(&self.0)?);
+        if bytes.len() == Self::LENGTH { Some(bytes) } else { sealed::open(&bytes) }
+    }
+}
 
 impl Drop for Secret {
     fn drop(&mut self) {
@@ -156,12 +181,11 @@ impl Kept {
 
 impl Seal {
     fn new(key: &SealKey) -> Self {
-        let secret = Secret(hex::format(key.to_bytes().as_slice()));
-        Self { secret, public: hex::format(&key.public()), renewed_ms: None }
+        Self { secret: Secret::of(key), public: hex::format(&key.public()), renewed_ms: None }
     }
 
     fn key(&self) -> Option<SealKey> {
-        SealKey::from_bytes(Zeroizing::new(hex::parse::<32>(&self.secret.0)?).as_slice()).ok()
+        SealKey::from_bytes(&self.secret.open()?).ok()
     }
 }
 
@@ -271,4 +295,27 @@ pub fn pin(
     kept.trust = trust;
     shelf.write(&kept)?;
     Ok(Pinned::Taken)
+}
+
+#[cfg(test)]
+mod tests {
+    use seatbeat_proto::sealing::SealKey;
+
+    use super::*;
+    use crate::spool::disk::RealDisk;
+
+    #[test]
+    fn a_seal_key_lies_sealed_where_the_system_can_and_one_that_was_kept_before_is_still_opened() {
+        let key = RealDisk.new_seal_key();
+        let kept = Secret::of(&key);
+        assert_eq!(kept.open().unwrap().as_slice(), key.to_bytes().as_slice());
+        let plain = hex::format(key.to_bytes().as_slice());
+        assert_eq!(kept.0 == plain, !cfg!(windows), "only there the system seals");
+        let before = Seal { secret: Secret(plain), public: hex::format(&key.public()), renewed_ms: None };
+        assert_eq!(before.key().as_ref().map(SealKey::public), Some(key.public()));
+        for damaged in ["", "abc", "00"] {
+            let seal = Seal { secret: Secret(damaged.to_owned()), public: String::new(), renewed_ms: None };
+            assert!(seal.key().is_none(), "{damaged}");
+        }
+    }
 }
