@@ -2,7 +2,8 @@
 //! counted, switched, upgraded, repaired, removed. Invariant: the package is the one that goes out, the collector a real
 //! process on loopback; nothing is left on either side that the test does not look for.
 //!
-//! `SEATBEAT_AGENT_EXE` names the agent's program for Windows; `.ci/full` builds it, and runs this.
+//! `SEATBEAT_AGENT_EXE` names the agent's program for Windows, and `SEATBEAT_AGENT_TESTS` its unit tests as one; `.ci/full`
+//! builds both, and runs this.
 
 #[allow(dead_code, reason = "the specs use all of it")]
 #[path = "../specs/desk.rs"]
@@ -66,11 +67,20 @@ fn plant(machine: &Windows) {
     fs::write(query, answer).expect("a file can be written");
 }
 
+/// The installer's program, where `SEATBEAT_INSTALLER` names it: cargo waits for whoever else builds.
+fn installer() -> Command {
+    if let Some(program) = std::env::var_os("SEATBEAT_INSTALLER") {
+        return Command::new(program);
+    }
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["run", "--quiet", "--locked", "--package", "seatbeat-installer", "--"]);
+    cargo
+}
+
 /// The package of the given version, as the installer's own program makes it.
 fn package(exe: &Path, folder: &Path, version: &str) -> PathBuf {
-    let mut installer = Command::new(env!("CARGO"));
-    installer.args(["run", "--quiet", "--locked", "--package", "seatbeat-installer", "--", "msi"]);
-    installer.args(["--binary", text(exe), "--version", version, "--to", text(folder)]);
+    let mut installer = installer();
+    installer.args(["msi", "--binary", text(exe), "--version", version, "--to", text(folder)]);
     let output = installer.current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("cargo runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
@@ -203,4 +213,25 @@ fn a_machine_is_installed_silently_counted_switched_upgraded_repaired_and_left_a
     assert_eq!(msiexec(&machine, &["/x", &new]), Some(0));
     eventually("the machine is retired", || machine_of(&desk).is_none().then_some(()));
     assert_eq!(machine.traces("seatbeat"), Vec::<String>::new(), "after");
+}
+
+/// How long the agent's unit tests may take there: half a minute on two cores that nobody else uses.
+const UNIT_TESTS_MAX: &str = "600";
+
+#[test]
+fn the_agents_own_tests_hold_on_windows() {
+    let Some(exe) = std::env::var_os("SEATBEAT_AGENT_TESTS").map(PathBuf::from) else {
+        return skip(
+            "SEATBEAT_AGENT_TESTS",
+            "cargo test -p seatbeat-agent --lib --no-run --target x86_64-pc-windows-gnu",
+        );
+    };
+    if let Some((tool, how)) = wine::missing() {
+        return skip(tool, how);
+    }
+    let machine = Windows::new();
+    let output = machine.run_at_most(UNIT_TESTS_MAX, &[text(&exe), "--test-threads=2"]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}\n{said}", output.status);
+    assert!(said.contains("test result: ok."), "{said}");
 }

@@ -90,6 +90,20 @@ impl Windows {
         self.command(words).output().expect("wine runs")
     }
 
+    /// Runs it to its end, or ends it after so many seconds.
+    pub fn run_at_most(&self, seconds: &str, words: &[&str]) -> Output {
+        let inner = self.command(words);
+        let mut command = Command::new("timeout");
+        command.arg("--kill-after=10").arg(seconds).arg(inner.get_program()).args(inner.get_args());
+        for (name, value) in inner.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.stdin(Stdio::null()).output().expect("`timeout` runs")
+    }
+
     /// Runs one that has to succeed; answers what it wrote.
     pub fn ok(&self, words: &[&str]) -> String {
         let output = self.run(words);
