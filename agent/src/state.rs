@@ -331,7 +331,7 @@ mod tests {
         let lock = state.lock().unwrap();
         assert!(state.is_in_use());
         let refused = state.lock().unwrap_err();
-        assert!(refused.to_string().starts_with("another agent uses the state folder `/"), "{refused}");
+        assert!(refused.to_string().starts_with("another agent uses the state folder `"), "{refused}");
         assert!(refused.hint().is_some());
         drop(lock);
         assert!(!state.is_in_use());

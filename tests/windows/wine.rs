@@ -87,7 +87,18 @@ impl Windows {
 
     /// Runs it to its end.
     pub fn run(&self, words: &[&str]) -> Output {
-        self.command(words).output().expect("wine runs")
+        self.finish(self.command(words))
+    }
+
+    /// Waits for the program alone. What it starts beside itself, such as Wine's desktop, stays, and would hold a pipe open;
+    /// a file it may hold.
+    fn finish(&self, mut command: Command) -> Output {
+        let (out, err) = (self.beside("stdout"), self.beside("stderr"));
+        let made = |path: &Path| fs::File::create(path).expect("a file can be written");
+        command.stdin(Stdio::null()).stdout(made(&out)).stderr(made(&err));
+        let status = command.status().expect("it runs");
+        let read = |path: &Path| fs::read(path).expect("it was written");
+        Output { status, stdout: read(&out), stderr: read(&err) }
     }
 
     /// Runs it to its end, or ends it after so many seconds.
@@ -101,7 +112,7 @@ impl Windows {
                 None => command.env_remove(name),
             };
         }
-        command.stdin(Stdio::null()).output().expect("`timeout` runs")
+        self.finish(command)
     }
 
     /// Runs one that has to succeed; answers what it wrote.
