@@ -10,6 +10,8 @@ use tempfile::TempDir;
 /// Where Debian has it.
 const WINE: &str = "/usr/lib/wine/wine64";
 
+const SERVER: &str = "/usr/lib/wine/wineserver64";
+
 /// The C compiler that builds for Windows.
 const COMPILER: &str = "x86_64-w64-mingw32-gcc";
 
@@ -53,6 +55,8 @@ impl Windows {
         let mut machine = Self { folder, awake: None };
         machine.ok(&["wineboot", "-i"]);
         machine.ok(&["winecfg", "/v", "win10"]);
+        // What setting it up started ends by itself, and is not to end in the middle of what follows.
+        machine.server("-w");
         let library = machine.drive("windows/system32/bcryptprimitives.dll");
         machine.compile(RANDOM, &library, &["-shared", "-ladvapi32"]);
         // Wine ends its services with the last program of a user, and a start after that is one of the machine.
@@ -75,6 +79,12 @@ impl Windows {
     /// A place for a file that is no part of the machine.
     pub fn beside(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// Tells whoever runs all programs of this prefix to wait for their end (`-w`), or to end them (`-k`).
+    fn server(&self, what: &str) {
+        let prefix = self.folder.path().join("prefix");
+        let _ = Command::new(SERVER).arg(what).env("WINEPREFIX", prefix).stdin(Stdio::null()).status();
     }
 
     /// A program on the machine.
@@ -199,7 +209,6 @@ impl Drop for Windows {
             let _ = awake.wait();
         }
         // Ends what runs in this prefix, and nothing else.
-        let prefix = self.folder.path().join("prefix");
-        let _ = Command::new("/usr/lib/wine/wineserver64").arg("-k").env("WINEPREFIX", prefix).status();
+        self.server("-k");
     }
 }
