@@ -24,7 +24,7 @@ ExecStart=/opt/ds_agent/ds_agent -w /var/opt/ds_agent -b -i -e /opt/ds_agent/ext
 WantedBy=multi-user.target
 ";
 
-const STATUS: &str = "\
+pub const STATUS: &str = "\
 AgentStatus.5: dsmUrl
 AgentStatus.agentState: green
 AgentStatus.currentTime: 1786542236
@@ -33,7 +33,7 @@ AgentStatus.dsmUrl: https://agents-004.workload.us-1.cloudone.trendmicro.com:443
 ";
 
 /// Whether a program is there; where tests have to be complete, its lack is a failure.
-fn has(program: &str, package: &str) -> bool {
+pub fn has(program: &str, package: &str) -> bool {
     let there = Command::new(program).arg("--version").output().is_ok();
     if !there {
         skip(program, &format!("apt-get install {package}"));
@@ -41,7 +41,7 @@ fn has(program: &str, package: &str) -> bool {
     there
 }
 
-fn write(path: &Path, content: &str, mode: u32) {
+pub fn write(path: &Path, content: &str, mode: u32) {
     fs::create_dir_all(path.parent().expect("a file has a folder")).expect("a folder can be made");
     fs::write(path, content).expect("a file can be written");
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode can be set");
@@ -53,7 +53,7 @@ fn run(command: &mut Command) {
 }
 
 /// Builds the package and installs it into an empty root; its programs leave a trace when somebody runs them.
-fn installed(desk: &Desk) -> (PathBuf, PathBuf) {
+pub fn installed(desk: &Desk) -> (PathBuf, PathBuf) {
     let (tree, root, trace) = (desk.path("tree"), desk.path("root"), desk.path("trace"));
     let program = format!("#!/bin/sh\necho \"$0 $*\" >> '{}'\n", trace.display());
     write(&tree.join("DEBIAN/control"), CONTROL, 0o644);
