@@ -10,7 +10,7 @@ mod collected;
 mod dpkg;
 #[cfg(not(any(target_os = "linux", windows)))]
 mod elsewhere;
-#[cfg(any(target_os = "linux", windows))]
+#[cfg(any(unix, windows))]
 pub(crate) mod exec;
 pub mod facts;
 #[cfg(target_os = "linux")]
@@ -18,6 +18,8 @@ mod files;
 #[cfg(target_os = "linux")]
 mod lines;
 pub mod lookout;
+#[cfg(any(target_os = "macos", test))]
+mod mac;
 mod mac_files;
 #[cfg(target_os = "linux")]
 pub(crate) mod notify;
@@ -190,25 +192,16 @@ fn machine(scope: &Scope, _seen: &mut Observations) -> Result<Vec<Box<dyn Sensor
     Ok(sensors)
 }
 
-/// The running machine's processes; of a root nothing.
+/// The sources of a running Mac; of another root nothing.
 #[cfg(not(any(target_os = "linux", windows)))]
 fn machine(scope: &Scope, _seen: &mut Observations) -> Result<Vec<Box<dyn Sensor>>, DetectError> {
     if let Some(path) = scope.root.clone() {
         return Err(DetectError::Root { path, source: std::io::ErrorKind::Unsupported.into() });
     }
     let mut sensors: Vec<Box<dyn Sensor>> = vec![Box::new(elsewhere::Processes)];
-    for source in [
-        Source::Receipts,
-        Source::Launchd,
-        Source::Bundles,
-        Source::SystemExtensions,
-        Source::Plists,
-        Source::Paths,
-        Source::KernelModules,
-        Source::ListeningPorts,
-        Source::Groups,
-        Source::VendorOutput,
-    ] {
+    #[cfg(target_os = "macos")]
+    sensors.push(Box::new(mac::Mac(PathBuf::from("/"), mac::Own)));
+    for source in [Source::KernelModules, Source::ListeningPorts, Source::Groups, Source::VendorOutput] {
         sensors.push(Box::new(elsewhere::Unread(source)));
     }
     Ok(sensors)
