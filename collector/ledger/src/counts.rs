@@ -36,6 +36,7 @@ pub struct Counts {
     lines: BTreeMap<CustomerId, BTreeMap<Sku, Box<Counter>>>,
     /// By the customer, if one is named, and the machine that they speak of.
     flags: BTreeMap<(Option<CustomerId>, Option<MachineId>), BTreeSet<Flag>>,
+    flag_count: usize,
     blockers: BTreeSet<Blocker>,
     /// How many machines use a customer's product of which nobody said what it is billed as.
     unmapped: BTreeMap<(CustomerId, ProductId), u32>,
@@ -96,7 +97,7 @@ impl Counts {
             self.counter(&seat.customer, &seat.sku).change(seat.counted, seat.confirmed, |count| *count += 1);
         }
         for flag in machine.flags {
-            self.flags.entry(place(&flag)).or_default().insert(flag);
+            self.flag_count += usize::from(self.flags.entry(place(&flag)).or_default().insert(flag));
         }
         self.blockers.extend(machine.blockers);
         for unmapped in machine.unmapped {
@@ -121,7 +122,7 @@ impl Counts {
         for flag in &machine.flags {
             let place = place(flag);
             if let Some(flags) = self.flags.get_mut(&place) {
-                flags.remove(flag);
+                self.flag_count -= usize::from(flags.remove(flag));
                 if flags.is_empty() {
                     self.flags.remove(&place);
                 }
@@ -161,7 +162,7 @@ impl Counts {
 
     /// How many those are.
     pub fn flag_count(&self) -> usize {
-        self.flags.values().map(BTreeSet::len).sum()
+        self.flag_count
     }
 
     /// What is to be looked at of a machine, by its joined id, where no customer is named.

@@ -1,6 +1,15 @@
 //! Minor digits of the currencies of ISO 4217.
 //! Invariant: a code that is not in the list has no digits, and is refused rather than taken for two.
 
+use std::cmp::Ordering;
+
+/// Letters of a code.
+const CODE_LENGTH: usize = 3;
+/// From one code of a list to the next: a blank lies between.
+const CODE_STEP: usize = CODE_LENGTH + 1;
+
+// Each list is in order.
+
 /// Codes whose amounts have no minor digits.
 const NO_DIGITS: &str = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF";
 /// Codes whose amounts have three.
@@ -19,8 +28,24 @@ const TWO_DIGITS: &str = "AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BG
 pub fn minor_digits(code: &str) -> Option<u32> {
     [(2, TWO_DIGITS), (0, NO_DIGITS), (3, THREE_DIGITS), (4, FOUR_DIGITS)]
         .into_iter()
-        .find(|(_, codes)| codes.split(' ').any(|known| known == code))
+        .find(|(_, codes)| lists(codes, code))
         .map(|(digits, _)| digits)
+}
+
+/// Whether a code is in a list, by halves: it is asked for each line of a statement.
+fn lists(codes: &str, code: &str) -> bool {
+    let known =
+        |index: usize| codes.get(index * CODE_STEP..index * CODE_STEP + CODE_LENGTH).unwrap_or_default();
+    let (mut first, mut end) = (0, codes.len().div_ceil(CODE_STEP));
+    while first < end {
+        let middle = first + (end - first) / 2;
+        match known(middle).cmp(code) {
+            Ordering::Equal => return true,
+            Ordering::Less => first = middle + 1,
+            Ordering::Greater => end = middle,
+        }
+    }
+    false
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 
 pub mod switched;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
@@ -26,7 +27,7 @@ use crate::pricing::{RATIO_DIGITS, earnings, price_lines};
 use crate::quantity::measure;
 use crate::record::Sku;
 use crate::seats::{CountedDay, Seats};
-use crate::statement::Line;
+use crate::statement::{EarningsRow, Line};
 use crate::usage::Usage;
 
 use switched::{SeatKey, Turns};
@@ -152,7 +153,8 @@ pub(crate) fn of_counts(
 /// # Errors
 /// When amounts are too large to add.
 pub fn so_far(lines: &[Line], policy: &Policy) -> Result<Vec<(Option<String>, Money)>, TooLarge> {
-    let totals = totals(policy, [&[], lines, &[]])?.into_iter();
+    let (nothing, so_far) = (Priced::default(), Priced::of(lines, policy)?);
+    let totals = totals([&nothing, &so_far, &nothing])?.into_iter();
     Ok(totals.map(|total| (total.currency, total.expected)).collect())
 }
 
@@ -198,7 +200,8 @@ impl Month<'_> {
     ) -> Result<Forecast, TooLarge> {
         let priced = |course| {
             let mut lines = lines(course)?;
-            price_lines(&mut lines, self.policy).map(|()| lines)
+            price_lines(&mut lines, self.policy)?;
+            Priced::of(lines, self.policy)
         };
         let lower = priced(Course::Ends)?;
         let expected = priced(Course::GoesOn)?;
@@ -209,8 +212,8 @@ impl Month<'_> {
             days_begun: self.begun as u64,
             days: self.days.len() as u64,
             rests_on: rests_on(self.begun, self.days.len()),
-            lines: forecast_lines(self.policy, &lower, &expected, &upper)?,
-            totals: totals(self.policy, [&lower, &expected, &upper])?,
+            lines: forecast_lines(&lower, &expected, &upper),
+            totals: totals([&lower, &expected, &upper])?,
         })
     }
 
@@ -332,19 +335,28 @@ impl Month<'_> {
     }
 }
 
-fn forecast_lines(
-    policy: &Policy,
-    lower: &[Line],
-    expected: &[Line],
-    upper: &[Line],
-) -> Result<Vec<ForecastLine>, TooLarge> {
+/// Lines with their costs, and what they earn.
+#[derive(Default)]
+struct Priced<'a> {
+    lines: Cow<'a, [Line]>,
+    earnings: Vec<EarningsRow>,
+}
+
+impl<'a> Priced<'a> {
+    fn of(lines: impl Into<Cow<'a, [Line]>>, policy: &Policy) -> Result<Self, TooLarge> {
+        let lines = lines.into();
+        Ok(Self { earnings: earnings(&lines, policy)?, lines })
+    }
+}
+
+fn forecast_lines(lower: &Priced<'_>, expected: &Priced<'_>, upper: &Priced<'_>) -> Vec<ForecastLine> {
     type Key<'a> = (&'a CustomerId, &'a Sku);
-    fn by_key(lines: &[Line]) -> BTreeMap<Key<'_>, &Line> {
-        lines.iter().map(|line| ((&line.customer, &line.sku), line)).collect()
+    fn by_key<'a>(priced: &'a Priced<'_>) -> BTreeMap<Key<'a>, &'a Line> {
+        priced.lines.iter().map(|line| ((&line.customer, &line.sku), line)).collect()
     }
     let (lower, upper) = (by_key(lower), by_key(upper));
-    let revenues: BTreeMap<(CustomerId, Sku), Decimal> =
-        earnings(expected, policy)?.into_iter().map(|row| ((row.customer, row.sku), row.revenue)).collect();
+    let revenues: BTreeMap<Key<'_>, Decimal> =
+        expected.earnings.iter().map(|row| ((&row.customer, &row.sku), row.revenue)).collect();
     let quantity = |lines: &BTreeMap<Key<'_>, &Line>, line: &Line| {
         lines.get(&(&line.customer, &line.sku)).map_or(Quantity::ZERO, |line| line.quantity)
     };
@@ -356,23 +368,23 @@ fn forecast_lines(
         expected: line.quantity,
         upper: quantity(&upper, line),
         cost: line.price.as_ref().map(|price| price.cost),
-        revenue: revenues.get(&(line.customer.clone(), line.sku.clone())).copied(),
+        revenue: revenues.get(&(&line.customer, &line.sku)).copied(),
         currency: line.price.as_ref().map(|price| price.currency.clone()),
     };
-    let rows = expected.iter().map(row);
-    Ok(rows.filter(|row| ![row.lower, row.expected, row.upper].iter().all(|one| one.is_zero())).collect())
+    let rows = expected.lines.iter().map(row);
+    rows.filter(|row| ![row.lower, row.expected, row.upper].iter().all(|one| one.is_zero())).collect()
 }
 
-fn totals(policy: &Policy, courses: [&[Line]; 3]) -> Result<Vec<ForecastTotal>, TooLarge> {
-    let mut sums: BTreeMap<Option<String>, [(Decimal, Decimal); 3]> = BTreeMap::new();
+fn totals(courses: [&Priced<'_>; 3]) -> Result<Vec<ForecastTotal>, TooLarge> {
+    let mut sums: BTreeMap<Option<&str>, [(Decimal, Decimal); 3]> = BTreeMap::new();
     let nothing = Decimal::zero(0);
-    for (course, lines) in courses.into_iter().enumerate() {
+    for (course, Priced { lines, earnings }) in courses.into_iter().enumerate() {
         for price in lines.iter().filter_map(|line| line.price.as_ref()) {
-            let sum = sums.entry(Some(price.currency.clone())).or_insert([(nothing, nothing); 3]);
+            let sum = sums.entry(Some(&price.currency)).or_insert([(nothing, nothing); 3]);
             sum[course].0 = sum[course].0.plus(price.cost)?;
         }
-        for row in earnings(lines, policy)? {
-            let sum = sums.entry(row.currency).or_insert([(nothing, nothing); 3]);
+        for row in earnings {
+            let sum = sums.entry(row.currency.as_deref()).or_insert([(nothing, nothing); 3]);
             sum[course].1 = sum[course].1.plus(row.revenue)?;
         }
     }
@@ -383,7 +395,7 @@ fn totals(policy: &Policy, courses: [&[Line]; 3]) -> Result<Vec<ForecastTotal>, 
     sums.into_iter()
         .map(|(currency, [lower, expected, upper])| {
             Ok(ForecastTotal {
-                currency,
+                currency: currency.map(str::to_owned),
                 lower: money(lower)?,
                 expected: money(expected)?,
                 upper: money(upper)?,

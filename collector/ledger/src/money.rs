@@ -210,11 +210,15 @@ fn half_even(numerator: i128, denominator: i128) -> i128 {
 impl fmt::Display for Decimal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.mantissa < 0 { "-" } else { "" };
-        let digits = self.mantissa.unsigned_abs().to_string();
-        let scale = self.scale as usize;
+        let (magnitude, scale) = (self.mantissa.unsigned_abs(), self.scale as usize);
         if scale == 0 {
-            return write!(f, "{sign}{digits}");
+            return write!(f, "{sign}{magnitude}");
         }
+        // Nearly every amount is a short one, and tables are full of them.
+        if let (Ok(short), Some(unit)) = (u64::try_from(magnitude), 10_u64.checked_pow(self.scale)) {
+            return write!(f, "{sign}{}.{:0scale$}", short / unit, short % unit);
+        }
+        let digits = magnitude.to_string();
         let digits = format!("{digits:0>width$}", width = scale + 1);
         let (whole, fraction) = digits.split_at(digits.len() - scale);
         write!(f, "{sign}{whole}.{fraction}")
@@ -388,6 +392,22 @@ mod tests {
         assert_eq!(decimal("18.15").ratio(decimal("23.10"), 4).unwrap().unwrap().to_string(), "0.7857");
         assert_eq!(decimal("-1.00").ratio(decimal("8.00"), 4).unwrap().unwrap().to_string(), "-0.1250");
         assert_eq!(decimal("1.00").ratio(decimal("-8.00"), 4).unwrap().unwrap().to_string(), "-0.1250");
+    }
+
+    #[test]
+    fn short_and_long_decimals_are_written_alike() {
+        for (mantissa, scale, text) in [
+            (0, 2, "0.00"),
+            (-5, 2, "-0.05"),
+            (7, 0, "7"),
+            (i128::from(u64::MAX), 4, "1844674407370955.1615"),
+            (i128::from(u64::MAX) + 1, 4, "1844674407370955.1616"),
+            (-1, 19, "-0.0000000000000000001"),
+            (12, 20, "0.00000000000000000012"),
+            (i128::MIN, 2, "-1701411834604692317316873037158841057.28"),
+        ] {
+            assert_eq!(Decimal { mantissa, scale }.to_string(), text);
+        }
     }
 
     #[test]

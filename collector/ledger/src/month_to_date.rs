@@ -18,7 +18,7 @@ use crate::machines::Names;
 use crate::money::TooLarge;
 use crate::policy::Policy;
 use crate::record::Sku;
-use crate::seats::Counting;
+use crate::seats::{Counting, MachineCount};
 use crate::statement::{Flag, MeterOutput};
 use crate::usage::Usage;
 
@@ -76,21 +76,26 @@ impl MonthToDate {
             Names::new(&usage)
         };
         let changed = self.changed(&usage, &names);
+        let mut differs = !usage.is_told_as(&self.usage);
         if let Some(month) = MonthDays::of(&self.days) {
-            let mut before = Counting::new(&self.usage, &self.policy, self.period, month);
-            for machine in machines_of(&self.names, &changed) {
-                if let Some(machine) = self.names.machine(&self.usage, machine) {
-                    self.counts.remove(&before.machine(&machine));
+            let mut counting = Counting::new(&self.usage, &self.policy, self.period, month);
+            let before = counted(&mut counting, &self.usage, &self.names, &changed);
+            let mut counting = Counting::new(&usage, &self.policy, self.period, month);
+            let mut after = counted(&mut counting, &usage, &names, &changed);
+            for (machine, count) in before {
+                if after.get(machine) == Some(&count) {
+                    after.remove(machine);
+                } else {
+                    self.counts.remove(&count);
+                    differs = true;
                 }
             }
-            let mut after = Counting::new(&usage, &self.policy, self.period, month);
-            for machine in machines_of(&names, &changed) {
-                if let Some(machine) = names.machine(&usage, machine) {
-                    self.counts.add(after.machine(&machine));
-                }
-            }
+            differs |= !after.is_empty();
+            after.into_values().for_each(|count| self.counts.add(count));
+            // A rejected report is in the way until its machine was heard from.
+            differs |= !changed.is_empty() && usage.rejected(month.first(), month.end()).next().is_some();
         }
-        if !changed.is_empty() || !usage.is_told_as(&self.usage) {
+        if differs {
             self.so_far = OnceLock::new();
         }
         (self.usage, self.names) = (usage, names);
@@ -185,9 +190,9 @@ impl MonthToDate {
     pub fn flags_of<'a>(
         &'a self,
         customer: &CustomerId,
-        machines: impl Iterator<Item = &'a MachineId>,
+        machines: &[MachineId],
     ) -> impl Iterator<Item = &'a Flag> {
-        let of_machines = machines.flat_map(|machine| self.counts.flags_of(machine));
+        let of_machines = machines.iter().flat_map(|machine| self.counts.flags_of(machine));
         self.counts.flags_naming(customer).chain(of_machines)
     }
 
@@ -204,9 +209,16 @@ impl MonthToDate {
     }
 }
 
-/// The machines that these agents are part of.
-fn machines_of<'a>(names: &'a Names, agents: &'a BTreeSet<MachineId>) -> BTreeSet<&'a MachineId> {
-    agents.iter().map(|agent| names.of(agent)).collect()
+/// What the machines that these agents are part of amount to.
+fn counted<'a>(
+    counting: &mut Counting<'_>,
+    usage: &Usage,
+    names: &'a Names,
+    agents: &'a BTreeSet<MachineId>,
+) -> BTreeMap<&'a MachineId, MachineCount> {
+    let machines: BTreeSet<&MachineId> = agents.iter().map(|agent| names.of(agent)).collect();
+    let known = machines.into_iter().filter_map(|id| Some((id, names.machine(usage, id)?)));
+    known.map(|(id, machine)| (id, counting.machine(&machine))).collect()
 }
 
 #[cfg(test)]

@@ -1,13 +1,12 @@
 //! How the house stands on one page: what waits for somebody, and the month so far. Invariant: added up from what is
 //! kept counted; no machine is looked at for it, and no amount is in it for who may see none.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 use seatbeat_ledger::calendar::Period;
-use seatbeat_ledger::fold::Fold;
-use seatbeat_ledger::forecast::{Forecast, Money, forecast, so_far};
+use seatbeat_ledger::forecast::{Forecast, Money, so_far};
 use seatbeat_ledger::life::{Life, Wait};
 use seatbeat_ledger::money::{Quantity, TooLarge};
 use seatbeat_ledger::month_to_date::DaySeats;
@@ -22,9 +21,6 @@ use super::machines::InTheField;
 use super::orders::waiting::OrdersWaiting;
 use super::words::{self, Advice};
 use crate::jobs::close::{CloseError, nobody_enrolled_in, running_period};
-
-/// For so long a forecast is shown that is made from all machines one by one.
-const FORECAST_GOOD: SignedDuration = SignedDuration::from_mins(5);
 
 /// See the module's text.
 #[derive(Debug, Clone, PartialEq)]
@@ -93,19 +89,12 @@ pub struct MonthWaiting {
     pub blockers: Vec<Advice>,
 }
 
-/// What was worked out lately and holds still.
-#[derive(Clone, Default)]
-pub struct Recent {
-    forecast: Arc<Mutex<Option<Forecast>>>,
-}
-
 /// The month as it is counted.
 struct Counted {
     period: Period,
     by_day: DaySeats,
     quantity: Quantity,
     money: Vec<(Option<String>, Money)>,
-    forecast: Option<Forecast>,
     blockers: Vec<Blocker>,
 }
 
@@ -121,16 +110,18 @@ impl Console {
         let now = self.books.clock().now();
         let (console, of) = (self.clone(), reach.clone());
         let counting = move || -> Result<_, Fault> {
-            let counted = console.month_so_far(&of, bills, now)?;
+            let counted = console.month_so_far(&of, bills)?;
+            let forecast = (bills && has_house).then(|| console.closing.forecast(counted.period));
             let last = console.month_before(counted.period.previous(), &of, bills)?;
             let days = console.config.coverage().days;
             let heard_since = now.saturating_sub(SignedDuration::from_hours(24 * i64::from(days)));
             let heard_since = heard_since.unwrap_or(Timestamp::MIN);
             let (field, connected) = console.in_the_field(&of, heard_since)?;
             let orders = has_house.then(|| console.orders_waiting());
-            Ok((counted, last, field, connected, orders))
+            Ok((counted, forecast.transpose()?, last, field, connected, orders))
         };
-        let (counted, last, field, connected, orders) = tokio::task::spawn_blocking(counting).await??;
+        let (counted, forecast, last, field, connected, orders) =
+            tokio::task::spawn_blocking(counting).await??;
         let months = if bills && has_house { self.months_waiting(after).await? } else { Vec::new() };
         let alerts = self.alerts(caller, after).await?.alerts;
         let coverage = self.config.coverage();
@@ -151,7 +142,7 @@ impl Console {
             quantity: counted.quantity,
             last,
             money: counted.money,
-            forecast: counted.forecast,
+            forecast,
             in_the_way: counted.blockers.iter().map(words::blocker).collect(),
             months,
             alerts: alerts.into_iter().filter(|alert| alert.muted_until_ms == 0).collect(),
@@ -159,10 +150,10 @@ impl Console {
         })
     }
 
-    fn month_so_far(&self, reach: &Reach, bills: bool, now: Timestamp) -> Result<Counted, Fault> {
+    fn month_so_far(&self, reach: &Reach, bills: bool) -> Result<Counted, Fault> {
         let has_house = *reach == Reach::House;
         let running = running_period(&self.books);
-        let counted = self.closing.counted_of(running, |month| -> Result<Counted, Fault> {
+        self.closing.counted_of(running, |month| -> Result<Counted, Fault> {
             let output = month.so_far().map_err(CloseError::from)?;
             let Statement { lines, blockers, .. } = &output.statement;
             let lines = within(reach, lines);
@@ -175,38 +166,24 @@ impl Console {
                 by_day: month.by_day(|customer| reach.has(customer)),
                 quantity: sum(&lines)?,
                 money: if bills { so_far(&lines, month.policy())? } else { Vec::new() },
-                forecast: if bills && has_house { month.forecast(now)? } else { None },
                 blockers: blockers.iter().filter(is_of).cloned().collect(),
             })
-        })?;
-        let mut counted = counted?;
-        if bills && has_house && counted.forecast.is_none() {
-            counted.forecast = Some(self.recent_forecast(counted.period, now)?);
-        }
-        Ok(counted)
-    }
-
-    /// The forecast from all machines, of now or of some minutes ago.
-    fn recent_forecast(&self, period: Period, now: Timestamp) -> Result<Forecast, Fault> {
-        let mut kept = self.recent.forecast.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_good = |kept: &&Forecast| {
-            kept.period == period
-                && (SignedDuration::ZERO..FORECAST_GOOD).contains(&now.duration_since(kept.as_of))
-        };
-        if let Some(forecast) = kept.as_ref().filter(is_good) {
-            return Ok(forecast.clone());
-        }
-        let fold = self.books.read(Fold::clone);
-        let policy = fold.terms().policy(period)?;
-        Ok(kept.insert(forecast(fold.usage(), &policy, period, now)?).clone())
+        })?
     }
 
     fn month_before(&self, period: Period, reach: &Reach, bills: bool) -> Result<Option<MonthBefore>, Fault> {
         let is_sealed = self.is_sealed(period);
-        let lines: Vec<Line> = match is_sealed {
-            true => within(reach, &self.sealed_month(period)?.statement.lines),
+        let (sealed, so_far_known);
+        let lines = match is_sealed {
+            true => {
+                sealed = self.sealed_month(period)?;
+                within(reach, &sealed.statement.lines)
+            }
             false if self.books.read(|fold| nobody_enrolled_in(fold, period)) => return Ok(None),
-            false => within(reach, &self.closing.so_far(period)?.statement.lines),
+            false => {
+                so_far_known = self.closing.so_far(period)?;
+                within(reach, &so_far_known.statement.lines)
+            }
         };
         let money = match bills {
             true => so_far(&lines, &self.books.read(|fold| fold.terms().clone()).policy(period)?)?,
@@ -241,8 +218,11 @@ impl Console {
     }
 }
 
-fn within(reach: &Reach, lines: &[Line]) -> Vec<Line> {
-    lines.iter().filter(|line| reach.has(&line.customer)).cloned().collect()
+fn within<'a>(reach: &Reach, lines: &'a [Line]) -> Cow<'a, [Line]> {
+    match reach {
+        Reach::House => Cow::Borrowed(lines),
+        Reach::Customers(_) => lines.iter().filter(|line| reach.has(&line.customer)).cloned().collect(),
+    }
 }
 
 fn sum(lines: &[Line]) -> Result<Quantity, TooLarge> {

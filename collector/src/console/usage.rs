@@ -4,17 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use seatbeat_ledger::calendar::Period;
-use seatbeat_ledger::fold::Fold;
 use seatbeat_ledger::month_to_date::MonthToDate;
 use seatbeat_ledger::operators::{Reach, Right};
 use seatbeat_ledger::statement::{EarningsRow, Flag, Line, MeterOutput};
-use seatbeat_proto::ids::CustomerId;
+use seatbeat_proto::ids::{CustomerId, MachineId};
 
 use super::Console;
 use super::auth::Caller;
 use super::fault::Fault;
 use super::query::known_customer;
 use super::rows::{Usage, UsageRow};
+use crate::books::Books;
 use crate::jobs::close;
 
 /// Which part of a month's use.
@@ -63,10 +63,9 @@ impl Console {
         let part = Part { reach, customer };
         let (closing, books) = (self.closing.clone(), self.books.clone());
         let asking = move || -> Result<_, close::CloseError> {
-            let fold = books.read(Fold::clone);
             closing.counted_of(period, |month| {
                 let output = month.so_far()?;
-                let flags = part.flags(&fold, month, &output.statement.flags, flags_max);
+                let flags = part.flags(&books, month, &output.statement.flags, flags_max);
                 Ok::<_, close::CloseError>((output, flags, part))
             })?
         };
@@ -114,7 +113,7 @@ impl Part {
     /// looked at.
     fn flags(
         &self,
-        fold: &Fold,
+        books: &Books,
         month: &MonthToDate,
         others: &[Flag],
         count_max: usize,
@@ -132,8 +131,11 @@ impl Part {
                 _ => None.into_iter().flatten(),
             });
             for customer in within {
-                let machines = fold.registry().machines_of(customer, None).map(|(machine, _)| machine);
-                found.extend(month.flags_of(customer, machines));
+                let machines: Vec<MachineId> = books.read(|fold| {
+                    let owned = fold.registry().machines_of(customer, None);
+                    owned.map(|(machine, _)| machine.clone()).collect()
+                });
+                found.extend(month.flags_of(customer, &machines));
             }
         }
         let left_out = found.len().saturating_sub(count_max);

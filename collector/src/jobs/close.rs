@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use seatbeat_ledger::calendar::{Day, Period};
+use seatbeat_ledger::close as ledger;
 use seatbeat_ledger::fold::{Approval, COLLECTOR, Fold};
+use seatbeat_ledger::forecast::{Forecast, forecast};
 use seatbeat_ledger::life::{Life, Phase, Standing, Wait, standings};
 use seatbeat_ledger::month_to_date::MonthToDate;
 use seatbeat_ledger::sealed;
@@ -126,6 +128,26 @@ impl Closing {
     /// When the policy cannot be used.
     pub fn so_far(&self, period: Period) -> Result<Arc<MeterOutput>, CloseError> {
         Ok(self.counted_of(period, MonthToDate::so_far)??)
+    }
+
+    /// What a running month will come to. Of a large house it may be some moments old, as [`kept`] says. Blocks while it
+    /// computes.
+    ///
+    /// # Errors
+    /// When the policy cannot be used, or amounts are too large to add.
+    pub fn forecast(&self, period: Period) -> Result<Forecast, CloseError> {
+        self.kept.forecast(period, self.wanted(self.books.decided().0), || {
+            let (now, size) = (self.books.clock().now(), self.books.read(Fold::position));
+            let from_counts = self.counted_of(period, |month| month.forecast(now))?;
+            let made = match from_counts.map_err(ledger::CloseError::from)? {
+                Some(forecast) => forecast,
+                None => self.compute(|fold| -> Result<Forecast, CloseError> {
+                    let policy = fold.terms().policy(period)?;
+                    Ok(forecast(fold.usage(), &policy, period, now).map_err(ledger::CloseError::from)?)
+                })?,
+            };
+            Ok((made, size))
+        })
     }
 
     /// Asks a month, counted up to now. Blocks while it computes.

@@ -96,6 +96,9 @@ enum Bench {
         /// Times each question is asked
         #[arg(long, default_value_t = 300)]
         times: usize,
+        /// One question alone, by its name; nothing is published then
+        #[arg(long)]
+        only: Option<String>,
     },
     /// Durable rows a second and bytes a row, beside sled alone
     Journal {
@@ -240,8 +243,8 @@ fn main() -> ExitCode {
         Bench::Proof { machines } => proof::bench(&machines),
         Bench::Bundle { machines, bundle } => proof::make(machines.max(1), &bundle),
         Bench::Verify { bundle, level, key } => proof::check(&bundle, &level, &key),
-        Bench::Queries { machines, months, times } => {
-            queries::bench(machines.max(1), months.clamp(1, 12), times)
+        Bench::Queries { machines, months, times, only } => {
+            queries::bench(machines.max(1), months.clamp(1, 12), times, only.as_deref())
         }
         Bench::Journal { rows, times } => journal::bench(rows.max(1), times.max(1)),
         Bench::Report { machines, reports } => report::bench(&machines, reports.max(512)),

@@ -71,41 +71,46 @@ struct Times {
     rest: Vec<Duration>,
 }
 
-/// Measures a fleet of so many machines over so many months, each question so many times, and publishes.
-pub fn bench(machines: usize, months: usize, times: usize) -> anyhow::Result<ExitCode> {
+/// Measures a fleet of so many machines over so many months, each question so many times, and publishes; one question
+/// alone is only shown.
+pub fn bench(machines: usize, months: usize, times: usize, only: Option<&str>) -> anyhow::Result<ExitCode> {
     let folder = tempfile::tempdir()?;
     let store = folder.path().join("store");
     table::progress(&format!("{machines} machines, {months} months"));
     let mut house = House::open(&store, machines, months)?;
+    house.only = only.map(str::to_owned);
     let mut found = Vec::new();
-    found.push(house.measure("overview", times, async |house: &House| {
+    found.extend(house.measure("overview", times, async |house: &House| {
         house.console.overview(&house.caller, 0).await.map(drop)
     })?);
     for (name, query) in machine_queries() {
-        found.push(house.measure(name, times, async |house: &House| {
+        found.extend(house.measure(name, times, async |house: &House| {
             house.console.machines(&house.caller, query.clone(), 0).await.map(drop)
         })?);
     }
     for (name, query) in audit_queries()? {
-        found.push(house.measure(name, times, async |house: &House| {
+        found.extend(house.measure(name, times, async |house: &House| {
             house.console.audit(query.clone(), 0).await.map(drop)
         })?);
     }
     for download in TABLES {
         let asked = asked(download)?;
-        found.push(house.measure(&format!("{}.csv", download.name), times, async |house: &House| {
+        found.extend(house.measure(&format!("{}.csv", download.name), times, async |house: &House| {
             house.console.page(&house.caller, download, &asked, None, LIMIT_MAX).await.map(drop)
         })?);
     }
     for path in PAGES {
-        found.push(
+        found.extend(
             house.measure(&format!("page {path}"), times, async |house: &House| house.page(path).await)?,
         );
     }
     let mut section = Section::new("queries", ABOUT);
     section.table(&["QUESTION", "FIRST ms", "P50 ms", "P99 ms"], found.into_iter().map(row).collect());
     section.note(format!("{machines} machines, {months} months; each question {times} times."));
-    section.publish()?;
+    match only {
+        Some(_) => section.show(),
+        None => section.publish()?,
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -171,6 +176,7 @@ struct House {
     fleet: Vec<fleet::Machine>,
     reported: usize,
     now: Timestamp,
+    only: Option<String>,
 }
 
 impl House {
@@ -201,7 +207,7 @@ impl House {
         let token = founded.operator_token.to_string();
         let let_in = LetIn { operator: "opr_bench".parse()?, api_token: None, grants: vec![Grant::FULL] };
         let caller = Caller { let_in, from: None };
-        Ok(Self { runtime, books, console, router, token, caller, fleet, reported: 0, now })
+        Ok(Self { runtime, books, console, router, token, caller, fleet, reported: 0, now, only: None })
     }
 
     fn measure(
@@ -209,7 +215,10 @@ impl House {
         name: &str,
         times: usize,
         ask: impl AsyncFn(&Self) -> Result<(), Fault>,
-    ) -> anyhow::Result<Times> {
+    ) -> anyhow::Result<Option<Times>> {
+        if self.only.as_ref().is_some_and(|only| only != name) {
+            return Ok(None);
+        }
         table::progress(name);
         let mut all = Vec::with_capacity(times);
         for _ in 0..times.max(2) {
@@ -218,7 +227,7 @@ impl House {
             answer.map_err(|fault| anyhow!("{name}: {}", fault.words()))?;
             all.push(took);
         }
-        Ok(Times { name: name.to_owned(), first: all[0], rest: all.split_off(1) })
+        Ok(Some(Times { name: name.to_owned(), first: all[0], rest: all.split_off(1) }))
     }
 
     /// A page, to its last byte.

@@ -45,15 +45,7 @@ impl Section {
     /// # Errors
     /// When the file cannot be read or written.
     pub fn publish(self) -> anyhow::Result<()> {
-        for part in &self.parts {
-            match part {
-                Part::Table { head, rows } => {
-                    let head: Vec<&str> = head.iter().map(String::as_str).collect();
-                    table::print(&head, rows.clone());
-                }
-                Part::Note(line) => table::say(line),
-            }
-        }
+        self.show();
         let path = path();
         let before = match std::fs::read_to_string(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
@@ -63,6 +55,19 @@ impl Section {
         std::fs::write(&path, after).with_context(|| format!("failed to write `{}`", path.display()))?;
         table::progress(&format!("written to {}", path.display()));
         Ok(())
+    }
+
+    /// Prints it.
+    pub fn show(&self) {
+        for part in &self.parts {
+            match part {
+                Part::Table { head, rows } => {
+                    let head: Vec<&str> = head.iter().map(String::as_str).collect();
+                    table::print(&head, rows.clone());
+                }
+                Part::Note(line) => table::say(line),
+            }
+        }
     }
 
     fn markdown(&self, command: &str, machine: &str) -> String {

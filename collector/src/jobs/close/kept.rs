@@ -1,5 +1,5 @@
-//! Months that were drafted or counted lately: to make a draft of a large house anew takes seconds. Invariant: what
-//! anybody decided is in each draft that is given out behind it; what machines sent meanwhile is missing for
+//! Months that were drafted, counted or forecast lately: to make a draft of a large house anew takes seconds. Invariant: what
+//! anybody decided is in each draft and forecast that is given out behind it; what machines sent meanwhile is missing for
 //! [`AGE_MAX`] at most, and never in a house of fewer than [`MACHINES_MIN`] machines.
 
 use std::collections::BTreeMap;
@@ -7,14 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 use seatbeat_ledger::calendar::Period;
+use seatbeat_ledger::forecast::Forecast;
 use seatbeat_ledger::month_to_date::MonthToDate;
 
 use super::Draft;
 
-/// Houses with fewer get each draft made anew: it takes some milliseconds there.
+/// Houses with fewer get each draft and forecast made anew: it takes some milliseconds there.
 const MACHINES_MIN: usize = 5_000;
 
-/// How old a draft can be that is given out.
+/// How old a draft or a forecast can be that is given out.
 const AGE_MAX: SignedDuration = SignedDuration::from_secs(120);
 
 /// A draft that nobody asked for in so long is let go.
@@ -27,6 +28,7 @@ const MONTHS_MAX: usize = 3;
 #[derive(Default)]
 pub struct Kept {
     drafts: Mutex<BTreeMap<Period, KeptDraft>>,
+    forecast: Mutex<Option<KeptForecast>>,
     counted: Mutex<BTreeMap<Period, MonthToDate>>,
     /// One at a time: each goes through the whole fleet.
     making: Mutex<()>,
@@ -38,7 +40,13 @@ struct KeptDraft {
     asked_at: Timestamp,
 }
 
-/// What a draft has to be to be given out.
+struct KeptForecast {
+    forecast: Forecast,
+    /// Records that are in it, at least.
+    size: u64,
+}
+
+/// What a draft or a forecast has to be to be given out.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted {
     /// The instant of the question.
@@ -49,7 +57,38 @@ pub struct Wanted {
     pub machines: usize,
 }
 
+impl Wanted {
+    /// Whether what was made at some time, of so many records, can be given out.
+    fn takes(&self, made_at: Timestamp, size: u64) -> bool {
+        let age = self.now.duration_since(made_at);
+        let is_young = !age.is_negative() && age < AGE_MAX;
+        is_young && size >= self.size_min && self.machines >= MACHINES_MIN
+    }
+}
+
 impl Kept {
+    /// The forecast of a month: the one that is kept, or else one that is made, of so many records, and kept. Blocks
+    /// while it is made.
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub fn forecast<E>(
+        &self,
+        period: Period,
+        wanted: Wanted,
+        make: impl FnOnce() -> Result<(Forecast, u64), E>,
+    ) -> Result<Forecast, E> {
+        let mut kept = lock(&self.forecast);
+        let is_good = |kept: &&KeptForecast| {
+            kept.forecast.period == period && wanted.takes(kept.forecast.as_of, kept.size)
+        };
+        if let Some(kept) = kept.as_ref().filter(is_good) {
+            return Ok(kept.forecast.clone());
+        }
+        let (forecast, size) = make()?;
+        Ok(kept.insert(KeptForecast { forecast, size }).forecast.clone())
+    }
+
     /// The draft of a month: one that is kept, or else one that is made and kept. Blocks while it is made.
     ///
     /// # Errors
@@ -76,10 +115,7 @@ impl Kept {
     fn good(&self, period: Period, wanted: Wanted) -> Option<Arc<Draft>> {
         let mut drafts = lock(&self.drafts);
         let kept = drafts.get_mut(&period)?;
-        let age = wanted.now.duration_since(kept.made_at);
-        let is_young = !age.is_negative() && age < AGE_MAX;
-        let has_all = kept.draft.journal_size() >= wanted.size_min;
-        if !is_young || !has_all || wanted.machines < MACHINES_MIN {
+        if !wanted.takes(kept.made_at, kept.draft.journal_size()) {
             return None;
         }
         kept.asked_at = wanted.now;
