@@ -85,6 +85,7 @@ pub struct Machine {
     spool: SpoolId,
     tip: Option<Tip>,
     last: Option<(Timestamp, Arc<[wire::FoundProduct]>)>,
+    order_keys_revision: u64,
 }
 
 impl Machine {
@@ -105,7 +106,15 @@ impl Machine {
             spool,
             tip: None,
             last: None,
+            order_keys_revision: 0,
         }
+    }
+
+    /// The same machine, with an agent that takes the orders of these keys.
+    #[must_use]
+    pub fn trusting_orders(mut self, order_keys_revision: u64) -> Self {
+        self.order_keys_revision = order_keys_revision;
+        self
     }
 
     /// The same machine with a clock that is wrong by up to this much, another way each time.
@@ -202,7 +211,10 @@ impl Machine {
             facts: self.tip.is_none().then(|| self.facts.clone()),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             catalogue_version: crate::snapshot::catalogue().version,
-            seal_key: None,
+            seal_key: (self.order_keys_revision > 0).then(|| wire::SealKey {
+                public_key: Vec::new(),
+                order_keys_revision: self.order_keys_revision,
+            }),
         };
         Some(self.link(at.saturating_add(noise).unwrap_or(at), wire::evidence::Body::Report(report)))
     }

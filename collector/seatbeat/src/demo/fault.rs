@@ -116,6 +116,12 @@ pub enum Fault {
         #[source]
         source: ClientError,
     },
+    /// A simulated machine that is up and says nothing.
+    #[error("nothing that could be switched off was heard of the simulated machine {0}")]
+    MachineSilent(String),
+    /// The key that signs orders.
+    #[error("failed to make or open the demonstration's order key")]
+    OrderKey(#[source] seatbeat_collector::order_key::KeyError),
     /// A task of the fleet.
     #[error("a simulated machine ended unexpectedly")]
     Panicked(#[from] tokio::task::JoinError),

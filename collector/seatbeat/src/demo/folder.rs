@@ -132,6 +132,11 @@ impl Place {
         self.folder.join("statements")
     }
 
+    /// The key that would replace a lost order key.
+    pub fn recovery_key(&self) -> PathBuf {
+        self.folder.join("recovery.key")
+    }
+
     /// The operator's profile.
     pub fn profile(&self) -> PathBuf {
         self.folder.join("operator.toml")

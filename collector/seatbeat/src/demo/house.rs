@@ -7,6 +7,7 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::{SignedDuration, Timestamp};
+use seatbeat_collector::alerts::settings::Alerts;
 use seatbeat_collector::books::Books;
 use seatbeat_collector::clock::Clock;
 use seatbeat_collector::config::Config;
@@ -15,6 +16,7 @@ use seatbeat_collector::distributor::destination::Destination;
 use seatbeat_collector::found::found;
 use seatbeat_collector::serve::{self, ServeError};
 use seatbeat_fleet::CUSTOMERS;
+use seatbeat_proto::ids::CustomerId;
 use seatbeat_proto::{instant, wire};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -36,6 +38,10 @@ const TOKEN_USES: u32 = 1000;
 
 /// How long a token of the demonstration lets machines in.
 const TOKEN_LIFE: SignedDuration = SignedDuration::from_hours(24);
+
+/// What was agreed with the first customer, of which it uses more.
+const QUOTA_SKU: &str = "WF-SVC";
+const QUOTA_SEATS: u64 = 10;
 
 /// Text of an enrolment token, by customer.
 pub type Tokens = BTreeMap<&'static str, String>;
@@ -191,7 +197,7 @@ impl House {
     pub fn tries(&self) -> String {
         let profile = self.place.profile();
         let ask = |verb: &str| format!("  seatbeat --profile {} {verb}", profile.display());
-        let verbs = ["usage", "machines list", "upload status", "status"].map(ask);
+        let verbs = ["usage", "machines list", "orders list", "upload status", "status"].map(ask);
         format!("Try in another terminal\n{}", verbs.join("\n"))
     }
 
@@ -224,8 +230,15 @@ fn configuration(args: &Args, place: &Place) -> Config {
         unattended_approval: false,
         statements: Some(place.statements()),
         beat_interval_s: BEAT_INTERVAL_S,
+        alerts: Alerts { quota: quota(), ..Alerts::default() },
         ..Config::default()
     }
+}
+
+/// A customer uses more than was agreed: an alert to look at.
+fn quota() -> BTreeMap<CustomerId, BTreeMap<String, u64>> {
+    let agreed = BTreeMap::from([(QUOTA_SKU.to_owned(), QUOTA_SEATS)]);
+    CUSTOMERS[0].id.parse().into_iter().map(|customer| (customer, agreed.clone())).collect()
 }
 
 /// Founds the store, or takes the one that is there; gives the operator's token.

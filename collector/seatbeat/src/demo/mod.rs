@@ -9,6 +9,7 @@ mod folder;
 mod house;
 mod licences;
 mod live;
+mod orders;
 pub mod platform;
 mod steps;
 
@@ -131,6 +132,7 @@ async fn show(
     let sealed = check::close_month(house, plan, steps).await?;
     platform::settled(house, plan, platform, steps).await?;
     licences::add(house, steps).await?;
+    orders::keys(house, steps).await?;
     house.checked()?;
     let verify = sealed.first().map(|file| house.verify_command(file));
     out::data(&format!("\n{}", out::page([Some(house.whereabouts()), verify])))?;
