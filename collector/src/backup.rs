@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::books::Books;
 use crate::config::Config;
-use crate::journal::{FileReader, JournalError, Position, inspect};
+use crate::journal::{FileReader, INDEX, JournalError, Position, inspect};
 use crate::snapshot;
 use crate::store::{self, StoreError};
 use crate::vault::VaultError;
@@ -153,13 +153,23 @@ fn fill(books: &Books, aside: &Path) -> Result<BackedUp, BackupError> {
         }
     }
     let mut records = 0;
+    let held = books.archiver().hold();
+    let index = books.folder().join(JOURNAL).join(INDEX);
+    if index.exists() {
+        let path = format!("{JOURNAL}/{INDEX}");
+        files.push(Entry::new(&path, manifest::copy(&index, &aside.join(&path), None)?));
+    }
     for segment in books.journal_files() {
+        records = segment.end().0;
+        if segment.archived.is_some() {
+            continue;
+        }
         let name = segment.path.file_name().unwrap_or_default().to_string_lossy();
         let path = format!("{JOURNAL}/{name}");
         files
             .push(Entry::new(&path, manifest::copy(&segment.path, &aside.join(&path), Some(segment.bytes))?));
-        records = segment.end().0;
     }
+    drop(held);
     let root = read_back(&aside.join(JOURNAL), records)?;
     let known = books.read(|fold| (fold.position() == records).then(|| fold.root()));
     if known.is_some_and(|known| known != root) {

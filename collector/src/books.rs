@@ -23,8 +23,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::follower;
 use crate::journal::{
-    self, AppendError, Appender, FileJournal, FileReader, Journal, JournalError, LateCheck, Position,
-    Segment, WriterHandle,
+    self, AppendError, Appender, Archiver, FileJournal, FileReader, Journal, JournalError, LateCheck,
+    LocalDisk, Position, SEGMENT_BYTES_MAX, Segment, WriterHandle,
 };
 use crate::keys::{Keys, KeysError};
 use crate::lookup::{Lookup, LookupError};
@@ -62,6 +62,7 @@ pub struct Books {
     decided: Arc<AtomicU64>,
     ordered: broadcast::Sender<Ordered>,
     reader: FileReader,
+    archiver: Archiver,
     vault: Arc<Vault>,
     lookup: Arc<Lookup>,
     keys: Arc<Keys>,
@@ -216,12 +217,34 @@ impl Books {
         clock: Clock,
         journal_before: impl FnOnce(FileJournal) -> Box<dyn Journal>,
     ) -> Result<(Self, BooksEnd), BooksError> {
+        Self::open_as(folder, clock, SEGMENT_BYTES_MAX, journal_before)
+    }
+
+    /// As [`Books::open`], with segments of another size.
+    ///
+    /// # Errors
+    /// As [`Books::open`].
+    #[cfg(test)]
+    pub(crate) fn open_in_segments(
+        folder: &Path,
+        clock: Clock,
+        segment_bytes_max: u64,
+    ) -> Result<(Self, BooksEnd), BooksError> {
+        Self::open_as(folder, clock, segment_bytes_max, |journal| Box::new(journal))
+    }
+
+    fn open_as(
+        folder: &Path,
+        clock: Clock,
+        segment_bytes_max: u64,
+        journal_before: impl FnOnce(FileJournal) -> Box<dyn Journal>,
+    ) -> Result<(Self, BooksEnd), BooksError> {
         let store = Store::open(folder)?;
         if folder.join(Config::FILE).exists() {
             store_format::bring_forward(&store)?;
         }
-        let (journal, mut fold) = journal_and_fold(folder, &store)?;
-        let reader = journal.reader();
+        let (journal, mut fold) = journal_and_fold(folder, &store, segment_bytes_max)?;
+        let (reader, archiver) = (journal.reader(), journal.archiver());
         fold_tail(&mut fold, &reader)?;
         if fold.founded().is_none() {
             return Err(BooksError::NotFounded(folder.to_owned()));
@@ -289,6 +312,7 @@ impl Books {
             decided,
             ordered,
             reader,
+            archiver,
             vault,
             lookup,
             keys,
@@ -385,6 +409,11 @@ impl Books {
     /// Bytes of the journal's segments.
     pub fn journal_bytes(&self) -> u64 {
         self.reader.bytes()
+    }
+
+    /// What moves old segments to an archive.
+    pub fn archiver(&self) -> &Archiver {
+        &self.archiver
     }
 
     /// Up to where the search rows know the journal.
@@ -564,14 +593,20 @@ pub fn start(folder: &Path, reader: &FileReader) -> Result<Fold, BooksError> {
 
 /// The journal, and the fold of the snapshot as far as that fits it. Segments that the snapshot stands for are not read
 /// now; without one that fits, all are.
-fn journal_and_fold(folder: &Path, store: &Store) -> Result<(FileJournal, Fold), BooksError> {
+fn journal_and_fold(
+    folder: &Path,
+    store: &Store,
+    segment_bytes_max: u64,
+) -> Result<(FileJournal, Fold), BooksError> {
+    let open =
+        |known| FileJournal::open_on_behind(&store.journal(), Arc::new(LocalDisk), segment_bytes_max, known);
     if let Some(snapshot) = snapshot::load(folder).unwrap_or_default() {
-        let journal = FileJournal::open_behind(&store.journal(), snapshot.0)?;
+        let journal = open(snapshot.0)?;
         if let Some(fold) = from_snapshot(folder, &journal.reader(), snapshot)? {
             return Ok((journal, fold));
         }
     }
-    Ok((FileJournal::open(&store.journal())?, Fold::default()))
+    Ok((open(Position(0))?, Fold::default()))
 }
 
 /// The fold of a snapshot; none when the snapshot is not one of this journal.

@@ -61,12 +61,33 @@ pub struct Config {
     pub sign_in: SignInConfig,
     /// What needs somebody, and who is told.
     pub alerts: Alerts,
+    /// Where old evidence is moved. Default: nowhere, it stays in the store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub archive: Option<ArchiveConfig>,
     /// Seconds between an agent's beats. Default 60.
     pub beat_interval_s: u32,
     /// Seconds between an agent's reports when nothing changes. Default 21600 (6 h): every billing zone sees every day.
     pub report_interval_s: u32,
     /// Seconds between an agent's looks at its machine. Default 900.
     pub scan_interval_s: u32,
+}
+
+/// Where old evidence is moved, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArchiveConfig {
+    /// A folder by its whole path, or `s3://BUCKET/PREFIX`.
+    pub to: String,
+    /// Parts of the journal whose newest record is older, in months, and that a sealed statement covers, are moved.
+    /// Default 3: the running month and the two before are asked about every day.
+    #[serde(default = "archive_after_months")]
+    pub after_months: u32,
+}
+
+const ARCHIVE_AFTER_MONTHS: u32 = 3;
+
+fn archive_after_months() -> u32 {
+    ARCHIVE_AFTER_MONTHS
 }
 
 /// Who keeps the key that signs orders.
@@ -123,6 +144,7 @@ impl Default for Config {
             destination: BTreeMap::new(),
             sign_in: SignInConfig::default(),
             alerts: Alerts::default(),
+            archive: None,
             beat_interval_s: 60,
             report_interval_s: 21_600,
             scan_interval_s: 900,
@@ -235,6 +257,17 @@ impl Config {
         if let Some(fault) = self.alerts.fault() {
             return Some(fault);
         }
+        if let Some(archive) = &self.archive {
+            if !Path::new(&archive.to).is_absolute() && !archive.to.starts_with("s3://") {
+                return Some(("archive.to", "has to be the whole path of a folder, or s3://BUCKET/PREFIX"));
+            }
+            if archive.after_months < ARCHIVE_AFTER_MONTHS {
+                return Some((
+                    "archive.after_months",
+                    "has to be 3 at least: those months are still looked into",
+                ));
+            }
+        }
         let intervals = [
             ("beat_interval_s", self.beat_interval_s, 1),
             ("report_interval_s", self.report_interval_s, 60),
@@ -289,6 +322,11 @@ mod tests {
         assert!(matches!(read(destination), Err(ConfigError::Value { key: "destination", .. })));
         let half = read("operator_key = \"/etc/seatbeat/door.key\"");
         assert!(matches!(half, Err(ConfigError::Value { key: "operator_certificate", .. })));
+        let archive = read("[archive]\nto = \"archive\"");
+        assert!(matches!(archive, Err(ConfigError::Value { key: "archive.to", .. })));
+        let archive = read("[archive]\nto = \"/srv/archive\"\nafter_months = 2");
+        assert!(matches!(archive, Err(ConfigError::Value { key: "archive.after_months", .. })));
+        assert_eq!(read("[archive]\nto = \"s3://b/p\"").unwrap().archive.unwrap().after_months, 3);
         let open = read("operator_listen = \"0.0.0.0:8080\"");
         assert!(matches!(open, Err(ConfigError::Value { key: "operator_listen", .. })));
     }

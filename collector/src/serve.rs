@@ -26,6 +26,7 @@ use crate::console::{Console, door, erasure};
 use crate::gateway::presence::Presence;
 use crate::gateway::{self, GatewayError};
 use crate::jobs::alerts::{AlertsJob, UnusableAlerts};
+use crate::jobs::archive::ArchiveJob;
 use crate::jobs::close::Closing;
 use crate::jobs::identity::Identity;
 use crate::jobs::orders::OrdersJob;
@@ -131,6 +132,7 @@ pub async fn start_with(
     let proofs = Proofs::new(books.clone(), &config, statements.clone());
     let closing = Closing::new(books.clone(), config.clone(), statements);
     let identity = Identity::new(books.clone());
+    let archiving = config.archive.clone().map(|archive| ArchiveJob::new(books.clone(), archive));
     let uploads = Uploads::new(&books, &config, &closing)?;
     let provider = config.sign_in.oidc.as_ref().map(Provider::new).transpose()?;
     let (alerts_config, alerts_folder) = (Arc::new(config.clone()), folder.to_owned());
@@ -190,6 +192,13 @@ pub async fn start_with(
         alerts.follow(stopped).await;
         Ok(())
     });
+    if let Some(archiving) = archiving {
+        let stopped = ended();
+        parts.spawn(async move {
+            archiving.follow(stopped).await;
+            Ok(())
+        });
+    }
     let stopped = ended();
     parts.spawn(async move { jobs(closing, identity, proofs, stopped).await });
     service_manager::ready(agent_address, operator_address);

@@ -14,7 +14,6 @@ use crate::jobs::close::Closing;
 use crate::jobs::proofs::Proofs;
 use crate::jobs::upload::Uploads;
 use machines::Listed;
-use overview::Recent;
 use sealed_months::SealedMonths;
 use sign_in::SignIn;
 use sign_in::oidc::Provider;
@@ -81,7 +80,6 @@ pub struct Console {
     proofs: Proofs,
     uploads: Uploads,
     listed: Listed,
-    recent: Recent,
     sealed_months_kept: SealedMonths,
     sealed_sums: months::SealedSums,
     counted_lines: explain::CountedLines,
@@ -106,7 +104,6 @@ impl Console {
             proofs,
             uploads: Uploads::default(),
             listed: Listed::default(),
-            recent: Recent::default(),
             sealed_months_kept: SealedMonths::default(),
             sealed_sums: months::SealedSums::default(),
             counted_lines: explain::CountedLines::default(),

@@ -26,6 +26,7 @@ use crate::clock::Clock;
 use crate::found::found;
 
 mod amend;
+mod archive;
 mod audit;
 mod documents;
 mod door;

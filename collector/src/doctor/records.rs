@@ -13,7 +13,7 @@ use seatbeat_proto::wire::JournalRecord;
 
 use super::disk::Growth;
 use super::{Finding, chain};
-use crate::journal::{FileReader, Position, inspect};
+use crate::journal::{FileReader, InArchive, Position, inspect};
 use crate::snapshot;
 
 /// What the journal shows.
@@ -56,6 +56,7 @@ pub(super) fn look(folder: &Path, now: Timestamp, runs: bool) -> Shown {
     };
     let mib = reader.bytes() >> 20;
     shown.findings.push(Finding::ok("journal", format!("{records} records, {mib} MiB, all whole{torn}")));
+    shown.findings.extend(archive(reader));
     let first = record(reader, 0);
     shown.founded = first.as_ref().and_then(|bytes| {
         let mut fold = Fold::default();
@@ -82,6 +83,21 @@ pub(super) fn look(folder: &Path, now: Timestamp, runs: bool) -> Shown {
         ),
     });
     shown
+}
+
+/// Whether all that was moved is where it was moved to; nothing where nothing was.
+fn archive(reader: &FileReader) -> Option<Finding> {
+    let moved: Vec<InArchive> =
+        reader.segments().into_iter().filter_map(|segment| segment.archived).collect();
+    let last = &moved.last()?.archived;
+    let missing = moved.iter().find_map(|lies| lies.archive.look(&lies.archived).err());
+    Some(match missing {
+        Some(error) => Finding::error("archive", chain(&error), error.hint().unwrap_or_default()),
+        None => {
+            let what = format!("{} segments, up to record {}, are in `{}`", moved.len(), last.end(), last.to);
+            Finding::ok("archive", what)
+        }
+    })
 }
 
 fn clock(newest_ms: i64, now: Timestamp) -> Finding {

@@ -2,6 +2,7 @@
 //! twice is running it once.
 
 pub mod alerts;
+pub mod archive;
 pub mod close;
 pub mod identity;
 pub mod orders;

@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use rustix::fs::{FlockOperation, flock};
 use seatbeat_proto::frame;
 
+use super::archiver::Archiver;
 use super::disk::{Disk, LocalDisk};
 use super::reader::{FileReader, Segment, Segments};
 use super::recovery::{check, create, recover, write_all_at};
@@ -66,15 +67,6 @@ impl FileJournal {
         Self::open_on(folder, Arc::new(LocalDisk), SEGMENT_BYTES_MAX)
     }
 
-    /// As [`FileJournal::open`], but segments that end before `known` are only looked at: a snapshot stands for their
-    /// records, and [`FileJournal::check`] reads them while the journal is in use.
-    ///
-    /// # Errors
-    /// As [`FileJournal::open`].
-    pub fn open_behind(folder: &Path, known: Position) -> Result<Self, JournalError> {
-        Self::open_on_behind(folder, Arc::new(LocalDisk), SEGMENT_BYTES_MAX, known)
-    }
-
     /// As [`FileJournal::open`], on a disk that may fail, with segments of another size.
     ///
     /// # Errors
@@ -83,7 +75,8 @@ impl FileJournal {
         Self::open_on_behind(folder, disk, segment_bytes_max, Position(0))
     }
 
-    /// As [`FileJournal::open_on`] and [`FileJournal::open_behind`].
+    /// As [`FileJournal::open_on`], but segments that end before `known` are only looked at: a snapshot stands for their
+    /// records, and [`FileJournal::check`] reads them while the journal is in use.
     ///
     /// # Errors
     /// As [`FileJournal::open`].
@@ -128,6 +121,11 @@ impl FileJournal {
     /// What is still to be read of the segments that the start passed over.
     pub fn check(&self) -> LateCheck {
         LateCheck { folder: self.folder.clone(), segments: Arc::clone(&self.segments) }
+    }
+
+    /// What moves old segments to an archive while the journal is in use.
+    pub fn archiver(&self) -> Archiver {
+        Archiver::new(self.folder.clone(), Arc::clone(&self.segments))
     }
 
     /// Where the last segment ends, and how many records it holds.

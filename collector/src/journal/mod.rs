@@ -1,6 +1,8 @@
 //! The journal: records in the order that holds, and nothing else. Everything else is derived from it.
 //! Invariant: a record that was answered with a position is on the disk, and no record ever moves or changes.
 
+mod archive;
+mod archiver;
 mod disk;
 mod file;
 mod reader;
@@ -14,9 +16,11 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use archive::{Archive, ArchiveError, Archived, INDEX};
+pub use archiver::Archiver;
 pub use disk::{Disk, LocalDisk};
 pub use file::{BATCH_BYTES_MAX, FileJournal, LateCheck, SEGMENT_BYTES_MAX};
-pub use reader::{FileReader, READ_BYTES_MAX, Segment};
+pub use reader::{FileReader, InArchive, READ_BYTES_MAX, Segment};
 pub use recovery::{Inspected, inspect};
 pub use writer::{
     AppendError, Appender, BATCH_RECORDS_MAX, GATHER_BYTES_MAX, GATHER_MILLISECONDS_MAX, QUEUE_BYTES_MAX,
@@ -123,6 +127,9 @@ pub enum JournalError {
         /// The segment that is there.
         next: PathBuf,
     },
+    /// A segment that lies in an archive, or the index of those.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// A segment written by a later version.
     #[error("`{path}` has journal format {found}; this version knows format {known}")]
     NewerFormat {
@@ -156,6 +163,7 @@ impl JournalError {
             Self::NewerFormat { .. } => {
                 Some("start the version that wrote this store, or a later one".into())
             }
+            Self::Archive(error) => error.hint(),
             Self::Failed { .. } => Some("restart; look for a failing disk in the system log".into()),
             Self::Io { .. } | Self::TooLarge { .. } => None,
         }

@@ -2,12 +2,14 @@
 //! Invariant: only what is durable is read, and each record is checked again on its way.
 
 use std::fs::File;
+use std::io::Cursor;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use seatbeat_proto::frame::HEADER_LENGTH;
 
-use super::segment::{Frames, Header, Next};
+use super::archive::{Archive, Archived};
+use super::segment::{Frames, Header, Input, Next};
 use super::{JournalError, Position};
 
 /// Most bytes in one answer, so that a reader that asks for many large records stays small.
@@ -16,6 +18,15 @@ pub const READ_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Every so many records of a segment its place is kept in memory: eight bytes for each such run, and at most this
 /// many frames are passed over to find a record.
 pub const MARK_INTERVAL_RECORDS: u64 = 256;
+
+/// What lies in which archive.
+#[derive(Debug, Clone)]
+pub struct InArchive {
+    /// The place.
+    pub archive: Arc<Archive>,
+    /// The segment there.
+    pub archived: Archived,
+}
 
 /// One segment, as far as it is durable.
 #[derive(Debug, Clone)]
@@ -30,6 +41,8 @@ pub struct Segment {
     pub bytes: u64,
     /// Whether each of its frames was read and is whole.
     pub is_checked: bool,
+    /// Where it lies instead, packed; its file is gone then.
+    pub archived: Option<InArchive>,
     /// Where the records number 0, [`MARK_INTERVAL_RECORDS`], … of the segment begin; none before it was read.
     marks: Vec<u64>,
 }
@@ -37,12 +50,20 @@ pub struct Segment {
 impl Segment {
     /// A segment with nothing but its header.
     pub fn empty(path: PathBuf, first: Position) -> Self {
-        Self { path, first, records: 0, bytes: Header::encoded_length(), is_checked: true, marks: Vec::new() }
+        let bytes = Header::encoded_length();
+        Self { path, first, records: 0, bytes, is_checked: true, archived: None, marks: Vec::new() }
     }
 
     /// A segment of which only the header and the length are known yet; it ends before `next`.
     pub fn unread(path: PathBuf, first: Position, next: Position, bytes: u64) -> Self {
-        Self { path, first, records: next.0 - first.0, bytes, is_checked: false, marks: Vec::new() }
+        let records = next.0 - first.0;
+        Self { path, first, records, bytes, is_checked: false, archived: None, marks: Vec::new() }
+    }
+
+    /// A segment that lies in an archive; its frames are looked at as they are fetched.
+    pub fn archived(path: PathBuf, lies: InArchive) -> Self {
+        let Archived { first, records, bytes, .. } = lies.archived;
+        Self { path, first, records, bytes, is_checked: true, archived: Some(lies), marks: Vec::new() }
     }
 
     /// Notes one more record, as its frame's length.
@@ -75,6 +96,7 @@ pub type Segments = Arc<RwLock<Vec<Segment>>>;
 /// Where to go on reading.
 struct Place {
     path: PathBuf,
+    archived: Option<InArchive>,
     offset: u64,
     position: Position,
     end: u64,
@@ -107,10 +129,10 @@ impl FileReader {
         self.segments.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Bytes of all segments, as far as they are durable.
+    /// Bytes of the segments on this disk, as far as they are durable.
     pub fn bytes(&self) -> u64 {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
-        segments.iter().map(|segment| segment.bytes).sum()
+        segments.iter().filter(|segment| segment.archived.is_none()).map(|segment| segment.bytes).sum()
     }
 
     /// As [`super::Journal::read_from`].
@@ -137,7 +159,8 @@ impl FileReader {
             return None;
         }
         let (offset, position) = segment.mark_before(position);
-        Some(Place { path: segment.path.clone(), offset, position, end: segment.bytes })
+        let (path, archived) = (segment.path.clone(), segment.archived.clone());
+        Some(Place { path, archived, offset, position, end: segment.bytes })
     }
 }
 
@@ -154,8 +177,11 @@ fn read_segment(
         offset,
         what: "a record was changed or cut",
     };
-    let file = File::open(&place.path).map_err(read)?;
-    let mut frames = Frames::between(file, place.offset, place.end).map_err(read)?;
+    let input: Box<dyn Input> = match &place.archived {
+        Some(lies) => Box::new(Cursor::new(lies.archive.fetch(&lies.archived)?)),
+        None => Box::new(File::open(&place.path).map_err(read)?),
+    };
+    let mut frames = Frames::between(input, place.offset, place.end).map_err(read)?;
     let mut position = place.position;
     while records.len() < limit && *bytes < READ_BYTES_MAX {
         let offset = frames.offset();

@@ -11,9 +11,10 @@ use std::sync::PoisonError;
 
 use seatbeat_proto::frame::{self, HEADER_LENGTH, Tail};
 
+use super::archive::{Archives, INDEX, Index};
 use super::disk::Disk;
 use super::file::BATCH_BYTES_MAX;
-use super::reader::{FileReader, Segment, Segments};
+use super::reader::{FileReader, InArchive, Segment, Segments};
 use super::segment::{Frames, Header, HeaderError, Link, NO_LINK, Next, path_of, position_in};
 use super::{JournalError, Position};
 
@@ -28,19 +29,18 @@ pub struct Recovered {
 
 /// Segments at the end that are always read at the start: the last is written on, and the one before it says how its
 /// header has to be.
-const READ_ALWAYS: usize = 2;
+pub const READ_ALWAYS: usize = 2;
 
 /// Reads the segments of a folder; begins the first one where there is none. Of those that end before `known`, whose
 /// records somebody has folded already, only the header and the length are looked at.
 pub fn recover(folder: &Path, disk: &dyn Disk, known: Position) -> Result<Recovered, JournalError> {
-    let firsts = list(folder)?;
-    let mut segments = Vec::with_capacity(firsts.len());
-    let mut header = Header { first: Position(0), link: NO_LINK };
+    let (mut segments, mut header) = archived(folder)?;
+    let firsts = list(folder, header.first)?;
     let mut link_known = true;
     let Some((&last, earlier)) = firsts.split_last() else {
         let (file, link) = create(folder, header, disk)?;
-        let segment = Segment::empty(path_of(folder, header.first), header.first);
-        return Ok(Recovered { segments: vec![segment], file, link });
+        segments.push(Segment::empty(path_of(folder, header.first), header.first));
+        return Ok(Recovered { segments, file, link });
     };
     for (at, &first) in earlier.iter().enumerate() {
         let next = firsts[at + 1];
@@ -79,9 +79,9 @@ pub struct Inspected {
 /// # Errors
 /// When a segment is damaged, missing, not in its place or of a later format, or cannot be read.
 pub fn inspect(folder: &Path) -> Result<Inspected, JournalError> {
-    let firsts = list(folder)?;
-    let mut header = Header { first: Position(0), link: NO_LINK };
-    let (mut segments, mut torn_bytes) = (Vec::with_capacity(firsts.len()), 0);
+    let (mut segments, mut header) = archived(folder)?;
+    let firsts = list(folder, header.first)?;
+    let mut torn_bytes = 0;
     for (at, &first) in firsts.iter().enumerate() {
         let found = Scan::of(folder, first, header, Opened::ToRead)?;
         if found.broken {
@@ -106,8 +106,8 @@ pub fn check(folder: &Path, segments: &Segments) -> Result<(), JournalError> {
         let segments = segments.read().unwrap_or_else(PoisonError::into_inner);
         segments.iter().map(|segment| (segment.first, segment.end(), segment.is_checked)).collect()
     };
-    let mut header = Header { first: Position(0), link: NO_LINK };
-    for (at, &(first, end, is_checked)) in all.iter().enumerate() {
+    let (archived, mut header) = archived(folder)?;
+    for (at, &(first, end, is_checked)) in all.iter().enumerate().skip(archived.len()) {
         let follows_unread = at > 0 && !all[at - 1].2;
         if is_checked && !follows_unread {
             continue;
@@ -228,13 +228,31 @@ pub fn write_all_at(disk: &dyn Disk, file: &File, bytes: &[u8], offset: u64) -> 
     Ok(())
 }
 
-fn list(folder: &Path) -> Result<Vec<Position>, JournalError> {
+/// The segments that lie in archives, and the header that fits behind them.
+fn archived(folder: &Path) -> Result<(Vec<Segment>, Header), JournalError> {
+    let index = Index::load(folder)?;
+    let mut archives = Archives::default();
+    let mut header = Header { first: Position(0), link: NO_LINK };
+    let mut segments = Vec::with_capacity(index.segments.len());
+    for archived in index.segments {
+        header = Header { first: archived.end(), link: archived.link()? };
+        let lies = InArchive { archive: archives.at(&archived.to)?, archived };
+        segments.push(Segment::archived(path_of(folder, lies.archived.first), lies));
+    }
+    Ok((segments, header))
+}
+
+/// Where the segments begin that lie in the folder. Those before `from` are in an archive already: a move there that was
+/// cut off has left them.
+fn list(folder: &Path, from: Position) -> Result<Vec<Position>, JournalError> {
     let failed = |source| JournalError::Io { act: "list", path: folder.into(), source };
     let mut firsts = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
         match name.to_str().and_then(position_in) {
+            Some(first) if first < from => {}
             Some(first) => firsts.push(first),
+            None if name == INDEX => {}
             None => {
                 tracing::warn!(file = ?name, folder = %folder.display(), "no journal segment, left alone")
             }
@@ -400,7 +418,8 @@ mod tests {
         for record in &records {
             journal.append(std::slice::from_ref(record)).unwrap();
         }
-        let segments: Vec<_> = list(folder).unwrap().iter().map(|&first| path_of(folder, first)).collect();
+        let segments: Vec<_> =
+            list(folder, Position(0)).unwrap().iter().map(|&first| path_of(folder, first)).collect();
         assert!(segments.len() > 2);
         (records, segments)
     }
@@ -465,7 +484,9 @@ mod tests {
                 [kept, &[b"next".to_vec()]].concat(),
                 "cut at {cut}"
             );
-            for alien in list(folder.path()).unwrap().iter().map(|&first| path_of(folder.path(), first)) {
+            for alien in
+                list(folder.path(), Position(0)).unwrap().iter().map(|&first| path_of(folder.path(), first))
+            {
                 if !segments.contains(&alien) {
                     fs::remove_file(alien).unwrap();
                 }

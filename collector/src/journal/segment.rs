@@ -2,7 +2,6 @@
 //! Invariant: a header names its segment's first position and the [`Link`] of the segment before it, so that a
 //! missing, swapped or rewritten segment does not fit in.
 
-use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
@@ -108,9 +107,14 @@ pub fn position_in(file_name: &str) -> Option<Position> {
     digits.parse().ok().map(Position)
 }
 
-/// The frames of a file, one after the other, one in memory at a time.
-pub struct Frames {
-    input: BufReader<File>,
+/// What frames are read from: a file, or bytes in memory.
+pub trait Input: Read + Seek {}
+
+impl<T: Read + Seek> Input for T {}
+
+/// The frames of a segment, one after the other, one in memory at a time.
+pub struct Frames<I> {
+    input: BufReader<I>,
     at: u64,
     end: u64,
     frame: Vec<u8>,
@@ -126,11 +130,11 @@ pub enum Next<'a> {
     End,
 }
 
-impl Frames {
-    /// The frames between two places of a file.
-    pub fn between(mut file: File, from: u64, end: u64) -> io::Result<Self> {
-        file.seek(SeekFrom::Start(from))?;
-        let input = BufReader::with_capacity(READ_AHEAD_BYTES, file);
+impl<I: Input> Frames<I> {
+    /// The frames between two places.
+    pub fn between(mut input: I, from: u64, end: u64) -> io::Result<Self> {
+        input.seek(SeekFrom::Start(from))?;
+        let input = BufReader::with_capacity(READ_AHEAD_BYTES, input);
         Ok(Self { input, at: from, end, frame: Vec::new() })
     }
 

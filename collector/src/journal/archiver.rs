@@ -1,0 +1,118 @@
+//! Moves old segments to an archive while the journal is in use. Invariant: a segment's file goes only once its object was
+//! read back and the index that names it is durable; readers find each record all the time.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::JournalError;
+use super::archive::{Archive, ArchiveError, Archived, Index};
+use super::reader::{InArchive, Segment, Segments};
+use super::recovery::READ_ALWAYS;
+use super::segment::{Frames, Link, Next, position_in};
+use crate::store::sync_folder_of;
+
+/// Moves segments of the journal that this process writes.
+#[derive(Debug, Clone)]
+pub struct Archiver {
+    folder: PathBuf,
+    segments: Segments,
+    one_at_a_time: Arc<Mutex<()>>,
+}
+
+impl Archiver {
+    pub(super) fn new(folder: PathBuf, segments: Segments) -> Self {
+        Self { folder, segments, one_at_a_time: Arc::default() }
+    }
+
+    /// The oldest segment that can be moved: none while older parts are still to be checked, and never one that a start
+    /// reads anyway.
+    pub fn oldest(&self) -> Option<Segment> {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        let movable = segments.len().checked_sub(READ_ALWAYS)?;
+        let all_checked = segments.iter().all(|segment| segment.is_checked);
+        segments
+            .iter()
+            .take(movable)
+            .find(|segment| segment.archived.is_none())
+            .filter(|_| all_checked)
+            .cloned()
+    }
+
+    /// Nothing is moved while this is held.
+    pub fn hold(&self) -> MutexGuard<'_, ()> {
+        self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Moves that segment. Blocks.
+    ///
+    /// # Errors
+    /// When the segment is damaged or the archive does not take it: it stays where it is then.
+    pub fn move_oldest(&self, archive: &Arc<Archive>) -> Result<Option<Archived>, JournalError> {
+        let _one_at_a_time = self.hold();
+        let Some(segment) = self.oldest() else { return Ok(None) };
+        let bytes = fs::read(&segment.path).map_err(|e| JournalError::io("read", &segment.path, e))?;
+        let link = link_of(&segment, &bytes)?;
+        let archived = archive.put(segment.first, segment.records, &bytes, link)?;
+        let mut index = Index::load(&self.folder)?;
+        index.segments.push(archived.clone());
+        index.save(&self.folder).map_err(ArchiveError::from)?;
+        {
+            let lies = InArchive { archive: Arc::clone(archive), archived: archived.clone() };
+            let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
+            if let Some(known) = segments.iter_mut().find(|known| known.first == segment.first) {
+                known.archived = Some(lies);
+            }
+        }
+        self.remove_moved(&index)?;
+        Ok(Some(archived))
+    }
+
+    /// Removes the files of segments that the index names: one may have been left by a move that was cut off.
+    fn remove_moved(&self, index: &Index) -> Result<(), JournalError> {
+        let failed = |source| JournalError::io("list", &self.folder, source);
+        for entry in fs::read_dir(&self.folder).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let first = entry.file_name().to_str().and_then(position_in);
+            if first.is_some_and(|first| first < index.end()) {
+                let path = entry.path();
+                fs::remove_file(&path).map_err(|e| JournalError::io("remove", &path, e))?;
+                sync_folder_of(&path).map_err(ArchiveError::from)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the next segment's header names, each frame looked at.
+fn link_of(segment: &Segment, bytes: &[u8]) -> Result<[u8; 32], JournalError> {
+    let damaged = |offset, what| JournalError::Damaged { path: segment.path.clone(), offset, what };
+    let read = |source| JournalError::io("read", &segment.path, source);
+    let length = bytes.len() as u64;
+    let mut frames = Frames::between(std::io::Cursor::new(bytes), 0, length).map_err(read)?;
+    let mut link: Option<Link> = None;
+    let mut records = 0;
+    loop {
+        let offset = frames.offset();
+        match frames.next().map_err(read)? {
+            Next::Whole(frame) => match &mut link {
+                Some(link) => {
+                    link.add(frame);
+                    records += 1;
+                }
+                None => link = Some(Link::new(frame)),
+            },
+            Next::Broken => {
+                return Err(damaged(offset, "a frame was changed or cut, and more segments follow"));
+            }
+            Next::End => break,
+        }
+    }
+    if records != segment.records {
+        return Err(damaged(length, "it has another number of records than were written"));
+    }
+    link.map(|link| link.finish()).ok_or_else(|| damaged(0, "no header of a journal segment"))
+}
+
+#[cfg(test)]
+mod tests;
