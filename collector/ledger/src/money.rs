@@ -88,6 +88,12 @@ impl Quantity {
 
 impl fmt::Display for Quantity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Nearly every quantity is a whole one.
+        if self.hundredths % 100 == 0
+            && let Ok(whole) = i64::try_from(self.hundredths / 100)
+        {
+            return write!(f, "{whole}");
+        }
         let text = Decimal { mantissa: self.hundredths, scale: 2 }.to_string();
         f.write_str(text.trim_end_matches('0').trim_end_matches('.'))
     }

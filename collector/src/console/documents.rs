@@ -148,7 +148,7 @@ impl Console {
         let bytes = match query.kind {
             Kind::Usage => {
                 let usage = self.usage(caller, Some(period), query.customer, after).await?;
-                render(query.format, &usage, &tables::usage(&usage))?
+                render(query.format, &usage, &tables::usage(usage.clone()))?
             }
             _ => {
                 let console = self.clone();

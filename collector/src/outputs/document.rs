@@ -49,10 +49,12 @@ impl Document {
 impl Cell {
     /// Text; nothing when it is empty.
     pub fn text(text: impl Display) -> Self {
-        match text.to_string() {
-            empty if empty.is_empty() => Self::Empty,
-            text => Self::Text(text),
-        }
+        Self::of(text.to_string())
+    }
+
+    /// A text that nobody else needs.
+    pub fn of(text: String) -> Self {
+        if text.is_empty() { Self::Empty } else { Self::Text(text) }
     }
 
     /// A number.

@@ -233,7 +233,7 @@ fn totals(table: &str, of: &str, totals: &[EarnedTotal]) -> Table {
 }
 
 /// What was used.
-pub fn usage(usage: &Usage) -> Document {
+pub fn usage(usage: Usage) -> Document {
     let mut rows = Table::new(
         "Usage",
         &[
@@ -252,20 +252,20 @@ pub fn usage(usage: &Usage) -> Document {
     );
     rows.rows = usage
         .rows
-        .iter()
+        .into_iter()
         .map(|row| {
             vec![
-                Cell::text(&row.customer),
-                Cell::text(&row.customer_name),
-                Cell::text(&row.sku),
-                Cell::number(&row.quantity),
-                Cell::number(&row.confirmed),
-                Cell::number(&row.presumed),
-                Cell::maybe(row.unit_cost.as_ref()),
-                Cell::maybe(row.cost.as_ref()),
-                Cell::maybe(row.revenue.as_ref()),
-                Cell::maybe(row.profit.as_ref()),
-                Cell::text(row.currency.as_deref().unwrap_or_default()),
+                Cell::of(row.customer.as_str().to_owned()),
+                Cell::of(row.customer_name),
+                Cell::of(row.sku),
+                Cell::Number(row.quantity),
+                Cell::Number(row.confirmed),
+                Cell::Number(row.presumed),
+                row.unit_cost.map_or(Cell::Empty, Cell::Number),
+                row.cost.map_or(Cell::Empty, Cell::Number),
+                row.revenue.map_or(Cell::Empty, Cell::Number),
+                row.profit.map_or(Cell::Empty, Cell::Number),
+                Cell::of(row.currency.unwrap_or_default()),
             ]
         })
         .collect();

@@ -116,9 +116,9 @@ pub enum Fault {
         #[source]
         source: ClientError,
     },
-    /// A simulated machine that is up and says nothing.
-    #[error("nothing that could be switched off was heard of the simulated machine {0}")]
-    MachineSilent(String),
+    /// The simulated machines are up and say nothing.
+    #[error("nothing that could be switched off was heard of the simulated machines of {0}")]
+    NothingToSwitch(&'static str),
     /// The key that signs orders.
     #[error("failed to make or open the demonstration's order key")]
     OrderKey(#[source] seatbeat_collector::order_key::KeyError),

@@ -40,19 +40,16 @@ const RECONNECT_WAIT: Duration = Duration::from_secs(5);
 /// When the collector does not answer.
 pub async fn stay(house: &mut House, plan: &Plan, tokens: &Tokens) -> Result<(), Fault> {
     let mut fleet = JoinSet::new();
-    let mut leaving = None;
     for planned in plan.machines.iter().filter(|planned| planned.retired_at.is_none()) {
         let machine = planned.machine.clone().trusting_orders(orders::REVISION);
         let mut beats = Seed::new(0).branch(machine.name()).below(REPORT_BEATS);
-        if leaving.is_none() && machine.clone().link_at(house.clock.now()).is_some() {
-            // It says at once whose orders it takes.
-            (leaving, beats) = (Some(machine.id()), 0);
+        if planned.customer == orders::CUSTOMER {
+            // They say at once whose orders they take.
+            beats = 0;
         }
         fleet.spawn(live(door(tokens, planned.customer)?, machine, beats, house.clock));
     }
-    if let Some(machine) = leaving {
-        orders::place(house, &machine).await?;
-    }
+    orders::place(house).await?;
     out::data("\nUp until Ctrl-C. Beats arrive, machines turn up, this month's counts move:")?;
     let mut before = (0, 0);
     let mut walk_ins = 0;

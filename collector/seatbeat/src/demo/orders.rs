@@ -8,8 +8,8 @@ use prost::Message as _;
 use seatbeat_collector::console::orders::make::{Secrets, Terms, scope_to_wire, signed};
 use seatbeat_collector::console::orders::{Asked, OrderList, OrderPlan, PlanRow};
 use seatbeat_collector::order_key::LockedKey;
+use seatbeat_fleet::CUSTOMERS;
 use seatbeat_ledger::orders::Scope;
-use seatbeat_proto::ids::MachineId;
 use seatbeat_proto::signed::{Domain, sign};
 use seatbeat_proto::wire;
 
@@ -23,12 +23,15 @@ pub const PASSPHRASE: &str = "a demonstration only";
 /// Revision of the keys that the simulated machines say they trust.
 pub const REVISION: u64 = 1;
 
+/// Whose machine it is: one of its products is switched off without a password.
+pub const CUSTOMER: &str = CUSTOMERS[2].id;
+
 const REASON: &str = "the demonstration's machine leaves";
 
 /// How long the order stands.
 const LIFE: SignedDuration = SignedDuration::from_hours(14 * 24);
 
-/// How long it may take until the machine has reported in a new chain, in fifths of a second.
+/// How long it may take until the machines have reported in new chains, in fifths of a second.
 const REPORT_WAIT_FIFTHS: u32 = 100;
 
 /// Puts order keys in force, unless there are some.
@@ -61,20 +64,23 @@ pub async fn keys(house: &mut House, steps: &mut Steps) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Orders one product of a machine switched off, once that has reported, unless something was ordered before.
+/// Orders one product of a machine switched off, once some have reported, unless something was ordered before.
 ///
 /// # Errors
-/// When the collector refuses, or nothing is heard of the machine.
-pub async fn place(house: &mut House, machine: &MachineId) -> Result<(), Fault> {
+/// When the collector refuses, or nothing is heard of the machines.
+pub async fn place(house: &mut House) -> Result<(), Fault> {
     let asked = wire::OrdersRequest::default();
     let known = house.collector.call(async |console| console.list_orders(asked).await).await?;
     let known: OrderList = serde_json::from_str(&known.json).map_err(answer)?;
     if !known.batches.is_empty() {
         return Ok(());
     }
-    let mut scope = Scope { machine: Some(machine.clone()), ..Scope::default() };
-    let plan = planned(house, &scope).await?;
-    scope.product = plan.possible().find(|row| asks_nothing(row)).and_then(|row| row.product.clone());
+    let of_customer = Scope { customer: CUSTOMER.parse().ok(), ..Scope::default() };
+    let plan = planned(house, &of_customer).await?;
+    let chosen = plan.possible().find(|row| asks_nothing(row));
+    let (machine, product) =
+        (chosen.map(|row| row.machine.clone()), chosen.and_then(|row| row.product.clone()));
+    let scope = Scope { machine, product, ..Scope::default() };
     let plan = planned(house, &scope).await?;
     let terms = Terms {
         scope,
@@ -120,7 +126,7 @@ async fn planned(house: &mut House, scope: &Scope) -> Result<OrderPlan, Fault> {
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    Err(Fault::MachineSilent(scope.machine.as_ref().map(ToString::to_string).unwrap_or_default()))
+    Err(Fault::NothingToSwitch(CUSTOMER))
 }
 
 /// Whether a product is switched off there without a password.

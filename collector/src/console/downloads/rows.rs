@@ -63,7 +63,7 @@ impl Console {
             Source::Usage => {
                 let query = UsageQuery { period: asked.period, customer: asked.customer(), flags_max: 0 };
                 let (usage, _) = self.used(caller, query, 0).await?;
-                main_rows(tables::usage(&usage))
+                main_rows(tables::usage(usage))
             }
             Source::Statements => {
                 let list = self.statements(0).await?;
