@@ -12,7 +12,7 @@ use crate::waiting::{self, Newcomer, Otherwise, Pace};
 /// One letter a fact: UUID, system, board, disk, card, system's own id; `-`: it could not be read.
 fn facts(letters: &str) -> wire::Facts {
     let fact = |at: usize| {
-        letters.bytes().nth(at).filter(|byte| *byte != b'-').map_or(vec![], |byte| vec![byte; 16])
+        letters.as_bytes().get(at).copied().filter(|byte| *byte != b'-').map_or(vec![], |byte| vec![byte; 16])
     };
     wire::Facts {
         smbios_uuid: fact(0),
