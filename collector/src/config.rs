@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::alerts::settings::Alerts;
 use crate::console::sign_in::oidc_config::SignInConfig;
 use crate::distributor::destination::Destination;
+use crate::journal::Archive;
 
 /// How a collector runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -258,7 +259,7 @@ impl Config {
             return Some(fault);
         }
         if let Some(archive) = &self.archive {
-            if !Path::new(&archive.to).is_absolute() && !archive.to.starts_with("s3://") {
+            if !Archive::is_place(&archive.to) {
                 return Some(("archive.to", "has to be the whole path of a folder, or s3://BUCKET/PREFIX"));
             }
             if archive.after_months < ARCHIVE_AFTER_MONTHS {
@@ -322,8 +323,10 @@ mod tests {
         assert!(matches!(read(destination), Err(ConfigError::Value { key: "destination", .. })));
         let half = read("operator_key = \"/etc/seatbeat/door.key\"");
         assert!(matches!(half, Err(ConfigError::Value { key: "operator_certificate", .. })));
-        let archive = read("[archive]\nto = \"archive\"");
-        assert!(matches!(archive, Err(ConfigError::Value { key: "archive.to", .. })));
+        for place in ["archive", "s3://", "s3:///x"] {
+            let archive = read(&format!("[archive]\nto = \"{place}\""));
+            assert!(matches!(archive, Err(ConfigError::Value { key: "archive.to", .. })), "{place}");
+        }
         let archive = read("[archive]\nto = \"/srv/archive\"\nafter_months = 2");
         assert!(matches!(archive, Err(ConfigError::Value { key: "archive.after_months", .. })));
         assert_eq!(read("[archive]\nto = \"s3://b/p\"").unwrap().archive.unwrap().after_months, 3);

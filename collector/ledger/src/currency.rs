@@ -83,6 +83,10 @@ mod tests {
             .flat_map(|codes| codes.split(' '))
             .collect();
         let count = all.len();
+        for codes in [NO_DIGITS, TWO_DIGITS, THREE_DIGITS, FOUR_DIGITS] {
+            let codes: Vec<&str> = codes.split(' ').collect();
+            assert!(codes.is_sorted() && codes.iter().all(|code| code.len() == CODE_LENGTH), "{codes:?}");
+        }
         all.sort_unstable();
         all.dedup();
         assert_eq!(all.len(), count);

@@ -1,6 +1,7 @@
 //! The journal and its snapshot. Invariant: each record is read, nothing is opened for writing, and a tail that is being
 //! written is no damage.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -70,7 +71,9 @@ pub(super) fn look(folder: &Path, now: Timestamp, runs: bool) -> Shown {
     };
     if let (Some(first), Some(last)) = (at(&first), at(&last)) {
         let in_ms = u64::try_from(last.saturating_sub(first)).unwrap_or_default();
-        shown.growth = Growth { bytes: reader.bytes(), in_ms };
+        // What lies in the archive has grown as well.
+        let bytes = reader.segments().iter().map(|segment| segment.bytes).sum();
+        shown.growth = Growth { bytes, in_ms };
         shown.findings.push(clock(last, now));
     }
     shown.findings.push(match snapshot {
@@ -89,12 +92,14 @@ pub(super) fn look(folder: &Path, now: Timestamp, runs: bool) -> Shown {
 fn archive(reader: &FileReader) -> Option<Finding> {
     let moved: Vec<InArchive> =
         reader.segments().into_iter().filter_map(|segment| segment.archived).collect();
-    let last = &moved.last()?.archived;
+    let end = moved.last()?.archived.end();
+    let places: BTreeSet<&str> = moved.iter().map(|lies| lies.archive.to()).collect();
     let missing = moved.iter().find_map(|lies| lies.archive.look(&lies.archived).err());
     Some(match missing {
         Some(error) => Finding::error("archive", chain(&error), error.hint().unwrap_or_default()),
         None => {
-            let what = format!("{} segments, up to record {}, are in `{}`", moved.len(), last.end(), last.to);
+            let places = places.into_iter().map(|to| format!("`{to}`")).collect::<Vec<_>>().join(" and ");
+            let what = format!("{} segments, up to record {end}, are in {places}", moved.len());
             Finding::ok("archive", what)
         }
     })

@@ -9,10 +9,12 @@ use jiff::{Span, Timestamp};
 use prost::Message as _;
 use seatbeat_ledger::fold::Fold;
 use seatbeat_proto::wire::JournalRecord;
+use tokio::sync::oneshot;
 
 use crate::books::Books;
 use crate::config::ArchiveConfig;
-use crate::journal::{Archive, Archived, JournalError, Position};
+use crate::doctor::chain;
+use crate::journal::{Archived, JournalError, Position};
 
 /// How often it looks whether something has become old.
 const LOOK_EVERY: Duration = Duration::from_secs(3600);
@@ -33,15 +35,28 @@ impl ArchiveJob {
         Self { books, config: Arc::new(config) }
     }
 
-    /// Runs until it is stopped.
+    /// Runs until it is stopped: what is on its way to the archive then is left behind, and moved the next time.
     pub async fn follow(self, stopped: impl Future<Output = ()>) {
         tokio::pin!(stopped);
         loop {
-            let job = self.clone();
-            let moved = tokio::task::spawn_blocking(move || job.run());
-            let wait = match moved.await {
-                Ok(true) => Duration::ZERO,
-                Ok(false) | Err(_) => LOOK_EVERY,
+            let (job, (tell, told)) = (self.clone(), oneshot::channel());
+            // Nobody waits for this thread: an archive that does not answer keeps no collector from ending.
+            let run = move || tell.send(job.run());
+            let started = std::thread::Builder::new().name("archive".to_owned()).spawn(run);
+            if let Err(error) = started {
+                self.alarm(&error.to_string());
+            }
+            let wait = tokio::select! {
+                biased;
+                () = &mut stopped => return,
+                moved = told => match moved {
+                    Ok(true) => Duration::ZERO,
+                    Ok(false) => LOOK_EVERY,
+                    Err(_) => {
+                        self.alarm("it ended with a panic; the log tells more");
+                        LOOK_EVERY
+                    }
+                },
             };
             tokio::select! {
                 biased;
@@ -63,20 +78,25 @@ impl ArchiveJob {
             }
             Err(error) => {
                 let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
-                self.books.alarms().raise(ALARM, format!("old evidence is not archived: {error}{hint}"));
+                self.alarm(&format!("{}{hint}", chain(&error)));
                 false
             }
         }
     }
 
+    fn alarm(&self, why: &str) {
+        self.books.alarms().raise(ALARM, format!("old evidence is not archived: {why}"));
+    }
+
     fn move_one(&self) -> Result<Option<Archived>, JournalError> {
         let archiver = self.books.archiver();
+        archiver.tidy()?;
         let Some(oldest) = archiver.oldest() else { return Ok(None) };
         let covered = self.books.read(covered);
         if oldest.end() > covered || !self.is_old(oldest.end())? {
             return Ok(None);
         }
-        archiver.move_oldest(&Archive::open(&self.config.to)?)
+        archiver.move_oldest(&archiver.archive(&self.config.to)?)
     }
 
     /// Whether the record before a position is as old as it has to be.

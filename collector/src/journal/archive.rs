@@ -7,14 +7,15 @@ use std::fmt;
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
-use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload};
+use object_store::{ClientOptions, ObjectStore, ObjectStoreExt as _, PutPayload};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -27,6 +28,9 @@ pub const INDEX: &str = "archived.json";
 /// The index's format written here.
 const FORMAT: u32 = 1;
 
+/// How long one request may take: a segment over a line of a megabit a second.
+const REQUEST_TIME_MAX: Duration = Duration::from_secs(600);
+
 /// How a place in storage that speaks S3 begins.
 const S3: &str = "s3://";
 
@@ -36,12 +40,20 @@ pub enum ArchiveError {
     /// It names no place.
     #[error("`{0}` is no place for an archive")]
     Place(String),
-    /// The place refused an act, or is not there.
-    #[error("failed to {act} `{object}` in the archive `{to}`: {source}")]
+    /// The place is not there, or cannot be asked.
+    #[error("failed to open the archive `{to}`")]
+    Open {
+        /// Where.
+        to: String,
+        /// Why not.
+        source: Box<object_store::Error>,
+    },
+    /// The place refused an act.
+    #[error("failed to {act} `{object}` in the archive `{to}`")]
     Storage {
         /// What was tried.
         act: &'static str,
-        /// With which object; empty: the place itself.
+        /// With which object.
         object: String,
         /// Where.
         to: String,
@@ -74,8 +86,9 @@ impl ArchiveError {
                  not to be deleted by a rule before the evidence's time is over"
                     .into(),
             ),
-            Self::Storage { .. } => Some(
-                "look whether that place can be reached and written; for S3 the usual AWS_ variables say who asks"
+            Self::Open { .. } | Self::Storage { .. } => Some(
+                "look whether that place is there and this user may write it (under systemd also `ReadWritePaths=` of \
+                 the unit); for S3 the AWS_ variables of this process say who asks"
                     .into(),
             ),
             Self::Differs { .. } => Some("restore that object from a copy of the archive".into()),
@@ -185,12 +198,32 @@ impl Index {
     }
 }
 
-/// A place for packed segments. The one that was fetched last is kept in memory.
+/// A place for packed segments, opened when it is first asked for one. The segment that was fetched last is kept in
+/// memory.
 pub struct Archive {
     to: String,
-    store: Arc<dyn ObjectStore>,
-    prefix: ObjectPath,
+    place: Place,
+    variables: Vec<(AmazonS3ConfigKey, String)>,
+    store: Mutex<Option<Arc<dyn ObjectStore>>>,
     fetched: Mutex<Option<(String, Arc<[u8]>)>>,
+}
+
+/// What a place is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    Folder,
+    Bucket { name: String, prefix: String },
+}
+
+impl Place {
+    fn named(to: &str) -> Option<Self> {
+        if Path::new(to).is_absolute() {
+            return Some(Self::Folder);
+        }
+        let rest = to.strip_prefix(S3)?;
+        let (name, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        (!name.is_empty()).then(|| Self::Bucket { name: name.to_owned(), prefix: prefix.to_owned() })
+    }
 }
 
 impl fmt::Debug for Archive {
@@ -200,50 +233,81 @@ impl fmt::Debug for Archive {
 }
 
 impl Archive {
-    /// A place: a folder by its whole path, which has to be there, or `s3://BUCKET/PREFIX`; who asks there is said by
-    /// the usual variables (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT` …) of the environment.
-    ///
-    /// # Errors
-    /// When it names none, or the folder is not there.
-    pub fn open(to: &str) -> Result<Arc<Self>, ArchiveError> {
-        let variables = std::env::vars_os().filter_map(|(name, value)| {
-            Some((name.into_string().ok()?.to_ascii_lowercase(), value.into_string().ok()?))
-        });
-        Self::open_as(to, variables)
+    /// Whether this names a place: a folder by its whole path, or `s3://BUCKET/PREFIX`.
+    pub fn is_place(to: &str) -> bool {
+        Place::named(to).is_some()
     }
 
-    /// As [`Archive::open`], with these variables.
+    /// A place: a folder by its whole path, which has to be there, or `s3://BUCKET/PREFIX`; who asks there is said by
+    /// the `AWS_` variables of the environment.
     ///
     /// # Errors
-    /// As [`Archive::open`].
-    pub fn open_as(
+    /// When it names none.
+    pub fn named(to: &str) -> Result<Arc<Self>, ArchiveError> {
+        let variables = std::env::vars_os();
+        Self::named_with(
+            to,
+            variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
+        )
+    }
+
+    /// As [`Archive::named`], with these variables.
+    ///
+    /// # Errors
+    /// As [`Archive::named`].
+    pub fn named_with(
         to: &str,
         variables: impl Iterator<Item = (String, String)>,
     ) -> Result<Arc<Self>, ArchiveError> {
-        let failed = |source| ArchiveError::Storage {
-            act: "open",
-            object: String::new(),
+        let place = Place::named(to).ok_or_else(|| ArchiveError::Place(to.to_owned()))?;
+        // The library would take `ENDPOINT` and `TOKEN` as well, which are anybody's.
+        let known = variables.filter_map(|(name, value)| {
+            let name = name.to_ascii_lowercase();
+            let key = name.starts_with("aws_").then(|| name.parse().ok())??;
+            Some((key, value))
+        });
+        Ok(Arc::new(Self {
             to: to.to_owned(),
-            source: Box::new(source),
-        };
-        let (store, prefix): (Arc<dyn ObjectStore>, ObjectPath) = if let Some(rest) = to.strip_prefix(S3) {
-            let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-            if bucket.is_empty() {
-                return Err(ArchiveError::Place(to.to_owned()));
+            place,
+            variables: known.collect(),
+            store: Mutex::default(),
+            fetched: Mutex::default(),
+        }))
+    }
+
+    /// What it was named by.
+    pub fn to(&self) -> &str {
+        &self.to
+    }
+
+    fn store(&self) -> Result<Arc<dyn ObjectStore>, ArchiveError> {
+        let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(store) = store.as_ref() {
+            return Ok(Arc::clone(store));
+        }
+        let failed = |source| ArchiveError::Open { to: self.to.clone(), source: Box::new(source) };
+        let opened: Arc<dyn ObjectStore> = match &self.place {
+            Place::Folder => {
+                Arc::new(LocalFileSystem::new_with_prefix(&self.to).map_err(failed)?.with_fsync(true))
             }
-            // One may be there already, of this process: either serves.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-            let known = variables.filter_map(|(name, value)| Some((name.parse().ok()?, value)));
-            let builder =
-                known.fold(AmazonS3Builder::new(), |builder, (key, value)| builder.with_config(key, value));
-            (Arc::new(builder.with_bucket_name(bucket).build().map_err(failed)?), ObjectPath::from(prefix))
-        } else if Path::new(to).is_absolute() {
-            let folder = LocalFileSystem::new_with_prefix(to).map_err(failed)?.with_fsync(true);
-            (Arc::new(folder), ObjectPath::default())
-        } else {
-            return Err(ArchiveError::Place(to.to_owned()));
+            Place::Bucket { name, .. } => {
+                // One may be there already, of this process: either serves.
+                let _ = rustls::crypto::ring::default_provider().install_default();
+                let patient = ClientOptions::new().with_timeout(REQUEST_TIME_MAX);
+                let builder = AmazonS3Builder::new().with_client_options(patient);
+                let known = self.variables.iter().cloned();
+                let builder = known.fold(builder, |builder, (key, value)| builder.with_config(key, value));
+                Arc::new(builder.with_bucket_name(name).build().map_err(failed)?)
+            }
         };
-        Ok(Arc::new(Self { to: to.to_owned(), store, prefix, fetched: Mutex::default() }))
+        Ok(Arc::clone(store.insert(opened)))
+    }
+
+    fn path(&self, object: &str) -> ObjectPath {
+        match &self.place {
+            Place::Folder => ObjectPath::from(object),
+            Place::Bucket { prefix, .. } => ObjectPath::from(prefix.as_str()).join(object),
+        }
     }
 
     /// Puts a segment there, and reads it back. Blocks.
@@ -262,10 +326,6 @@ impl Archive {
         let object = format!("{:020}-{}.seg.gz", first.0, &sha256[..16]);
         let mut packed = GzEncoder::new(Vec::new(), Compression::default());
         let packed = packed.write_all(bytes).and_then(|()| packed.finish()).expect("memory takes bytes");
-        let path = self.prefix.clone().join(object.as_str());
-        self.ask("write", &object, || async {
-            self.store.put(&path, PutPayload::from(packed.clone())).await
-        })?;
         let archived = Archived {
             first,
             records,
@@ -276,6 +336,15 @@ impl Archive {
             to: self.to.clone(),
             object,
         };
+        // Put there by a store that this one was restored from, it is that store's, too: perhaps packed otherwise.
+        if let Ok(found) = self.ask("look at", &archived, async |store, path| store.head(&path).await) {
+            let there = Archived { packed: found.size, ..archived.clone() };
+            if self.read(&there).is_ok() {
+                return Ok(there);
+            }
+        }
+        let payload = PutPayload::from(packed);
+        self.ask("write", &archived, async |store, path| store.put(&path, payload.clone()).await)?;
         self.read(&archived)?;
         Ok(archived)
     }
@@ -285,8 +354,7 @@ impl Archive {
     /// # Errors
     /// When it is not there, or has another length.
     pub fn look(&self, archived: &Archived) -> Result<(), ArchiveError> {
-        let path = self.prefix.clone().join(archived.object.as_str());
-        let found = self.ask("look at", &archived.object, || async { self.store.head(&path).await })?;
+        let found = self.ask("look at", archived, async |store, path| store.head(&path).await)?;
         match found.size == archived.packed {
             true => Ok(()),
             false => Err(ArchiveError::Differs { object: archived.object.clone(), to: self.to.clone() }),
@@ -312,9 +380,7 @@ impl Archive {
     }
 
     fn read(&self, archived: &Archived) -> Result<Vec<u8>, ArchiveError> {
-        let path = self.prefix.clone().join(archived.object.as_str());
-        let packed =
-            self.ask("read", &archived.object, || async { self.store.get(&path).await?.bytes().await })?;
+        let packed = self.ask("read", archived, async |store, path| store.get(&path).await?.bytes().await)?;
         let differs = || ArchiveError::Differs { object: archived.object.clone(), to: self.to.clone() };
         let mut bytes = Vec::new();
         // One more than there is: what unpacks to more is not read on.
@@ -327,21 +393,22 @@ impl Archive {
     }
 
     /// Asks the place from a thread of its own: whoever waits here may be at work for a runtime.
-    fn ask<T: Send, F: Future<Output = object_store::Result<T>>>(
+    fn ask<T: Send>(
         &self,
         act: &'static str,
-        object: &str,
-        ask: impl Fn() -> F + Sync,
+        archived: &Archived,
+        ask: impl AsyncFn(Arc<dyn ObjectStore>, ObjectPath) -> object_store::Result<T> + Sync,
     ) -> Result<T, ArchiveError> {
+        let (store, path) = (self.store()?, self.path(&archived.object));
         let run = || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.expect("the operating system gives a timer and a poll").block_on(ask())
+            runtime.expect("the operating system gives a timer and a poll").block_on(ask(store, path))
         };
         let answered = std::thread::scope(|scope| scope.spawn(run).join());
         answered.unwrap_or_else(|panic| std::panic::resume_unwind(panic)).map_err(|source| {
             ArchiveError::Storage {
                 act,
-                object: object.to_owned(),
+                object: archived.object.clone(),
                 to: self.to.clone(),
                 source: Box::new(source),
             }
@@ -349,7 +416,7 @@ impl Archive {
     }
 }
 
-/// The archives that an index names, each opened once.
+/// The archives that an index names, each made once.
 #[derive(Debug, Default)]
 pub struct Archives(BTreeMap<String, Arc<Archive>>);
 
@@ -357,12 +424,12 @@ impl Archives {
     /// The archive of this place.
     ///
     /// # Errors
-    /// As [`Archive::open`].
+    /// As [`Archive::named`].
     pub fn at(&mut self, to: &str) -> Result<Arc<Archive>, ArchiveError> {
         if let Some(known) = self.0.get(to) {
             return Ok(Arc::clone(known));
         }
-        let archive = Archive::open(to)?;
+        let archive = Archive::named(to)?;
         self.0.insert(to.to_owned(), Arc::clone(&archive));
         Ok(archive)
     }

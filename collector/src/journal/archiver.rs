@@ -44,6 +44,27 @@ impl Archiver {
         self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The archive of this name: the one that segments lie in already, where some do.
+    ///
+    /// # Errors
+    /// When it names no place.
+    pub fn archive(&self, to: &str) -> Result<Arc<Archive>, ArchiveError> {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        let mut archives = segments.iter().filter_map(|segment| Some(&segment.archived.as_ref()?.archive));
+        archives
+            .find(|archive| archive.to() == to)
+            .map_or_else(|| Archive::named(to), |known| Ok(Arc::clone(known)))
+    }
+
+    /// Removes what a move that was cut off has left. Blocks.
+    ///
+    /// # Errors
+    /// When the system fails.
+    pub fn tidy(&self) -> Result<(), JournalError> {
+        let _one_at_a_time = self.hold();
+        self.remove_moved(&Index::load(&self.folder)?)
+    }
+
     /// Moves that segment. Blocks.
     ///
     /// # Errors
@@ -53,8 +74,12 @@ impl Archiver {
         let Some(segment) = self.oldest() else { return Ok(None) };
         let bytes = fs::read(&segment.path).map_err(|e| JournalError::io("read", &segment.path, e))?;
         let link = link_of(&segment, &bytes)?;
-        let archived = archive.put(segment.first, segment.records, &bytes, link)?;
         let mut index = Index::load(&self.folder)?;
+        // A folder whose disk is not mounted takes segments, too, but shows none of those before.
+        if let Some(before) = index.segments.iter().rev().find(|before| before.to == archive.to()) {
+            archive.look(before)?;
+        }
+        let archived = archive.put(segment.first, segment.records, &bytes, link)?;
         index.segments.push(archived.clone());
         index.save(&self.folder).map_err(ArchiveError::from)?;
         {

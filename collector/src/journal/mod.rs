@@ -120,7 +120,7 @@ pub enum JournalError {
         what: &'static str,
     },
     /// A segment that has to be there is not.
-    #[error("the journal's segment `{path}` is missing, but `{next}` follows it")]
+    #[error("the journal's segment `{path}` is missing, and `{next}` goes on from it")]
     Missing {
         /// The segment that should be there.
         path: PathBuf,

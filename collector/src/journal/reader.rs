@@ -41,7 +41,7 @@ pub struct Segment {
     pub bytes: u64,
     /// Whether each of its frames was read and is whole.
     pub is_checked: bool,
-    /// Where it lies instead, packed; its file is gone then.
+    /// Where it lies instead, packed; its file is gone then, or about to be.
     pub archived: Option<InArchive>,
     /// Where the records number 0, [`MARK_INTERVAL_RECORDS`], … of the segment begin; none before it was read.
     marks: Vec<u64>,
@@ -95,6 +95,7 @@ pub type Segments = Arc<RwLock<Vec<Segment>>>;
 
 /// Where to go on reading.
 struct Place {
+    first: Position,
     path: PathBuf,
     archived: Option<InArchive>,
     offset: u64,
@@ -145,7 +146,18 @@ impl FileReader {
         let mut next = from;
         while records.len() < limit && bytes < READ_BYTES_MAX {
             let Some(place) = self.place_of(next) else { break };
-            read_segment(&place, next, limit, &mut bytes, &mut records)?;
+            let read = self.read_segment(&place, next, limit, &mut bytes, &mut records);
+            match read {
+                // It went to the archive since its place was looked up: it is looked up again.
+                Err(JournalError::Io { source, .. })
+                    if source.kind() == std::io::ErrorKind::NotFound
+                        && place.archived.is_none()
+                        && self.place_of(next).is_some_and(|place| place.archived.is_some()) =>
+                {
+                    continue;
+                }
+                read => read?,
+            }
             next = from.plus(records.len() as u64);
         }
         Ok(records)
@@ -159,27 +171,64 @@ impl FileReader {
             return None;
         }
         let (offset, position) = segment.mark_before(position);
-        let (path, archived) = (segment.path.clone(), segment.archived.clone());
-        Some(Place { path, archived, offset, position, end: segment.bytes })
+        let (first, path, archived) = (segment.first, segment.path.clone(), segment.archived.clone());
+        Some(Place { first, path, archived, offset, position, end: segment.bytes })
+    }
+
+    fn read_segment(
+        &self,
+        place: &Place,
+        from: Position,
+        limit: usize,
+        bytes: &mut usize,
+        records: &mut Vec<(Position, Vec<u8>)>,
+    ) -> Result<(), JournalError> {
+        let input: Box<dyn Input> = match &place.archived {
+            Some(lies) => {
+                let fetched = lies.archive.fetch(&lies.archived)?;
+                self.mark(place.first, &fetched);
+                Box::new(Cursor::new(fetched))
+            }
+            None => Box::new(File::open(&place.path).map_err(|e| JournalError::io("read", &place.path, e))?),
+        };
+        read_frames(place, input, from, limit, (bytes, records))
+    }
+
+    /// Notes where the records of a fetched segment are, so that the next one is found at once.
+    fn mark(&self, first: Position, bytes: &[u8]) {
+        let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
+        let segment = segments.iter_mut().find(|segment| segment.first == first);
+        if let Some(segment) = segment.filter(|segment| segment.marks.is_empty()) {
+            segment.marks = marks_of(bytes);
+        }
     }
 }
 
-fn read_segment(
+/// Where the records number 0, [`MARK_INTERVAL_RECORDS`], … begin, by the lengths of the frames.
+fn marks_of(bytes: &[u8]) -> Vec<u64> {
+    let (mut marks, mut records, mut at) = (Vec::new(), 0_u64, Header::encoded_length() as usize);
+    while let Some(length) = bytes.get(at..at + 4).and_then(|length| <[u8; 4]>::try_from(length).ok()) {
+        if records.is_multiple_of(MARK_INTERVAL_RECORDS) {
+            marks.push(at as u64);
+        }
+        records += 1;
+        at += HEADER_LENGTH + u32::from_le_bytes(length) as usize;
+    }
+    marks
+}
+
+fn read_frames(
     place: &Place,
+    input: Box<dyn Input>,
     from: Position,
     limit: usize,
-    bytes: &mut usize,
-    records: &mut Vec<(Position, Vec<u8>)>,
+    (bytes, records): (&mut usize, &mut Vec<(Position, Vec<u8>)>),
 ) -> Result<(), JournalError> {
     let read = |source| JournalError::Io { act: "read", path: place.path.clone(), source };
     let damaged = |offset| JournalError::Damaged {
         path: place.path.clone(),
         offset,
         what: "a record was changed or cut",
-    };
-    let input: Box<dyn Input> = match &place.archived {
-        Some(lies) => Box::new(Cursor::new(lies.archive.fetch(&lies.archived)?)),
-        None => Box::new(File::open(&place.path).map_err(read)?),
     };
     let mut frames = Frames::between(input, place.offset, place.end).map_err(read)?;
     let mut position = place.position;

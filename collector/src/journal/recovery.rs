@@ -38,8 +38,12 @@ pub fn recover(folder: &Path, disk: &dyn Disk, known: Position) -> Result<Recove
     let firsts = list(folder, header.first)?;
     let mut link_known = true;
     let Some((&last, earlier)) = firsts.split_last() else {
+        let path = path_of(folder, header.first);
+        if !segments.is_empty() {
+            return Err(JournalError::Missing { path, next: folder.join(INDEX) });
+        }
         let (file, link) = create(folder, header, disk)?;
-        segments.push(Segment::empty(path_of(folder, header.first), header.first));
+        segments.push(Segment::empty(path, header.first));
         return Ok(Recovered { segments, file, link });
     };
     for (at, &first) in earlier.iter().enumerate() {
@@ -79,8 +83,20 @@ pub struct Inspected {
 /// # Errors
 /// When a segment is damaged, missing, not in its place or of a later format, or cannot be read.
 pub fn inspect(folder: &Path) -> Result<Inspected, JournalError> {
+    let index = Index::load(folder)?;
+    match look(folder) {
+        // A segment went to the archive meanwhile.
+        Err(_) if Index::load(folder)? != index => look(folder),
+        looked => looked,
+    }
+}
+
+fn look(folder: &Path) -> Result<Inspected, JournalError> {
     let (mut segments, mut header) = archived(folder)?;
     let firsts = list(folder, header.first)?;
+    if firsts.is_empty() && !segments.is_empty() {
+        return Err(JournalError::Missing { path: path_of(folder, header.first), next: folder.join(INDEX) });
+    }
     let mut torn_bytes = 0;
     for (at, &first) in firsts.iter().enumerate() {
         let found = Scan::of(folder, first, header, Opened::ToRead)?;

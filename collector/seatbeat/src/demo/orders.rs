@@ -104,8 +104,9 @@ pub async fn place(house: &mut House) -> Result<(), Fault> {
     let unsigned = house.collector.call(async |console| console.unsigned_orders(asked).await).await?.orders;
     let asked = wire::ListRequest::default();
     let held = house.collector.call(async |console| console.get_order_keys(asked).await).await?;
-    let opened = LockedKey::from_text(&held.locked_key).and_then(|locked| locked.open(PASSPHRASE));
-    let orders = signed(&unsigned, &opened.map_err(Fault::OrderKey)?);
+    let opening = move || LockedKey::from_text(&held.locked_key).and_then(|locked| locked.open(PASSPHRASE));
+    let key = tokio::task::spawn_blocking(opening).await?.map_err(Fault::OrderKey)?;
+    let orders = signed(&unsigned, &key);
     let pieces = tokio_stream::iter([wire::SignedOrders { orders }]);
     house.collector.call(async |console| console.sign_orders(pieces).await).await?;
     Ok(())

@@ -136,7 +136,7 @@ async fn a_place_that_is_gone_raises_an_alarm_until_it_is_back_and_the_doctor_na
     assert!(told.contains(to.to_str().unwrap()), "{told}");
     std::fs::rename(&away, &to).unwrap();
     assert!(old.job().run());
-    assert!(!alarms.stands("archive"));
+    assert!(!alarms.stands("archive"), "{:?}", alarms.standing());
     let told = found(old.house.folder.path()).join("; ");
     assert!(told.contains("2 segments, up to record"), "{told}");
 }

@@ -234,6 +234,30 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn a_large_houses_forecast_is_kept_as_its_drafts_are() {
+        let house = House::new();
+        let (period, size) = (house.draft.period, house.draft.journal_size());
+        let asked = |now: i64, size_min: u64, machines: usize| {
+            let wanted = Wanted { now: at(now), size_min, machines };
+            let made = Forecast {
+                period,
+                as_of: at(now),
+                days_begun: 15,
+                days: 31,
+                rests_on: String::new(),
+                lines: Vec::new(),
+                totals: Vec::new(),
+            };
+            house.kept.forecast(period, wanted, || Ok::<_, ()>((made, size_min))).unwrap().as_of
+        };
+        assert_eq!(asked(0, size, MACHINES_MIN), at(0));
+        assert_eq!(asked(119, size, MACHINES_MIN), at(0));
+        assert_eq!(asked(119, size + 1, MACHINES_MIN), at(119), "something was decided behind it");
+        assert_eq!(asked(239, size, MACHINES_MIN), at(239), "it is old");
+        assert_eq!(asked(240, size, MACHINES_MIN - 1), at(240), "a small house's is made anew");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn a_small_houses_draft_is_made_for_each_question() {
         let mut house = House::new();
         let size = house.draft.journal_size();

@@ -38,7 +38,7 @@ impl Desk {
     }
 
     fn archive(&self) -> Arc<Archive> {
-        Archive::open(self.folder.path().join("archive").to_str().unwrap()).unwrap()
+        Archive::named(self.folder.path().join("archive").to_str().unwrap()).unwrap()
     }
 
     fn move_all(&self) -> usize {
@@ -107,7 +107,6 @@ fn a_start_that_knows_them_reads_no_segment_of_the_archive() {
     let Desk { folder, journal, written } = desk;
     drop(journal);
     fs::rename(folder.path().join("archive"), folder.path().join("away")).unwrap();
-    fs::create_dir(folder.path().join("archive")).unwrap();
     let path = folder.path().join("journal");
     let journal = FileJournal::open_on_behind(
         &path,
@@ -120,9 +119,59 @@ fn a_start_that_knows_them_reads_no_segment_of_the_archive() {
     assert_eq!(journal.read_from(last, 1).unwrap().len(), 1);
     let error = journal.read_from(Position(0), 1).unwrap_err();
     assert!(error.to_string().contains("archive") && error.hint().is_some(), "{error}");
-    fs::remove_dir(folder.path().join("archive")).unwrap();
     fs::rename(folder.path().join("away"), folder.path().join("archive")).unwrap();
     Desk { folder, journal, written }.check();
+}
+
+#[test]
+fn readers_find_each_record_while_segments_are_moved() {
+    let desk = Desk::new();
+    let (reader, written) = (desk.journal.reader(), &desk.written);
+    let (archiver, archive) = (desk.journal.archiver(), desk.archive());
+    std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        let read = reader.read_from(Position(0), usize::MAX).unwrap();
+                        assert!(read.iter().map(|(_, record)| record).eq(written));
+                    }
+                })
+            })
+            .collect();
+        while archiver.move_oldest(&archive).unwrap().is_some() {}
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
+    });
+}
+
+#[test]
+fn a_disk_that_is_not_mounted_takes_nothing_once_something_lies_on_it() {
+    let desk = Desk::new();
+    assert!(desk.journal.archiver().move_oldest(&desk.archive()).unwrap().is_some());
+    let (mounted, away) = (desk.folder.path().join("archive"), desk.folder.path().join("away"));
+    fs::rename(&mounted, &away).unwrap();
+    fs::create_dir(&mounted).unwrap();
+    let error = desk.journal.archiver().move_oldest(&desk.archive()).unwrap_err();
+    assert!(error.hint().is_some() && names(&mounted).is_empty(), "{error}");
+    fs::remove_dir(&mounted).unwrap();
+    fs::rename(&away, &mounted).unwrap();
+    desk.check();
+}
+
+#[test]
+fn a_store_whose_last_segments_are_gone_does_not_start() {
+    let desk = Desk::new();
+    desk.move_all();
+    let path = desk.folder.path().join("journal");
+    let Desk { folder, journal, .. } = desk;
+    drop(journal);
+    for name in names(&path).iter().filter(|name| *name != INDEX) {
+        fs::remove_file(path.join(name)).unwrap();
+    }
+    let error = FileJournal::open_on(&path, Arc::new(LocalDisk), SEGMENT_BYTES).err().unwrap();
+    assert!(matches!(error, JournalError::Missing { .. }) && error.hint().is_some(), "{error}");
+    assert!(matches!(inspect(&path), Err(JournalError::Missing { .. })));
+    drop(folder);
 }
 
 #[test]
@@ -247,10 +296,12 @@ fn storage_that_speaks_s3_keeps_them_as_a_folder_does() {
             ("aws_region", "us-east-1".to_owned()),
             ("aws_access_key_id", "who".to_owned()),
             ("aws_secret_access_key", "secret".to_owned()),
-            ("home", "/nowhere".to_owned()),
+            // Anybody's, and nothing to do with it.
+            ("ENDPOINT", "http://127.0.0.1:1".to_owned()),
+            ("TOKEN", "another".to_owned()),
         ];
         let to = format!("s3://{bucket}/of/a/reseller");
-        Archive::open_as(&to, variables.into_iter().map(|(name, value)| (name.to_owned(), value))).unwrap()
+        Archive::named_with(&to, variables.into_iter().map(|(name, value)| (name.to_owned(), value))).unwrap()
     };
     let desk = Desk::new();
     let archiver = desk.journal.archiver();
@@ -268,9 +319,12 @@ fn storage_that_speaks_s3_keeps_them_as_a_folder_does() {
 #[test]
 fn a_place_is_a_whole_path_or_a_bucket() {
     for place in ["archive", "./archive", "", "s3://", "s3:///x"] {
-        let error = Archive::open(place).unwrap_err();
+        let error = Archive::named(place).unwrap_err();
         assert!(matches!(error, ArchiveError::Place(_)) && error.hint().is_some(), "{place}: {error}");
     }
-    let error = Archive::open("/nobody/has/this/folder").unwrap_err();
+    let desk = Desk::new();
+    let error =
+        desk.journal.archiver().move_oldest(&Archive::named("/nobody/has/this/folder").unwrap()).unwrap_err();
     assert!(error.to_string().contains("/nobody/has/this/folder") && error.hint().is_some(), "{error}");
+    desk.check();
 }
