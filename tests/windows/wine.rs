@@ -4,6 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -154,7 +156,15 @@ impl Windows {
         }
         let path = r"binPath= C:\standin\service.exe";
         let (key, value) = path.split_once(' ').expect("two words");
-        self.ok(&["sc", "create", name, key, value, "DisplayName=", display]);
+        let create = ["sc", "create", name, key, value, "DisplayName=", display];
+        // Wine's service manager takes orders some moments after the machine is up.
+        for _ in 0..20 {
+            if self.run(&create).status.success() {
+                return drop(self.ok(&["sc", "start", name]));
+            }
+            thread::sleep(Duration::from_millis(500));
+        }
+        self.ok(&create);
         self.ok(&["sc", "start", name]);
     }
 
