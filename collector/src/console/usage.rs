@@ -1,7 +1,8 @@
 //! What a month's use comes to so far. Invariant: nothing is told of who is out of the caller's reach, no amount to who
 //! may see none; of a part of the house only its own machines are looked at.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::fmt::{Display, Write as _};
 
 use seatbeat_ledger::calendar::Period;
 use seatbeat_ledger::month_to_date::MonthToDate;
@@ -71,15 +72,20 @@ impl Console {
         };
         let (output, (flags, left_out), part) = tokio::task::spawn_blocking(asking).await??;
         let MeterOutput { statement, earnings } = &*output;
-        let earned: BTreeMap<_, _> = earnings.iter().map(|row| ((&row.customer, &row.sku), row)).collect();
-        let mut names = BTreeMap::new();
-        let mut rows = Vec::new();
+        // Both lie in the order of customers and SKUs.
+        let mut earnings = earnings.iter().peekable();
+        let mut named: Option<(&CustomerId, String)> = None;
+        let mut rows = Vec::with_capacity(statement.lines.len());
         for line in statement.lines.iter().filter(|line| part.is(Some(&line.customer))) {
-            if !names.contains_key(&line.customer) {
-                names.insert(line.customer.clone(), self.customer_name(&line.customer)?);
-            }
-            let earned = earned.get(&(&line.customer, &line.sku)).copied();
-            rows.push(usage_row(line, names[&line.customer].clone(), earned, sees_money));
+            let name = match named.take().filter(|(customer, _)| *customer == &line.customer) {
+                Some((_, name)) => name,
+                None => self.customer_name(&line.customer)?,
+            };
+            let key = (&line.customer, &line.sku);
+            while earnings.next_if(|row| (&row.customer, &row.sku) < key).is_some() {}
+            let earned = earnings.next_if(|row| (&row.customer, &row.sku) == key);
+            rows.push(usage_row(line, name.clone(), earned, sees_money));
+            named = Some((&line.customer, name));
         }
         let blockers = statement.blockers.iter().filter(|one| part.is(one.customer.as_ref()));
         let usage = Usage {
@@ -150,13 +156,20 @@ fn usage_row(line: &Line, customer_name: String, earned: Option<&EarningsRow>, s
         customer: line.customer.clone(),
         customer_name,
         sku: line.sku.to_string(),
-        quantity: line.quantity.to_string(),
-        confirmed: line.confirmed.to_string(),
-        presumed: line.presumed.to_string(),
-        unit_cost: price.and_then(|price| price.unit_cost.as_ref()).map(ToString::to_string),
-        cost: price.map(|price| price.cost.to_string()),
-        revenue: earned.map(|row| row.revenue.to_string()),
-        profit: earned.and_then(|row| row.profit).map(|profit| profit.to_string()),
+        quantity: written(line.quantity),
+        confirmed: written(line.confirmed),
+        presumed: written(line.presumed),
+        unit_cost: price.and_then(|price| price.unit_cost.as_ref()).map(written),
+        cost: price.map(|price| written(price.cost)),
+        revenue: earned.map(|row| written(row.revenue)),
+        profit: earned.and_then(|row| row.profit).map(written),
         currency: price.map(|price| price.currency.clone()),
     }
+}
+
+/// A number as text. Its pieces do not make the text grow: there are some thousands of them.
+fn written(number: impl Display) -> String {
+    let mut text = String::with_capacity(16);
+    let _ = write!(text, "{number}");
+    text
 }
