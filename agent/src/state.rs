@@ -4,6 +4,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
 use seatbeat_proto::signed::new_key;
@@ -15,6 +16,10 @@ use crate::spool::disk::{Disk as _, RealDisk};
 
 /// The folder of an agent that belongs to the machine, on Linux.
 pub const MACHINE_FOLDER: &str = "/var/lib/seatbeat-agent";
+
+/// How often, and how long after each other, a lock that is held is tried.
+const LOCK_TRIES: u32 = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// The machine's secret key, hexadecimal.
 const KEY: &str = "machine.key";
@@ -160,7 +165,16 @@ impl StateFolder {
         let path = self.path.join("lock");
         let file = private().write(true).create(true).truncate(false).open(&path);
         let file = file.map_err(|source| self.fault("open", &path, source))?;
-        match file.try_lock() {
+        // A program that this process is just starting holds a copy of the lock until it runs.
+        let mut locked = file.try_lock();
+        for _ in 1..LOCK_TRIES {
+            if !matches!(locked, Err(std::fs::TryLockError::WouldBlock)) {
+                break;
+            }
+            std::thread::sleep(LOCK_PAUSE);
+            locked = file.try_lock();
+        }
+        match locked {
             Ok(()) => Ok(Lock { _file: file }),
             Err(std::fs::TryLockError::WouldBlock) => Err(StateError::InUse(self.path.clone())),
             Err(std::fs::TryLockError::Error(source)) => Err(self.fault("lock", &path, source)),

@@ -16,6 +16,7 @@ pub mod health;
 pub mod jobs;
 pub mod journal;
 pub mod keys;
+mod lock;
 pub mod lookup;
 pub mod order_key;
 pub mod outputs;

@@ -9,6 +9,8 @@ use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
+use crate::lock::patiently;
+
 /// Most rows in one batch: sled spends gigabytes on much larger ones.
 pub const BATCH_ROWS_MAX: usize = 512;
 
@@ -107,11 +109,14 @@ impl Rows {
             .path(folder.join("sled"))
             .cache_capacity(CACHE_BYTES)
             .flush_every_ms(background_flush.then_some(500));
-        let (tree, state) = guarded(folder, || {
-            let tree = config.open()?;
-            let state = State::read(&tree)?;
-            Ok((tree, state))
-        })?;
+        let opened = || {
+            guarded(folder, || {
+                let tree = config.open()?;
+                let state = State::read(&tree)?;
+                Ok((tree, state))
+            })
+        };
+        let (tree, state) = patiently(opened, |error| matches!(error, RowsError::InUse { .. }))?;
         let state = state.map_err(|what| RowsError::Damaged { folder: folder.into(), what })?;
         let failed = |source| RowsError::Io { act: "open", folder: folder.into(), source };
         let data = File::open(folder.join("sled/db")).map_err(failed)?;

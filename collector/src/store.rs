@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use crate::lock::lock;
 
 /// For the owner only: the store holds keys and names.
 const FOLDER_MODE: u32 = 0o700;
@@ -86,7 +86,7 @@ impl Store {
         make_folder(folder)?;
         close_to_others(folder)?;
         let path = folder.join(LOCK);
-        let mut lock = OpenOptions::new()
+        let mut file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
@@ -94,19 +94,19 @@ impl Store {
             .mode(FILE_MODE)
             .open(&path)
             .map_err(StoreError::io("open the lock file", &path))?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        match lock(&file) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 let mut holder = String::new();
-                let _ = lock.read_to_string(&mut holder);
+                let _ = file.read_to_string(&mut holder);
                 return Err(StoreError::InUse { folder: folder.into(), holder: holder.trim().parse().ok() });
             }
             Err(errno) => return Err(StoreError::io("lock", &path)(errno.into())),
         }
-        lock.set_len(0)
-            .and_then(|()| writeln!(lock, "{}", std::process::id()))
+        file.set_len(0)
+            .and_then(|()| writeln!(file, "{}", std::process::id()))
             .map_err(StoreError::io("write the lock file", &path))?;
-        Ok(Self { folder: folder.into(), _lock: lock })
+        Ok(Self { folder: folder.into(), _lock: file })
     }
 
     /// The folder itself; the snapshots lie in it.

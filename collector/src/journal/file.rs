@@ -7,7 +7,6 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use rustix::fs::{FlockOperation, flock};
 use seatbeat_proto::frame;
 
 use super::archiver::Archiver;
@@ -91,8 +90,8 @@ impl FileJournal {
             .mode(0o700)
             .create(folder)
             .map_err(|e| JournalError::io("create the folder", folder, e))?;
-        let lock = File::open(folder).map_err(|e| JournalError::io("open the folder", folder, e))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|errno| {
+        let file = File::open(folder).map_err(|e| JournalError::io("open the folder", folder, e))?;
+        crate::lock::lock(&file).map_err(|errno| {
             if errno == rustix::io::Errno::WOULDBLOCK {
                 JournalError::InUse { folder: folder.into() }
             } else {
@@ -109,7 +108,7 @@ impl FileJournal {
             link: found.link,
             failed: false,
             frames: Vec::new(),
-            _lock: lock,
+            _lock: file,
         })
     }
 
