@@ -101,7 +101,8 @@ const IMPURE: &[&str] = &[
     "std::net",
     "std::process",
     "std::env",
-    "std::thread",
+    "thread::sleep",
+    "thread::spawn",
     "SystemTime",
     "Instant::now",
     "Timestamp::now",
@@ -251,5 +252,29 @@ fn every_source_opens_with_what_it_is_and_leaves_nothing_undone() {
                 assert!(!text.contains(undone), "{shown} has `{undone}`");
             }
         }
+    }
+}
+
+/// What stands between backticks in a text and is written as a test's name is: some words, each joined to the next.
+fn tests_named(text: &str) -> BTreeSet<&str> {
+    let is_name = |word: &&str| {
+        let letters = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        word.chars().all(letters) && word.matches('_').count() >= 3
+    };
+    text.split('`').filter(is_name).collect()
+}
+
+#[test]
+fn each_test_that_the_threat_model_names_is_there() {
+    let model = fs::read_to_string(root().join(".github/SECURITY.md")).expect("the threat model can be read");
+    let folders = ["proto", "agent", "collector", "tests"];
+    let files = folders.iter().flat_map(|folder| sources(&root().join(folder)));
+    let texts: Vec<String> =
+        files.map(|file| fs::read_to_string(file).expect("a source can be read")).collect();
+    let named = tests_named(&model);
+    assert!(named.len() > 50, "{}", named.len());
+    for name in named {
+        let test = format!("fn {name}()");
+        assert!(texts.iter().any(|text| text.contains(&test)), "no test is called `{name}`");
     }
 }
