@@ -14,6 +14,11 @@ use crate::seats::{CountedDay, Counting, MachineCount, Seat, Seats};
 use crate::statement::{Blocker, Flag};
 use crate::usage::Usage;
 
+/// Machines from which on a month is counted in several threads, and how many those are: fewer are counted before
+/// the threads are there.
+const MACHINES_MANY: usize = 20_000;
+const THREADS: usize = 4;
+
 /// Most days of a month.
 pub const DAYS_MAX: usize = 31;
 
@@ -62,6 +67,13 @@ impl Counter {
         counter
     }
 
+    fn add(&mut self, other: &Self) {
+        let days = self.seats.iter_mut().zip(&other.seats);
+        days.chain(self.confirmed.iter_mut().zip(&other.confirmed)).for_each(|(all, part)| *all += part);
+        self.machines += other.machines;
+        self.confirmed_machines += other.confirmed_machines;
+    }
+
     fn change(&mut self, counted: u32, confirmed: u32, by: impl Fn(&mut u32)) {
         by(&mut self.machines);
         if confirmed != 0 {
@@ -82,13 +94,54 @@ impl Counter {
 impl Counts {
     /// Counts all machines over a month.
     pub fn of(usage: &Usage, policy: &Policy, period: Period, days: &[UsageDay], names: &Names) -> Self {
-        let mut counts = Self::default();
-        let Some(month) = MonthDays::of(days) else { return counts };
-        let mut counting = Counting::new(usage, policy, period, month);
-        for machine in names.machines(usage) {
-            counts.add(counting.machine(&machine));
+        let parts = if usage.machines().len() < MACHINES_MANY { 1 } else { THREADS };
+        MonthDays::of(days)
+            .map(|month| Self::in_parts(usage, policy, period, month, names, parts))
+            .unwrap_or_default()
+    }
+
+    /// Counts parts of the machines beside each other.
+    fn in_parts(
+        usage: &Usage,
+        policy: &Policy,
+        period: Period,
+        month: MonthDays<'_>,
+        names: &Names,
+        parts: usize,
+    ) -> Self {
+        let of_part = |part| {
+            let (mut counts, mut counting) = (Self::default(), Counting::new(usage, policy, period, month));
+            for machine in names.part_of_machines(usage, part, parts) {
+                counts.add(counting.machine(&machine));
+            }
+            counts
+        };
+        let of_part = &of_part;
+        std::thread::scope(|scope| {
+            let others: Vec<_> = (1..parts).map(|part| scope.spawn(move || of_part(part))).collect();
+            let mut all = of_part(0);
+            for other in others {
+                all.absorb(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            }
+            all
+        })
+    }
+
+    /// Adds what other machines amount to.
+    fn absorb(&mut self, other: Self) {
+        for (customer, skus) in other.lines {
+            for (sku, counter) in skus {
+                self.counter(&customer, &sku).add(&counter);
+            }
         }
-        counts
+        for (place, flags) in other.flags {
+            let all = self.flags.entry(place).or_default();
+            self.flag_count += flags.into_iter().filter(|flag| all.insert(flag.clone())).count();
+        }
+        self.blockers.extend(other.blockers);
+        for (unmapped, machines) in other.unmapped {
+            *self.unmapped.entry(unmapped).or_default() += machines;
+        }
     }
 
     /// Adds what a machine amounts to.
@@ -229,4 +282,46 @@ fn counted_days(first: Day, seat: &Seat) -> Vec<CountedDay> {
     counted
         .map(|away| CountedDay { day: first.plus(away), confirmed: seat.confirmed >> away & 1 == 1 })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::close::begun_days;
+    use crate::record::Record;
+    use crate::record_set::RecordSet;
+    use crate::scenario::Scenario;
+
+    #[test]
+    fn parts_counted_beside_each_other_are_the_whole() {
+        let mut scenario = Scenario::bare().policy("presume_days = 2\n[default_sku]\na = \"A\"\nb = \"B\"");
+        for number in 0..150usize {
+            let machine = format!("m{number:03}");
+            let customer = ["acme", "bell", "core"][number % 3];
+            let products = ["a", "a b", "b", "x", "a?", ""][number / 3 % 6];
+            let day = i32::try_from(1 + number % 20).unwrap();
+            scenario = scenario.assigned("09-01 00:00", &machine, customer).reports(
+                &machine,
+                [day, day + 4],
+                products,
+            );
+            if number % 7 == 1 {
+                scenario =
+                    scenario.machines("merged", "10-15 00:00", &format!("m{:03}", number - 1), &machine);
+            }
+        }
+        let policy = scenario.parsed_policy();
+        let usage =
+            RecordSet::new(Record::parse_jsonl(scenario.records()).unwrap(), None).usage(&policy.zone);
+        let (period, names) = ("2026-10".parse().unwrap(), Names::new(&usage));
+        let days = begun_days(&usage, period, None);
+        let month = MonthDays::of(&days).unwrap();
+        let counted = |parts| Counts::in_parts(&usage, &policy, period, month, &names, parts);
+        let whole = counted(1);
+        assert!(whole.lines().count() > 5 && whole.flag_count() > 5 && !whole.unmapped.is_empty());
+        for parts in 2..6 {
+            assert_eq!(counted(parts), whole, "{parts} parts");
+        }
+        assert_eq!(Counts::of(&usage, &policy, period, &days, &names), whole);
+    }
 }

@@ -87,13 +87,24 @@ impl Names {
 
     /// All machines: those of one agent by their ids, then those of several by theirs.
     pub fn machines<'a>(&'a self, usage: &'a Usage) -> impl Iterator<Item = Machine<'a>> {
-        let alone = usage.machines().iter().filter(|(agent, _)| !self.is_joined(agent));
+        self.part_of_machines(usage, 0, 1)
+    }
+
+    /// One of several parts of all machines.
+    pub fn part_of_machines<'a>(
+        &'a self,
+        usage: &'a Usage,
+        part: usize,
+        parts: usize,
+    ) -> impl Iterator<Item = Machine<'a>> {
+        let alone = usage.machines().part(part, parts).filter(|(agent, _)| !self.is_joined(agent));
         let alone = alone.map(|(agent, facts)| Machine {
             id: agent.clone(),
             facts: Cow::Borrowed(facts),
             agents: vec![facts],
         });
-        alone.chain(self.members.keys().filter_map(|name| self.machine(usage, name)))
+        let joined = self.members.keys().skip(part).step_by(parts);
+        alone.chain(joined.filter_map(|name| self.machine(usage, name)))
     }
 }
 

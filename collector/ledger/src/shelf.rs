@@ -86,6 +86,13 @@ impl<V> Shelves<V> {
         self.shelves.iter().flat_map(|shelf| shelf.kept.iter().map(|kept| (&kept.id, &kept.value)))
     }
 
+    /// One of several parts of about the same size, by id; together they are all.
+    pub fn part(&self, part: usize, parts: usize) -> impl Iterator<Item = (&MachineId, &V)> {
+        let begin = |part: usize| self.shelves.len() * part / parts;
+        let shelves = &self.shelves[begin(part)..begin(part + 1)];
+        shelves.iter().flat_map(|shelf| shelf.kept.iter().map(|kept| (&kept.id, &kept.value)))
+    }
+
     /// Those behind an id; without one, all.
     pub fn after(&self, id: Option<&MachineId>) -> impl Iterator<Item = (&MachineId, &V)> {
         let start = id.and_then(|id| self.shelf_of(key_of(id), id)).unwrap_or(0);
@@ -303,6 +310,12 @@ mod tests {
                 }
             }
             assert!(shelves.iter().eq(map.iter()) && shelves.len() == map.len());
+            for parts in [1, 2, 7, 1000] {
+                assert!(
+                    (0..parts).flat_map(|part| shelves.part(part, parts)).eq(map.iter()),
+                    "{parts} parts"
+                );
+            }
             for number in 0..500 {
                 let id = id(number);
                 assert_eq!(shelves.get(&id), map.get(&id));
