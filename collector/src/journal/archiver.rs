@@ -2,6 +2,7 @@
 //! read back and the index that names it is durable; readers find each record all the time.
 
 use std::fs;
+use std::io::Cursor;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,7 +10,8 @@ use super::JournalError;
 use super::archive::{Archive, ArchiveError, Archived, Index};
 use super::reader::{InArchive, Segment, Segments};
 use super::recovery::READ_ALWAYS;
-use super::segment::{Frames, Link, Next, position_in};
+use super::scan::Scan;
+use super::segment::position_in;
 use crate::store::sync_folder_of;
 
 /// Moves segments of the journal that this process writes.
@@ -111,32 +113,12 @@ impl Archiver {
 
 /// What the next segment's header names, each frame looked at.
 fn link_of(segment: &Segment, bytes: &[u8]) -> Result<[u8; 32], JournalError> {
-    let damaged = |offset, what| JournalError::Damaged { path: segment.path.clone(), offset, what };
-    let read = |source| JournalError::io("read", &segment.path, source);
-    let length = bytes.len() as u64;
-    let mut frames = Frames::between(std::io::Cursor::new(bytes), 0, length).map_err(read)?;
-    let mut link: Option<Link> = None;
-    let mut records = 0;
-    loop {
-        let offset = frames.offset();
-        match frames.next().map_err(read)? {
-            Next::Whole(frame) => match &mut link {
-                Some(link) => {
-                    link.add(frame);
-                    records += 1;
-                }
-                None => link = Some(Link::new(frame)),
-            },
-            Next::Broken => {
-                return Err(damaged(offset, "a frame was changed or cut, and more segments follow"));
-            }
-            Next::End => break,
-        }
+    let unread = Segment::empty(segment.path.clone(), segment.first);
+    let found = Scan::of(unread, Cursor::new(bytes), bytes.len() as u64, None)?.whole()?;
+    if found.segment.records != segment.records {
+        return Err(found.damage("it has another number of records than were written"));
     }
-    if records != segment.records {
-        return Err(damaged(length, "it has another number of records than were written"));
-    }
-    link.map(|link| link.finish()).ok_or_else(|| damaged(0, "no header of a journal segment"))
+    Ok(found.link.finish())
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod disk;
 mod file;
 mod reader;
 mod recovery;
+mod scan;
 mod segment;
 mod writer;
 

@@ -9,13 +9,14 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::PoisonError;
 
-use seatbeat_proto::frame::{self, HEADER_LENGTH, Tail};
+use seatbeat_proto::frame::{self, Tail};
 
 use super::archive::{Archives, INDEX, Index};
 use super::disk::Disk;
 use super::file::BATCH_BYTES_MAX;
 use super::reader::{FileReader, InArchive, Segment, Segments};
-use super::segment::{Frames, Header, HeaderError, Link, NO_LINK, Next, path_of, position_in};
+use super::scan::{Scan, header_of};
+use super::segment::{Frames, Header, Link, NO_LINK, Next, path_of, position_in};
 use super::{JournalError, Position};
 
 /// A journal as it was found.
@@ -58,12 +59,12 @@ pub fn recover(folder: &Path, disk: &dyn Disk, known: Position) -> Result<Recove
             header.link = read_header(folder, first)?.link;
             link_known = true;
         }
-        let found = Scan::whole(folder, first, header)?;
+        let found = scan_whole(folder, first, header)?;
         header = Header { first: found.segment.end(), link: found.link.finish() };
         segments.push(found.segment);
     }
-    let found = Scan::of(folder, last, header, Opened::ToWrite)?;
-    let (segment, file, link) = found.mend(header, disk)?;
+    let (found, file) = scan(folder, last, header, Opened::ToWrite)?;
+    let (segment, link) = mend(found, &file, header, disk)?;
     disk.sync_folder(folder).map_err(|e| JournalError::io("sync the folder", folder, e))?;
     segments.push(segment);
     Ok(Recovered { segments, file, link })
@@ -99,13 +100,13 @@ fn look(folder: &Path) -> Result<Inspected, JournalError> {
     }
     let mut torn_bytes = 0;
     for (at, &first) in firsts.iter().enumerate() {
-        let found = Scan::of(folder, first, header, Opened::ToRead)?;
+        let (found, file) = scan(folder, first, header, Opened::ToRead)?;
         if found.broken {
             if at + 1 < firsts.len() {
                 return Err(found.damage("a frame was changed or cut, and more segments follow"));
             }
-            found.check_torn()?;
-            torn_bytes = found.length - found.whole;
+            check_torn(&found, &file)?;
+            torn_bytes = found.length - found.end;
         }
         header = Header { first: found.segment.end(), link: found.link.finish() };
         segments.push(found.segment);
@@ -137,7 +138,7 @@ pub fn check(folder: &Path, segments: &Segments) -> Result<(), JournalError> {
             }
             continue;
         }
-        let found = Scan::whole(folder, first, header)?;
+        let found = scan_whole(folder, first, header)?;
         if found.segment.end() < end {
             let path = path_of(folder, found.segment.end());
             return Err(JournalError::Missing { path, next: path_of(folder, end) });
@@ -191,15 +192,12 @@ fn read_header(folder: &Path, first: Position) -> Result<Header, JournalError> {
     let file = File::open(&path).map_err(failed)?;
     let length = file.metadata().map_err(failed)?.len();
     let mut frames = Frames::between(file, 0, length).map_err(failed)?;
-    let damaged = |what| JournalError::Damaged { path: path.clone(), offset: 0, what };
     match frames.next().map_err(failed)? {
-        Next::Whole(frame) => Header::decode(&frame[HEADER_LENGTH..]).map_err(|error| match error {
-            HeaderError::Newer(found) => {
-                JournalError::NewerFormat { path: path.clone(), found, known: super::segment::FORMAT }
-            }
-            HeaderError::Alien => damaged("no header of a journal segment"),
-        }),
-        Next::Broken | Next::End => Err(damaged("a frame was changed or cut, and more segments follow")),
+        Next::Whole(frame) => header_of(frame, &path),
+        Next::Broken | Next::End => {
+            let what = "a frame was changed or cut, and more segments follow";
+            Err(JournalError::Damaged { path: path.clone(), offset: 0, what })
+        }
     }
 }
 
@@ -287,125 +285,73 @@ enum Opened {
     ToRead,
 }
 
-/// One segment, read up to its end or to what is no whole frame.
-struct Scan {
-    segment: Segment,
-    file: File,
-    link: Link,
-    /// Bytes of whole frames: 0 when not even the header is one.
-    whole: u64,
-    length: u64,
-    broken: bool,
+/// The segment that begins at a position, with its file; `expected` is the header that fits behind the one before.
+fn scan(
+    folder: &Path,
+    first: Position,
+    expected: Header,
+    opened: Opened,
+) -> Result<(Scan, File), JournalError> {
+    in_place(folder, first, expected.first)?;
+    let path = path_of(folder, first);
+    let failed = |source| JournalError::Io { act: "read", path: path.clone(), source };
+    let writes = opened == Opened::ToWrite;
+    let file = OpenOptions::new().read(true).write(writes).open(&path).map_err(failed)?;
+    let length = file.metadata().map_err(failed)?.len();
+    let input = file.try_clone().map_err(failed)?;
+    let scan = Scan::of(Segment::empty(path.clone(), first), input, length, Some(expected))?;
+    Ok((scan, file))
 }
 
-impl Scan {
-    /// A segment that others follow: all of it is frames.
-    fn whole(folder: &Path, first: Position, expected: Header) -> Result<Self, JournalError> {
-        let found = Self::of(folder, first, expected, Opened::ToRead)?;
-        if found.broken {
-            return Err(found.damage("a frame was changed or cut, and more segments follow"));
-        }
-        Ok(found)
-    }
+/// A segment that others follow: all of it is frames.
+fn scan_whole(folder: &Path, first: Position, expected: Header) -> Result<Scan, JournalError> {
+    scan(folder, first, expected, Opened::ToRead)?.0.whole()
+}
 
-    /// `expected` is the header that fits behind the segment before.
-    fn of(folder: &Path, first: Position, expected: Header, opened: Opened) -> Result<Self, JournalError> {
-        in_place(folder, first, expected.first)?;
-        let path = path_of(folder, first);
-        let failed = |source| JournalError::Io { act: "read", path: path.clone(), source };
-        let writes = opened == Opened::ToWrite;
-        let file = OpenOptions::new().read(true).write(writes).open(&path).map_err(failed)?;
-        let length = file.metadata().map_err(failed)?.len();
-        let mut frames = Frames::between(file.try_clone().map_err(failed)?, 0, length).map_err(failed)?;
-        let segment = Segment::empty(path.clone(), first);
-        let mut scan = Self { segment, file, link: Link::new(&[]), whole: 0, length, broken: false };
-        loop {
-            match frames.next().map_err(failed)? {
-                Next::Whole(frame) => scan.take(frame, expected)?,
-                Next::End => break,
-                Next::Broken => {
-                    scan.broken = true;
-                    break;
-                }
-            }
-        }
-        Ok(scan)
+/// Cuts the last segment's torn tail, and makes what was found durable: a process that was killed may have
+/// left whole frames that no sync covered yet, and they are about to be relied upon.
+fn mend(
+    mut found: Scan,
+    file: &File,
+    header: Header,
+    disk: &dyn Disk,
+) -> Result<(Segment, Link), JournalError> {
+    if found.broken {
+        check_torn(&found, file)?;
+        tracing::warn!(
+            path = %found.segment.path.display(),
+            keep = found.end,
+            cut = found.length - found.end,
+            "cut a record that was never finished off the journal"
+        );
     }
-
-    fn take(&mut self, frame: &[u8], expected: Header) -> Result<(), JournalError> {
-        if self.whole > 0 {
-            self.segment.grow(frame.len() as u64);
-            self.link.add(frame);
-        } else {
-            match Header::decode(&frame[HEADER_LENGTH..]) {
-                Ok(header) if header.first != self.segment.first || header.first != expected.first => {
-                    return Err(
-                        self.damage("this segment belongs elsewhere: its first position does not fit")
-                    );
-                }
-                Ok(header) if header.link != expected.link => {
-                    return Err(self.damage("this segment does not continue the one before it"));
-                }
-                Ok(_) => self.link = Link::new(frame),
-                Err(HeaderError::Newer(found)) => {
-                    let path = self.segment.path.clone();
-                    return Err(JournalError::NewerFormat { path, found, known: super::segment::FORMAT });
-                }
-                Err(HeaderError::Alien) => return Err(self.damage("no header of a journal segment")),
-            }
-        }
-        self.whole += frame.len() as u64;
-        Ok(())
+    let path = found.segment.path.clone();
+    let failed = |act| move |source| JournalError::Io { act, path, source };
+    if found.broken {
+        disk.set_length(file, found.end).map_err(failed.clone()("cut"))?;
     }
-
-    fn damage(&self, what: &'static str) -> JournalError {
-        JournalError::Damaged { path: self.segment.path.clone(), offset: self.whole, what }
+    if found.end == 0 {
+        let bytes = header.encode();
+        write_all_at(disk, file, &bytes, 0).map_err(failed.clone()("write"))?;
+        found.link = Link::new(&bytes);
     }
+    disk.sync_data(file).map_err(failed("sync"))?;
+    Ok((found.segment, found.link))
+}
 
-    /// Cuts the last segment's torn tail, and makes what was found durable: a process that was killed may have
-    /// left whole frames that no sync covered yet, and they are about to be relied upon.
-    fn mend(mut self, header: Header, disk: &dyn Disk) -> Result<(Segment, File, Link), JournalError> {
-        if self.broken {
-            self.check_torn()?;
-            tracing::warn!(
-                path = %self.segment.path.display(),
-                keep = self.whole,
-                cut = self.length - self.whole,
-                "cut a record that was never finished off the journal"
-            );
-        }
-        let path = self.segment.path.clone();
-        let failed = |act| move |source| JournalError::Io { act, path, source };
-        if self.broken {
-            disk.set_length(&self.file, self.whole).map_err(failed.clone()("cut"))?;
-        }
-        if self.whole == 0 {
-            let bytes = header.encode();
-            write_all_at(disk, &self.file, &bytes, 0).map_err(failed.clone()("write"))?;
-            self.link = Link::new(&bytes);
-        }
-        disk.sync_data(&self.file).map_err(failed("sync"))?;
-        Ok((self.segment, self.file, self.link))
+/// A torn tail is no longer than one batch, and nothing whole stands in it.
+fn check_torn(found: &Scan, file: &File) -> Result<(), JournalError> {
+    let damaged = || found.damage("a record was changed; it is not the end of an unfinished write");
+    let rest = usize::try_from(found.length - found.end).map_err(|_| damaged())?;
+    if rest > BATCH_BYTES_MAX {
+        return Err(damaged());
     }
-
-    /// A torn tail is no longer than one batch, and nothing whole stands in it.
-    fn check_torn(&self) -> Result<(), JournalError> {
-        let damaged = || self.damage("a record was changed; it is not the end of an unfinished write");
-        let rest = usize::try_from(self.length - self.whole).map_err(|_| damaged())?;
-        if rest > BATCH_BYTES_MAX {
-            return Err(damaged());
-        }
-        let mut bytes = vec![0; rest];
-        let path = self.segment.path.clone();
-        self.file.read_exact_at(&mut bytes, self.whole).map_err(|source| JournalError::Io {
-            act: "read",
-            path,
-            source,
-        })?;
-        match frame::tail(&bytes, 0) {
-            Tail::Damaged { .. } => Err(damaged()),
-            Tail::Clean | Tail::Torn { .. } => Ok(()),
-        }
+    let mut bytes = vec![0; rest];
+    let path = &found.segment.path;
+    file.read_exact_at(&mut bytes, found.end).map_err(|e| JournalError::io("read", path, e))?;
+    match frame::tail(&bytes, 0) {
+        Tail::Damaged { .. } => Err(damaged()),
+        Tail::Clean | Tail::Torn { .. } => Ok(()),
     }
 }
 
