@@ -4,12 +4,12 @@
 use std::ffi::OsStr;
 
 use ed25519_dalek::VerifyingKey;
+use seatbeat_proto::hex;
 use seatbeat_proto::ids::{CustomerId, MachineId, TokenId};
 use seatbeat_proto::signed::public_key;
 use seatbeat_proto::wire;
 use serde::{Deserialize, Serialize};
 
-use crate::hex;
 use crate::state::{StateError, StateFolder};
 
 const FILE: &str = "identity.toml";

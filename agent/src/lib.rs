@@ -17,7 +17,6 @@ mod fake;
 pub mod generalise;
 #[cfg(target_os = "linux")]
 pub mod helper;
-pub mod hex;
 pub mod identity;
 pub mod jitter;
 pub mod leave;

@@ -3,10 +3,10 @@
 //! restored), unless system *and* hardware both say otherwise; what cannot be read says nothing.
 
 use jiff::Timestamp;
+use seatbeat_proto::hex;
 use seatbeat_proto::wire;
 use serde::{Deserialize, Serialize};
 
-use crate::hex;
 use crate::identity::{Identity, IdentityError};
 use crate::state::{StateError, StateFolder};
 

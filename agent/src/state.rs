@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
+use seatbeat_proto::hex;
 use seatbeat_proto::signed::new_key;
 use zeroize::Zeroizing;
 
-use crate::hex;
 use crate::sealed;
 use crate::spool::disk::{Disk as _, RealDisk};
 

@@ -5,6 +5,7 @@ pub mod catalogue;
 #[cfg(feature = "grpc")]
 pub mod codec;
 pub mod frame;
+pub mod hex;
 pub mod ids;
 pub mod instant;
 pub mod procedures;

@@ -3,12 +3,12 @@
 
 use ed25519_dalek::VerifyingKey;
 use prost::Message as _;
+use seatbeat_proto::hex;
 use seatbeat_proto::signed::{Domain, public_key, verify};
 use seatbeat_proto::{trust, wire};
 use serde::{Deserialize, Serialize};
 
 use super::book::Signer;
-use crate::hex;
 
 /// Order keys that are not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

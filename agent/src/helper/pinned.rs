@@ -4,11 +4,11 @@
 use std::path::{Path, PathBuf};
 
 use ed25519_dalek::VerifyingKey;
+use seatbeat_proto::hex;
 use seatbeat_proto::ids::MachineId;
 use seatbeat_proto::signed::{key_from_text, key_text};
 use serde::{Deserialize, Serialize};
 
-use crate::hex;
 use crate::identity::Identity;
 use crate::state::{StateError, StateFolder};
 

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
+use seatbeat_proto::hex;
 use seatbeat_proto::signed::{hash, public_key, verify_bare};
 
 /// Signature type of a timestamped Ed25519 cosignature (`signed-note`).
@@ -125,14 +126,13 @@ impl FromStr for Witness {
         let key = STANDARD.decode(key).map_err(|_| refused())?;
         let key = key.strip_prefix(&[COSIGNATURE_TYPE]).ok_or_else(refused)?;
         let witness = Self::new(name, public_key(key).map_err(|_| refused())?)?;
-        let told = witness.key_id().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        if told == id { Ok(witness) } else { Err(refused()) }
+        if hex::format(&witness.key_id()) == id { Ok(witness) } else { Err(refused()) }
     }
 }
 
 impl fmt::Display for Witness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let id: String = self.key_id().iter().map(|byte| format!("{byte:02x}")).collect();
+        let id = hex::format(&self.key_id());
         let key = [&[COSIGNATURE_TYPE], self.key.as_bytes().as_slice()].concat();
         write!(f, "{}+{id}+{}", self.name, STANDARD.encode(key))
     }
@@ -206,7 +206,7 @@ mod tests {
 
     fn signed_note_key(name: &str, key: &VerifyingKey) -> String {
         let digest = hash(&[name.as_bytes(), b"\n\x01", key.as_bytes()].concat());
-        let id: String = digest[..4].iter().map(|byte| format!("{byte:02x}")).collect();
+        let id = hex::format(&digest[..4]);
         format!("{name}+{id}+{}", STANDARD.encode([&[1], key.as_bytes().as_slice()].concat()))
     }
 }

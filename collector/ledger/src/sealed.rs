@@ -4,6 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{SigningKey, VerifyingKey};
+use seatbeat_proto::hex;
 use seatbeat_proto::signed::{Domain, hash, public_key, sign, verify as verify_signature};
 use seatbeat_proto::wire::Signed;
 use serde::Serialize;
@@ -56,8 +57,7 @@ pub struct Verified {
 
 /// SHA-256 of a body's canonical bytes, as text.
 pub fn digest(body: &[u8]) -> String {
-    let hex: String = hash(body).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}")
+    format!("sha256:{}", hex::format(&hash(body)))
 }
 
 /// A body's canonical bytes.

@@ -10,8 +10,8 @@ use clap::Subcommand;
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use prost::Message as _;
 use seatbeat_collector::console::rows::{CatalogueState, PushedCatalogue};
-use seatbeat_collector::console::wire_machines::{hex, unhex};
 use seatbeat_proto::catalogue::{CATALOGUE_LENGTH_MAX, Catalogue, RELEASE_KEY};
+use seatbeat_proto::hex;
 use seatbeat_proto::signed::{Domain, hash, key_from_text, key_text, new_key, sign, verify};
 use seatbeat_proto::wire;
 use serde::Serialize;
@@ -117,7 +117,7 @@ fn keygen(file: &Path, context: &Context) -> anyhow::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let key = new_key();
-    let text = Zeroizing::new(hex(Zeroizing::new(key.to_bytes()).as_slice()) + "\n");
+    let text = Zeroizing::new(hex::format(Zeroizing::new(key.to_bytes()).as_slice()) + "\n");
     let written = options.open(file).and_then(|mut made| {
         made.write_all(text.as_bytes())?;
         made.sync_all()
@@ -159,7 +159,7 @@ fn sign_file(file: &Path, key: &Path, to: PathBuf, context: &Context) -> anyhow:
         );
     }
     let made = SignedFile {
-        sha256: hex(&hash(&signed.payload)),
+        sha256: hex::format(&hash(&signed.payload)),
         version: catalogue.version,
         release_key: key_text(&key.verifying_key()),
         file: files::write(to, &signed.encode_to_vec())?,
@@ -200,7 +200,7 @@ impl Shown {
             file: file.to_owned(),
             version: catalogue.version,
             length: signed.payload.len(),
-            sha256: hex(&hash(&signed.payload)),
+            sha256: hex::format(&hash(&signed.payload)),
             products: catalogue.products.len(),
             families: catalogue.families.len(),
             verified: key.is_some(),
@@ -281,9 +281,7 @@ fn secret_key(path: &Path) -> anyhow::Result<SigningKey> {
             .into());
         }
     }
-    let digits = text.trim_end();
-    let is_whole = digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-    let seed = Zeroizing::new(unhex(if is_whole { digits } else { "" }));
     let damaged = || format!("`{}` is no key file of `seatbeat catalogue keygen`", path.display());
-    Ok(SigningKey::from_bytes(seed.as_slice().try_into().with_context(damaged)?))
+    let seed = Zeroizing::new(hex::parse::<32>(text.trim_end()).with_context(damaged)?);
+    Ok(SigningKey::from_bytes(&seed))
 }

@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
+use seatbeat_proto::hex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -115,7 +116,7 @@ pub fn sync_folder_of(path: &Path) -> Result<(), CopyError> {
 
 /// Length and SHA-256 of bytes.
 pub fn digest(bytes: &[u8]) -> (u64, String) {
-    (bytes.len() as u64, hex(&Sha256::digest(bytes)))
+    (bytes.len() as u64, hex::format(&Sha256::digest(bytes)))
 }
 
 fn each_piece(
@@ -127,7 +128,7 @@ fn each_piece(
     let mut buffer = vec![0; CHUNK_LENGTH];
     loop {
         let read = match source.read(&mut buffer) {
-            Ok(0) => return Ok((length, hex(&digest.finalize()))),
+            Ok(0) => return Ok((length, hex::format(&digest.finalize()))),
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(failed("read", path)(error)),
@@ -136,14 +137,6 @@ fn each_piece(
         length += read as u64;
         take(&buffer[..read])?;
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 impl Entry {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use seatbeat_proto::catalogue::{Catalogue, PushedError, RELEASE_KEY};
+use seatbeat_proto::hex;
 use seatbeat_proto::ids::MachineId;
 use seatbeat_proto::signed::{hash, key_from_text};
 use seatbeat_proto::wire::journal_record::Fact;
@@ -13,7 +14,6 @@ use super::Console;
 use super::auth::Caller;
 use super::fault::Fault;
 use super::rows::{CatalogueState, CatalogueUse, PushedCatalogue};
-use super::wire_machines::{hex, unhex};
 use super::wire_rows::{RowError, all, into_all, time};
 use seatbeat_ledger::fold::{self, Fold};
 use seatbeat_ledger::registry::Machine;
@@ -91,7 +91,7 @@ fn row(held: &fold::PushedCatalogue) -> PushedCatalogue {
     PushedCatalogue {
         version: held.version,
         length: held.file.len() as u64,
-        sha256: hex(&hash(&held.file)),
+        sha256: hex::format(&hash(&held.file)),
         pushed_at: held.pushed_at,
         operator: held.operator.clone(),
         reason: held.reason.clone(),
@@ -104,7 +104,7 @@ impl From<PushedCatalogue> for wire::PushedCatalogue {
         Self {
             version: row.version,
             length: row.length,
-            sha256: unhex(&row.sha256),
+            sha256: hex::parse_all(&row.sha256).unwrap_or_default(),
             pushed_at_ms: instant::to_ms(row.pushed_at),
             operator: row.operator,
             reason: row.reason,
@@ -120,7 +120,7 @@ impl TryFrom<wire::PushedCatalogue> for PushedCatalogue {
         Ok(Self {
             version: wire.version,
             length: wire.length,
-            sha256: hex(&wire.sha256),
+            sha256: hex::format(&wire.sha256),
             pushed_at: time("pushed_at_ms", wire.pushed_at_ms)?,
             operator: wire.operator,
             reason: wire.reason,

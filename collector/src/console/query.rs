@@ -16,6 +16,7 @@ use seatbeat_ledger::pricing::earnings;
 use seatbeat_ledger::registry;
 use seatbeat_ledger::statement::{Line, Statement};
 use seatbeat_ledger::terms::Terms;
+use seatbeat_proto::hex;
 use seatbeat_proto::ids::{CustomerId, MachineId};
 
 use super::Console;
@@ -25,7 +26,6 @@ use super::rows::{
     Customer, CustomerList, Draft, Evidence, Machine, MachineDetail, PeriodState, Product, SealedStatement,
     SealedStatements, Spool, StatementList, Status, Token, TokenList,
 };
-use super::wire_machines::hex;
 use crate::jobs::close::{self, SealedFile};
 use crate::journal::Position;
 use crate::vault::VaultRow;
@@ -117,7 +117,7 @@ impl Console {
         let spools = machine.spools.iter().map(|(spool, tip)| Spool {
             spool: spool.clone(),
             sequence: tip.sequence,
-            hash: hex(&tip.hash),
+            hash: hex::format(&tip.hash),
         });
         Ok(MachineDetail {
             enrolled_at: machine.enrolled_at,

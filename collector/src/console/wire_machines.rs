@@ -1,6 +1,7 @@
 //! Machines and their evidence to wire messages and back. Invariant: as in `wire_rows`.
 
 use seatbeat_ledger::record::State;
+use seatbeat_proto::hex;
 use seatbeat_proto::{instant, wire};
 
 use super::rows::{Evidence, Machine, MachineDetail, MachinePage, Product, Spool};
@@ -138,7 +139,11 @@ impl TryFrom<wire::MachineDetail> for MachineDetail {
 
 impl From<Spool> for wire::SpoolTip {
     fn from(row: Spool) -> Self {
-        Self { spool: row.spool.to_string(), sequence: row.sequence, hash: unhex(&row.hash) }
+        Self {
+            spool: row.spool.to_string(),
+            sequence: row.sequence,
+            hash: hex::parse_all(&row.hash).unwrap_or_default(),
+        }
     }
 }
 
@@ -146,7 +151,7 @@ impl TryFrom<wire::SpoolTip> for Spool {
     type Error = RowError;
 
     fn try_from(wire: wire::SpoolTip) -> Result<Self, RowError> {
-        Ok(Self { spool: id("spool", &wire.spool)?, sequence: wire.sequence, hash: hex(&wire.hash) })
+        Ok(Self { spool: id("spool", &wire.spool)?, sequence: wire.sequence, hash: hex::format(&wire.hash) })
     }
 }
 
@@ -176,17 +181,6 @@ impl TryFrom<wire::EvidenceRow> for Evidence {
             products: all(wire.products)?,
         })
     }
-}
-
-/// Bytes as hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Bytes of hexadecimal; what is no digit is passed over.
-pub fn unhex(text: &str) -> Vec<u8> {
-    let digits = text.as_bytes().chunks_exact(2);
-    digits.filter_map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
 #[cfg(test)]

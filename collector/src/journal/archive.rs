@@ -16,6 +16,7 @@ use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
 use object_store::{ClientOptions, ObjectStore, ObjectStoreExt as _, PutPayload};
+use seatbeat_proto::hex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -321,7 +322,7 @@ impl Archive {
         bytes: &[u8],
         link: [u8; 32],
     ) -> Result<Archived, ArchiveError> {
-        let sha256 = hex(&Sha256::digest(bytes));
+        let sha256 = hex::format(&Sha256::digest(bytes));
         // Its content is in its name: another journal's segment of the same place is another object.
         let object = format!("{:020}-{}.seg.gz", first.0, &sha256[..16]);
         let mut packed = GzEncoder::new(Vec::new(), Compression::default());
@@ -332,7 +333,7 @@ impl Archive {
             bytes: bytes.len() as u64,
             packed: packed.len() as u64,
             sha256,
-            link: hex(&link),
+            link: hex::format(&link),
             to: self.to.clone(),
             object,
         };
@@ -386,7 +387,7 @@ impl Archive {
         // One more than there is: what unpacks to more is not read on.
         let mut unpacked = GzDecoder::new(&*packed).take(archived.bytes + 1);
         unpacked.read_to_end(&mut bytes).map_err(|_| differs())?;
-        if hex(&Sha256::digest(&bytes)) != archived.sha256 {
+        if hex::format(&Sha256::digest(&bytes)) != archived.sha256 {
             return Err(differs());
         }
         Ok(bytes)
@@ -433,8 +434,4 @@ impl Archives {
         self.0.insert(to.to_owned(), Arc::clone(&archive));
         Ok(archive)
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

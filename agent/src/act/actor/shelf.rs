@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use ed25519_dalek::VerifyingKey;
+use seatbeat_proto::hex;
 use seatbeat_proto::ids::MachineId;
 use seatbeat_proto::sealing::SealKey;
 use seatbeat_proto::wire;
@@ -13,7 +14,6 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::super::book::{Book, Forged, Ordered};
 use super::super::trust::Trust;
-use crate::hex;
 use crate::sealed;
 use crate::spool::disk::Disk;
 

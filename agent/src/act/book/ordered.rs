@@ -1,6 +1,7 @@
 //! An order as it was signed, read once. Invariant: it belongs to this machine and has an id; whatever else is wrong with
 //! it is an answer, not an error.
 
+use seatbeat_proto::hex;
 use seatbeat_proto::ids::{OrderId, ProductId};
 use seatbeat_proto::procedures::Switch;
 use seatbeat_proto::signed::hash;
@@ -8,7 +9,6 @@ use seatbeat_proto::wire;
 use serde::{Deserialize, Serialize};
 
 use super::Place;
-use crate::hex;
 
 /// Longest product that is kept of an order, in bytes: an id is shorter.
 const PRODUCT_LENGTH_MAX: usize = 80;

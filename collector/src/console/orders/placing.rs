@@ -5,6 +5,7 @@
 use ed25519_dalek::SigningKey;
 use jiff::Timestamp;
 use seatbeat_ledger::orders::Scope;
+use seatbeat_proto::hex;
 use seatbeat_proto::ids::{BatchId, CustomerId, MachineId, OrderId, ProductId, TokenId};
 use seatbeat_proto::signed::hash;
 use seatbeat_proto::wire;
@@ -19,7 +20,6 @@ use crate::console::auth::Caller;
 use crate::console::command::checked_reason;
 use crate::console::fault::Fault;
 use crate::console::sign_in::password::BYTES_MAX;
-use crate::console::wire_machines::hex;
 use crate::order_key::{KeyError, LockedKey};
 
 /// What an operator has seen and agrees to.
@@ -137,7 +137,7 @@ impl OrderPlan {
             keys_revision: self.keys_revision,
             rows: self.rows.iter().map(DigestedRow::of).collect(),
         };
-        hex(&hash(&serde_json::to_vec(&digested).expect("a plan has text keys and plain values")))
+        hex::format(&hash(&serde_json::to_vec(&digested).expect("a plan has text keys and plain values")))
     }
 }
 
@@ -293,5 +293,5 @@ impl Console {
 pub fn digest_of(orders: &[wire::Order]) -> String {
     use prost::Message as _;
     let all: Vec<u8> = orders.iter().flat_map(|order| hash(&order.encode_to_vec())).collect();
-    hex(&hash(&all))
+    hex::format(&hash(&all))
 }

@@ -123,7 +123,7 @@ mod tests {
     fn it_is_argon2id() {
         let cost = Cost { memory_kib: 65_536, passes: 2, lanes: 1 };
         let hash = computed(cost, b"somesalt", "password").unwrap();
-        let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = seatbeat_proto::hex::format(&hash);
         assert_eq!(hex, "09316115d5cf24ed5a15a31a3ba326e5cf32edc24702987c02b6566f61913cf7");
     }
 

@@ -8,13 +8,13 @@ use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use seatbeat_proto::hex;
 use seatbeat_proto::signed::hash;
 
 use super::Route;
 use super::problem::Problem;
 use crate::console::fault::Fault;
 use crate::console::rights::Needs;
-use crate::console::wire_machines::hex;
 
 /// Hexadecimal digits that tell one content from another.
 const TAG_LENGTH: usize = 16;
@@ -53,7 +53,7 @@ static ASSETS: [Asset; 4] = [
 static ADDRESSES: LazyLock<Vec<String>> = LazyLock::new(|| {
     ASSETS
         .iter()
-        .map(|asset| format!("/assets/{}/{}", &hex(&hash(asset.bytes))[..TAG_LENGTH], asset.name))
+        .map(|asset| format!("/assets/{}/{}", &hex::format(&hash(asset.bytes))[..TAG_LENGTH], asset.name))
         .collect()
 });
 

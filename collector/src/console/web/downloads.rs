@@ -14,6 +14,7 @@ use axum::routing::get;
 use bytes::Bytes;
 use futures_util::stream;
 use seatbeat_ledger::calendar::Period;
+use seatbeat_proto::hex;
 use seatbeat_proto::signed::hash;
 use tokio::sync::Semaphore;
 
@@ -23,7 +24,6 @@ use crate::console::Console;
 use crate::console::auth::Caller;
 use crate::console::downloads::{Asked, Download, FORMATS, LIMIT_MAX, Page, Place, TABLES};
 use crate::console::fault::Fault;
-use crate::console::wire_machines::hex;
 use crate::outputs::Format;
 use crate::outputs::document::{Cell, Document, Table, csv_rows};
 use crate::outputs::sheets::workbook;
@@ -218,7 +218,7 @@ fn heads(table: &Download) -> Vec<&'static str> {
 
 /// An answer that is whole in memory: whoever has the same bytes is told so.
 pub(super) fn whole(bytes: Vec<u8>, headers: &HeaderMap) -> Response {
-    let tag = format!("\"{}\"", &hex(&hash(&bytes))[..TAG_LENGTH]);
+    let tag = format!("\"{}\"", &hex::format(&hash(&bytes))[..TAG_LENGTH]);
     let is_known = |value: &HeaderValue| {
         let known = value.to_str().unwrap_or_default().split(',').map(str::trim);
         known.map(|known| known.strip_prefix("W/").unwrap_or(known)).any(|known| known == tag || known == "*")

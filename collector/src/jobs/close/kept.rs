@@ -68,7 +68,7 @@ impl Wanted {
 
 impl Kept {
     /// The forecast of a month: the one that is kept, or else one that is made, of so many records, and kept. Blocks
-    /// while it is made.
+    /// while it is made, whoever else asks, too: none is made twice.
     ///
     /// # Errors
     /// Those of `make`.

@@ -6,6 +6,7 @@ use axum::extract::{Extension, Path, State};
 use axum::response::{IntoResponse as _, Redirect};
 use axum::routing::{get, post};
 use seatbeat_ledger::operators::Right;
+use seatbeat_proto::hex;
 use seatbeat_proto::ids::MachineId;
 use seatbeat_proto::signed::hash;
 use seatbeat_proto::wire::amend_request::Change;
@@ -20,7 +21,6 @@ use crate::console::rights::{Needs, Whose};
 use crate::console::rows::{Effect, MachineDetail};
 use crate::console::web::form::{Asked, Fields};
 use crate::console::web::{Route, Web};
-use crate::console::wire_machines::hex;
 
 const SERVES: Needs = Needs::Right(Right::Serve, Whose::Customers);
 const BILLS: Needs = Needs::Right(Right::Bill, Whose::House);
@@ -215,5 +215,5 @@ async fn write(
 
 /// Of a change: what is written is what was shown.
 fn digest(change: &Change) -> String {
-    hex(&hash(format!("{change:?}").as_bytes()))
+    hex::format(&hash(format!("{change:?}").as_bytes()))
 }

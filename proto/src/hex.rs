@@ -1,4 +1,4 @@
-//! Bytes as text in the agent's own files. Invariant: text that parses has exactly the bytes asked for.
+//! Bytes as hexadecimal text. Invariant: text that parses is nothing but the digits of the bytes that come out.
 
 /// Lower-case hexadecimal.
 pub fn format(bytes: &[u8]) -> String {
