@@ -225,6 +225,17 @@ impl Desk {
         prlimit(Some(id(child)), Resource::Nofile, limit).expect("a child can be limited");
     }
 
+    /// Memory that the collector holds, and that it ever held, in MiB.
+    pub fn memory_mib(&self) -> (u64, u64) {
+        let child = self.collector.as_ref().expect("it runs");
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).expect("it runs");
+        let kib = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("Linux tells");
+            line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number")
+        };
+        (kib("VmRSS:") / 1024, kib("VmHWM:") / 1024)
+    }
+
     /// What the collector logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.path("collector.log")).unwrap_or_default()

@@ -1,5 +1,6 @@
 //! One test binary: what Seatbeat promises.
 
+mod abuse;
 mod browser;
 mod catalogue;
 mod closing;

@@ -94,6 +94,9 @@ pub const ADDRESSES_MAX: usize = 65_536;
 /// all of them come again when a collector lost its disk: that is the burst. Twice a day's worth flows back in a day.
 pub const EVIDENCE_RATE: Rate = Rate { burst: 62 * 204, interval: Duration::from_secs(24 * 3600 / 408) };
 
+/// Beats of one stream, of which an agent says one in minutes. Who says more is heard later, and nobody else for it.
+pub const BEAT_RATE: Rate = Rate { burst: 500, interval: Duration::from_millis(4) };
+
 /// Machines remembered at once; one that has not sent faster than it may is forgotten.
 pub const MACHINES_MAX: usize = 1_000_000;
 
@@ -104,6 +107,14 @@ pub struct Rate {
     pub burst: u32,
     /// Time in which one more may come.
     pub interval: Duration,
+}
+
+impl Rate {
+    /// Takes one more, in time or not, and answers how long it is ahead of its time; `even_at` stands for all before.
+    pub fn ahead(self, even_at: &mut Duration, now: Duration) -> Duration {
+        *even_at = (*even_at).max(now) + self.interval;
+        even_at.saturating_sub(now + self.interval * self.burst)
+    }
 }
 
 /// A token bucket for each key; keys at rest take no room. Times count from the door's opening.
@@ -188,6 +199,14 @@ mod tests {
         assert!(buckets.take(1, at(6)), "who is known goes on");
         assert!(buckets.take(3, at(16)), "the second has rested");
         assert!(buckets.full_at.len() <= 2);
+    }
+
+    #[test]
+    fn who_talks_without_end_is_heard_at_the_rate_and_forgiven_in_time() {
+        let (mut even_at, at) = (Duration::ZERO, Duration::from_secs);
+        let waits: Vec<Duration> =
+            [0, 0, 0, 0, 0, 25, 100].into_iter().map(|s| RATE.ahead(&mut even_at, at(s))).collect();
+        assert_eq!(waits, [0, 0, 0, 10, 20, 5, 0].map(at));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use seatbeat_proto::wire::agent_message::Body as Up;
 use seatbeat_proto::wire::collector_message::Body as Down;
 use seatbeat_proto::wire::{AgentMessage, CollectorMessage, Hello, MESSAGE_LENGTH_MAX, Settings, Signed};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_stream::Stream;
 use tonic::{Code, Status, Streaming};
 
@@ -24,7 +24,7 @@ use super::connection::Peer;
 use super::door::Door;
 use super::greeting;
 use super::intake::{Intake, Outcome};
-use super::limits::{GROUP_BYTES_MAX, GROUP_RECORDS_MAX, SEND_TIMEOUT};
+use super::limits::{BEAT_RATE, GROUP_BYTES_MAX, GROUP_RECORDS_MAX, SEND_TIMEOUT};
 use super::orders::Deliveries;
 use super::presence::Open;
 use super::streams::{Ending, Place};
@@ -104,6 +104,9 @@ struct Conversation<'a> {
     catalogue: Offer,
     deliveries: Deliveries,
     checkpoint_at: Instant,
+    began: Instant,
+    /// When everything it said besides evidence would have been said at [`BEAT_RATE`].
+    beats_even_at: Duration,
     /// What was noted of its clock, and when.
     clock_noted: (bool, Instant),
     up: Streaming<AgentMessage>,
@@ -141,6 +144,8 @@ impl<'a> Conversation<'a> {
             catalogue: door.catalogues.offer(hello.catalogue_version),
             deliveries,
             checkpoint_at: Instant::now(),
+            began: Instant::now(),
+            beats_even_at: Duration::ZERO,
             clock_noted: (is_ahead(offset_ms), Instant::now()),
             up,
             down,
@@ -179,7 +184,7 @@ impl<'a> Conversation<'a> {
             };
             let Some(message) = message.map_err(unreadable)? else { return Ok(()) };
             self.still_let_in()?;
-            match message.body {
+            let rest = match message.body {
                 Some(Up::Evidence(first)) => {
                     self.presence.message(self.door.books.clock().now());
                     let came = Instant::now();
@@ -189,18 +194,29 @@ impl<'a> Conversation<'a> {
                     self.tell(outcome, came).await?;
                     // What was said may let the next order go.
                     self.send_orders().await?;
+                    Duration::ZERO
                 }
                 Some(Up::Beat(beat)) => {
                     let clock = self.door.books.clock();
                     let offset_ms = beat.sent_at_ms.saturating_sub(clock.now_ms());
                     self.note_clock(offset_ms);
                     self.presence.beat(offset_ms, beat.waiting, clock.now());
+                    BEAT_RATE.ahead(&mut self.beats_even_at, self.began.elapsed())
                 }
                 Some(Up::Hello(_)) => {
                     return Err(Status::invalid_argument("Hello comes once, as the first message"));
                 }
                 // What a newer agent may say beside: a beat all the same.
-                None => self.presence.message(self.door.books.clock().now()),
+                None => {
+                    self.presence.message(self.door.books.clock().now());
+                    BEAT_RATE.ahead(&mut self.beats_even_at, self.began.elapsed())
+                }
+            };
+            if !rest.is_zero() {
+                tokio::select! {
+                    ending = self.place.ended() => return Err(ending.status()),
+                    () = sleep(rest) => {}
+                }
             }
         }
     }

@@ -24,7 +24,8 @@ use crate::{own, table};
 use seatbeat_fleet::journal as fleet;
 
 const CLOSE: &str = "A month of a whole fleet closed: three products a machine, reports on seven of eight days. \
-RECOUNT: with the two months before it sealed and recomputed for corrections, both in CPU time. STATE is what the process holds with \
+RECOUNT: with the two months before it sealed and recomputed for corrections, both in CPU time. WAITED: the clock's time \
+of the close, of many machines in four threads. STATE is what the process holds with \
 the registry and the history; PEAK is the most it held until the close was done.";
 
 const USAGE: &str = "The running month to date. FIRST counts every machine; AGAIN asks with nothing new, NEWS after \
@@ -49,6 +50,7 @@ pub struct Figures {
     state_kib: u64,
     peak_kib: u64,
     close: u64,
+    waited: u64,
     recount: u64,
     lines: u64,
     first: u64,
@@ -85,6 +87,7 @@ fn close_section(found: &[(usize, Figures)], months: usize) -> Section {
     let head = [
         "MACHINES",
         "CLOSE ms",
+        "WAITED ms",
         "ns / MACHINE",
         "RECOUNT ms",
         "LINES",
@@ -97,6 +100,7 @@ fn close_section(found: &[(usize, Figures)], months: usize) -> Section {
         vec![
             size.to_string(),
             table::tenths(figures.close / 100_000),
+            table::tenths(figures.waited / 100_000),
             (figures.close / size).to_string(),
             table::tenths(figures.recount / 100_000),
             figures.lines.to_string(),
@@ -173,7 +177,7 @@ pub fn child(machines: usize, months: usize) -> anyhow::Result<ExitCode> {
         as_of: None,
         sealed,
     };
-    let (output, closed) = busy(|| close(input(&[], period)));
+    let ((output, closed), waited) = timed(|| busy(|| close(input(&[], period))));
     let (_, peak_kib) = own::memory_kib()?;
     let lines = output?.statement.lines.len() as u64;
     let mut sealed: Vec<SealedBody> = Vec::new();
@@ -200,6 +204,7 @@ pub fn child(machines: usize, months: usize) -> anyhow::Result<ExitCode> {
         state_kib,
         peak_kib,
         close: ns(closed),
+        waited: ns(waited),
         recount: ns(recounted),
         lines,
         first,

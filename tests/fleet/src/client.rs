@@ -142,15 +142,26 @@ impl Door {
     /// # Errors
     /// When nobody answers there, or not the pinned collector.
     pub async fn shake_hands(&self, machine: &Machine) -> Result<(), ClientError> {
+        let mut stream = self.bare(machine).await?;
+        // The collector's first bytes tell that it is through with the handshake, too.
+        let mut first = [0; 1];
+        let read = stream.read_exact(&mut first).await;
+        read.map(|_| ()).map_err(|source| ClientError::Handshake { address: self.address.clone(), source })
+    }
+
+    /// A TLS stream with the machine's key, for whatever bytes.
+    ///
+    /// # Errors
+    /// When nobody answers there, or not the pinned collector.
+    pub async fn bare(
+        &self,
+        machine: &Machine,
+    ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, ClientError> {
         let verifier = PinVerifier::new(vec![self.pin]);
         let config = tls::client_config(verifier, Some(machine.key()))?;
         let shake = dial(tokio_rustls::TlsConnector::from(Arc::new(config)), self.address.clone());
         let shaken = tokio::time::timeout(PATIENCE, shake).await.map_err(|_| ClientError::Silent)?;
-        let failed = |source| ClientError::Handshake { address: self.address.clone(), source };
-        let mut stream = shaken.map_err(failed)?;
-        // The collector's first bytes tell that it is through with the handshake, too.
-        let mut first = [0; 1];
-        stream.read_exact(&mut first).await.map(|_| ()).map_err(failed)
+        shaken.map_err(|source| ClientError::Handshake { address: self.address.clone(), source })
     }
 
     async fn connect(&self, machine: Option<&Machine>) -> Result<AgentLinkClient<Channel>, ClientError> {
