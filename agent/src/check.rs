@@ -273,19 +273,7 @@ fn is_welcome(message: &wire::CollectorMessage) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::enrol::{self, Request};
     use crate::fake::FakeCollector;
-    use seatbeat_proto::token;
-
-    async fn enrolled(fake: &FakeCollector) -> (tempfile::TempDir, StateFolder) {
-        let dir = tempfile::tempdir().unwrap();
-        let state = StateFolder::at(dir.path().to_owned());
-        let request =
-            Request { token: token::format(&fake.token("1")), again: false, host_name: String::new() };
-        let now = Clock::start(None).now();
-        enrol::enrol(&state, &request, |_| wire::Facts::default(), now).await.unwrap();
-        (dir, state)
-    }
 
     async fn failed(state: &StateFolder) -> Vec<(&'static str, String)> {
         let findings = check(state, None, Arc::new(crate::road::Tcp), &Clock::start(None), "host").await;
@@ -300,7 +288,7 @@ mod tests {
     #[tokio::test]
     async fn an_enrolled_machine_with_a_collector_has_everything_in_place() {
         let fake = FakeCollector::start().await;
-        let (_dir, state) = enrolled(&fake).await;
+        let (_dir, state) = fake.enrolled(wire::Facts::default()).await;
         assert_eq!(failed(&state).await, []);
         let memory = fake.memory();
         assert_eq!((memory.links, memory.spools.len()), (1, 0), "hello, and no evidence");
@@ -313,7 +301,7 @@ mod tests {
         let nobody = tempfile::tempdir().unwrap();
         let expected = [("identity", "this machine is not enrolled".to_owned())];
         assert_eq!(failed(&StateFolder::at(nobody.path().to_owned())).await, expected);
-        let (_dir, state) = enrolled(&fake).await;
+        let (_dir, state) = fake.enrolled(wire::Facts::default()).await;
         fake.memory().ahead_ms = 7_200_000;
         let clock = failed(&state).await.into_iter().find(|(check, _)| *check == "clock").unwrap();
         assert!(clock.1.starts_with("7200") || clock.1.starts_with("7199"), "{}", clock.1);
@@ -333,8 +321,8 @@ mod tests {
     async fn a_key_that_others_can_read_is_named() {
         use std::os::unix::fs::PermissionsExt as _;
         let fake = FakeCollector::start().await;
-        let (dir, state) = enrolled(&fake).await;
-        let path = dir.path().join("machine.key");
+        let (_dir, state) = fake.enrolled(wire::Facts::default()).await;
+        let path = state.path().join("machine.key");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
         let findings = failed(&state).await;
         assert_eq!(findings.len(), 1);

@@ -23,6 +23,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::act::{Hands, Stand, Task};
+use crate::clock::Clock;
+use crate::enrol;
+use crate::state::StateFolder;
 
 /// Hands that note what they did; clones are the same ones.
 #[derive(Debug, Clone, Default)]
@@ -168,6 +171,16 @@ impl FakeCollector {
             expires_at_ms: 0,
             ..wire::TokenText::default()
         }
+    }
+
+    /// A machine that was let in, with its state in a folder of its own.
+    pub async fn enrolled(&self, facts: wire::Facts) -> (tempfile::TempDir, StateFolder) {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateFolder::at(dir.path().join("state"));
+        let request =
+            enrol::Request { token: token::format(&self.token("1")), again: false, host_name: "host".into() };
+        enrol::enrol(&state, &request, |_| facts, Clock::start(None).now()).await.unwrap();
+        (dir, state)
     }
 
     /// A signed order for a report.

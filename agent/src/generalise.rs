@@ -37,23 +37,11 @@ pub async fn generalise(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Clock;
-    use crate::enrol::{self, Request};
     use crate::fake::FakeCollector;
     use crate::identity::{Identity, IdentityError};
     use crate::road::Tcp;
     use crate::state::StateError;
     use seatbeat_proto::wire;
-
-    async fn enrolled(fake: &FakeCollector) -> (tempfile::TempDir, StateFolder) {
-        let dir = tempfile::tempdir().unwrap();
-        let state = StateFolder::at(dir.path().join("state"));
-        let request =
-            Request { token: token::format(&fake.token("1")), again: false, host_name: "host".into() };
-        let facts = |_: &[u8; 32]| wire::Facts::default();
-        enrol::enrol(&state, &request, facts, Clock::start(None).now()).await.unwrap();
-        (dir, state)
-    }
 
     fn now() -> Timestamp {
         "2026-11-22T20:00:00Z".parse().unwrap()
@@ -62,7 +50,7 @@ mod tests {
     #[tokio::test]
     async fn an_image_is_nobody_and_has_a_token_and_its_settings() {
         let fake = FakeCollector::start().await;
-        let (_dir, state) = enrolled(&fake).await;
+        let (_dir, state) = fake.enrolled(wire::Facts::default()).await;
         state.write(FILE, b"pool = true\n").unwrap();
         let token = token::format(&fake.token("2"));
         assert_eq!(generalise(&state, Arc::new(Tcp), &token, now()).await.unwrap(), Told::Collector);
@@ -81,7 +69,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_no_token_and_an_agent_that_runs_leave_the_machine_as_it_is() {
         let fake = FakeCollector::start().await;
-        let (_dir, state) = enrolled(&fake).await;
+        let (_dir, state) = fake.enrolled(wire::Facts::default()).await;
         let refused = generalise(&state, Arc::new(Tcp), "sb1.AAAA", now()).await.unwrap_err();
         assert!(matches!(refused, KeepError::Token(_)));
         let running = state.lock().unwrap();

@@ -141,21 +141,9 @@ fn remove(folder: &Path) -> Result<(), StateError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Clock;
-    use crate::enrol::{self, Request};
     use crate::fake::FakeCollector;
     use crate::road::Tcp;
-    use seatbeat_proto::{token, wire};
-
-    async fn enrolled(fake: &FakeCollector) -> (tempfile::TempDir, StateFolder) {
-        let dir = tempfile::tempdir().unwrap();
-        let state = StateFolder::at(dir.path().join("state"));
-        let request =
-            Request { token: token::format(&fake.token("1")), again: false, host_name: "host".into() };
-        let facts = |_: &[u8; 32]| wire::Facts::default();
-        enrol::enrol(&state, &request, facts, Clock::start(None).now()).await.unwrap();
-        (dir, state)
-    }
+    use seatbeat_proto::wire;
 
     fn now() -> Timestamp {
         "2026-11-22T20:00:00Z".parse().unwrap()
@@ -164,7 +152,7 @@ mod tests {
     #[tokio::test]
     async fn a_version_that_is_replaced_stays_once_and_for_a_while() {
         let fake = FakeCollector::start().await;
-        let (_dir, state) = enrolled(&fake).await;
+        let (_dir, state) = fake.enrolled(wire::Facts::default()).await;
         stay(&state, now()).unwrap();
         assert_eq!(leave(&state, Arc::new(Tcp), now()).await.unwrap(), Told::Stays);
         assert!(Identity::load(&state).is_ok());
@@ -181,7 +169,7 @@ mod tests {
     #[tokio::test]
     async fn the_collector_hears_that_the_agent_goes_and_nothing_is_left() {
         let fake = FakeCollector::start().await;
-        let (_dir, state) = enrolled(&fake).await;
+        let (_dir, state) = fake.enrolled(wire::Facts::default()).await;
         std::fs::create_dir_all(state.spool()).unwrap();
         assert_eq!(leave(&state, Arc::new(Tcp), now()).await.unwrap(), Told::Collector);
         assert!(!state.path().exists());
@@ -192,7 +180,7 @@ mod tests {
     #[tokio::test]
     async fn a_collector_that_says_no_or_nothing_does_not_keep_the_agent() {
         let fake = FakeCollector::start().await;
-        let (_dir, state) = enrolled(&fake).await;
+        let (_dir, state) = fake.enrolled(wire::Facts::default()).await;
         fake.memory().no = Some(tonic::Status::unavailable("restarting"));
         let told = leave(&state, Arc::new(Tcp), now()).await.unwrap();
         assert!(matches!(&told, Told::Unheard(why) if why.contains("restarting")), "{told:?}");
@@ -202,7 +190,7 @@ mod tests {
     #[tokio::test]
     async fn an_agent_that_runs_is_not_pulled_from_under() {
         let fake = FakeCollector::start().await;
-        let (_dir, state) = enrolled(&fake).await;
+        let (_dir, state) = fake.enrolled(wire::Facts::default()).await;
         let running = state.lock().unwrap();
         assert!(matches!(leave(&state, Arc::new(Tcp), now()).await, Err(StateError::InUse(_))));
         assert!(Identity::load(&state).is_ok());

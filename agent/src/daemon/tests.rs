@@ -11,12 +11,10 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::act::actor::{self, Actor};
 use crate::act::{Stand, worker};
-use crate::enrol::{self, Request};
 use crate::fake::{FakeCollector, FakeHands};
 use crate::spool::Spool;
 use crate::spool::disk::RealDisk;
 use crate::status::LinkStatus;
-use seatbeat_proto::token;
 
 /// Longest wait for something that should happen at once.
 const SOON: Duration = Duration::from_secs(20);
@@ -53,17 +51,13 @@ fn product(version: &str) -> wire::FoundProduct {
 
 impl Machine {
     async fn enrolled(fake: &FakeCollector) -> Self {
-        let machine = Self {
-            dir: tempfile::tempdir().unwrap(),
+        let (dir, _) = fake.enrolled(wire::Facts::default()).await;
+        Self {
+            dir,
             products: Arc::new(Mutex::new(Ok(vec![product("1")]))),
             release_key: None,
             hands: FakeHands::default(),
-        };
-        let request =
-            Request { token: token::format(&fake.token("1")), again: false, host_name: "host".into() };
-        let now = Clock::start(None).now();
-        enrol::enrol(&machine.state(), &request, |_| wire::Facts::default(), now).await.unwrap();
-        machine
+        }
     }
 
     fn state(&self) -> StateFolder {

@@ -4,7 +4,6 @@ use seatbeat_proto::token;
 
 use super::*;
 use crate::clock::Clock;
-use crate::enrol::{self, Request};
 use crate::fake::FakeCollector;
 use crate::jitter::Jitter;
 use crate::waiting::{self, Newcomer, Otherwise, Pace};
@@ -46,10 +45,7 @@ fn only_another_system_on_other_hardware_is_a_copy() {
 }
 
 async fn enrolled(fake: &FakeCollector, letters: &str) -> (tempfile::TempDir, StateFolder) {
-    let dir = tempfile::tempdir().unwrap();
-    let state = StateFolder::at(dir.path().join("state"));
-    let request = Request { token: token::format(&fake.token("1")), again: false, host_name: "host".into() };
-    enrol::enrol(&state, &request, |_| facts(letters), Clock::start(None).now()).await.unwrap();
+    let (dir, state) = fake.enrolled(facts(letters)).await;
     std::fs::create_dir_all(state.spool()).unwrap();
     std::fs::write(state.spool().join("1.spool"), "the other's").unwrap();
     std::fs::write(state.path().join(crate::config::FILE), "pool = true\n").unwrap();
