@@ -100,8 +100,8 @@ pub enum Verb {
     InstallCommand {
         /// For whom
         customer: CustomerId,
-        /// The machines' system
-        #[arg(long, value_name = "SYSTEM", value_parser = ["windows", "linux", "macos"])]
+        /// The machines' system; `linux` is one with Debian's packages
+        #[arg(long, value_name = "SYSTEM", value_parser = ["windows", "linux", "linux-rpm", "macos"])]
         os: String,
         /// How many machines the token lets in
         #[arg(long, value_name = "MACHINES", value_parser = clap::value_parser!(u32).range(1..))]

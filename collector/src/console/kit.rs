@@ -18,13 +18,26 @@ use crate::outputs::document::{Cell, Document, Table};
 use crate::outputs::{Format, rendered};
 use crate::vault::VaultRow;
 
-/// The line that lets a machine in, by system, up to the token. It is run once, as the administrator; on Windows it installs
-/// the agent, elsewhere the agent is there.
-const ENROL: [(&str, &str); 3] = [
-    ("windows", "msiexec /i seatbeat-agent-x64.msi /qn /norestart TOKEN="),
-    ("linux", "seatbeat-agent enrol --token "),
-    ("macos", "sudo seatbeat-agent enrol --token "),
+/// The line that lets a machine in, by system, with its token in place of [`TOKEN`]. It is run once, as the administrator,
+/// where the package lies, installs it and asks nothing; whether the collector answers by then does not matter. On macOS
+/// the agent is there. On Linux no other user sees the token: it is in the environment.
+const ENROL: [(&str, &str, &str); 4] = [
+    ("windows", "Windows", "msiexec /i seatbeat-agent-x64.msi /qn /norestart TOKEN=sb1.…"),
+    (
+        "linux",
+        "Debian, Ubuntu",
+        "SEATBEAT_TOKEN=sb1.… apt-get install -y ./seatbeat-agent_*_$(dpkg --print-architecture).deb",
+    ),
+    (
+        "linux-rpm",
+        "Red Hat, Fedora",
+        "SEATBEAT_TOKEN=sb1.… dnf install -y ./seatbeat-agent-*.$(uname -m).rpm",
+    ),
+    ("macos", "macOS", "sudo seatbeat-agent enrol --token sb1.…"),
 ];
+
+/// What stands in [`ENROL`] for the token.
+const TOKEN: &str = "sb1.…";
 
 /// What a kit is to have in it.
 #[derive(Debug, Clone)]
@@ -65,8 +78,10 @@ pub struct Kit {
 /// The line to run on a system.
 #[derive(Debug, Clone, Serialize)]
 pub struct InstallRow {
-    /// `windows`, `linux` or `macos`.
+    /// `windows`, `linux` (with Debian's packages), `linux-rpm` or `macos`.
     pub os: &'static str,
+    /// The systems that it is for, as people call them.
+    pub on: &'static str,
     /// Run once, as the administrator.
     pub line: String,
 }
@@ -134,8 +149,11 @@ impl Console {
         }
         let (machines, expires_at) = (terms.uses_max, terms.expires_at);
         let token = self.create_token(caller, terms).await?;
-        let line =
-            |(os, command): (&'static str, &str)| InstallRow { os, line: format!("{command}{}", token.text) };
+        let line = |(os, on, line): (&'static str, &'static str, &str)| InstallRow {
+            os,
+            on,
+            line: line.replace(TOKEN, &token.text),
+        };
         let kit = Kit {
             install: ENROL.into_iter().map(line).collect(),
             customer,
@@ -153,8 +171,8 @@ impl Console {
 
 impl Kit {
     fn document(&self) -> Document {
-        let mut install = Table::new("Run once on each machine, as the administrator", &["os", "line"]);
-        install.rows.extend(self.install.iter().map(|row| vec![Cell::text(row.os), Cell::text(&row.line)]));
+        let mut install = Table::new("Run once on each machine, as the administrator", &["on", "line"]);
+        install.rows.extend(self.install.iter().map(|row| vec![Cell::text(row.on), Cell::text(&row.line)]));
         let mut downloads = Table::new("Fetch", &["what", "address"]);
         let fetched =
             self.downloads.iter().map(|(what, address)| vec![Cell::text(what), Cell::text(address)]);

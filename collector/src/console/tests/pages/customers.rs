@@ -109,7 +109,9 @@ async fn a_kit_is_shown_once_and_its_token_is_taken_back() {
     assert_eq!(posted(&house, "sbo1.t", "/customers/cus_a/kit", &fields).await.status, StatusCode::NOT_FOUND);
     let made = posted(&house, "sbo1.t", "/customers/cus_b/kit", &fields).await;
     assert_eq!(made.status, StatusCode::OK, "{}", made.body);
-    made.holds("seatbeat-agent enrol --token sb1.")
+    made.holds("sudo seatbeat-agent enrol --token sb1.")
+        .holds("SEATBEAT_TOKEN=sb1.")
+        .holds("data-copy=\"line-linux-rpm\"")
         .holds("data-copy=\"line-windows\"")
         .holds("2026-10-25 12:00");
     let (_, text) = made.body.split_once("enrol --token sb1.").unwrap();
