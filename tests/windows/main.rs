@@ -8,6 +8,7 @@
 #[allow(dead_code, reason = "the specs use all of it")]
 #[path = "../specs/desk.rs"]
 mod desk;
+mod proxy;
 mod wine;
 
 use std::fs;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use desk::{Desk, eventually, skip, text};
+use proxy::Proxy;
 use wine::Windows;
 
 /// What opens the order key.
@@ -94,6 +96,19 @@ fn house() -> (Desk, String) {
     let (words, recovery) = (text(&words), desk.path("recovery.key"));
     let new = ["orders", "key", "new", "--passphrase-file", words, "--recovery-file", text(&recovery)];
     desk.operator_ok(&[&new[..], &["--recovery-passphrase-file", words]].concat());
+    let token = desk.customer_with_token("cus_acme", "5");
+    (desk, token)
+}
+
+/// A reseller whose collector is known by a name, with a customer and a token.
+fn house_as(name: &str) -> (Desk, String) {
+    let mut desk = Desk::founded();
+    let settings = desk.store().join("seatbeat.toml");
+    let written = fs::read_to_string(&settings).expect("a store has settings");
+    let named = written.replace("agent_addresses = []", &format!("agent_addresses = [\"{name}\"]"));
+    assert_ne!(named, written);
+    fs::write(&settings, named).expect("settings can be written");
+    desk.start();
     let token = desk.customer_with_token("cus_acme", "5");
     (desk, token)
 }
@@ -213,6 +228,71 @@ fn a_machine_is_installed_silently_counted_switched_upgraded_repaired_and_left_a
     assert_eq!(msiexec(&machine, &["/x", &new]), Some(0));
     eventually("the machine is retired", || machine_of(&desk).is_none().then_some(()));
     assert_eq!(machine.traces("seatbeat"), Vec::<String>::new(), "after");
+}
+
+/// A collector's address that nobody can look up but a proxy.
+const NAME: &str = "collector.invalid:8443";
+
+/// A policy of one proxy for the whole machine, in place of the one of its services.
+const POLICY: &str = r#"[HKEY_LOCAL_MACHINE\SOFTWARE\Microsoft\Windows\CurrentVersion\Internet Settings\Connections]
+"WinHttpSettings"=-
+[HKEY_LOCAL_MACHINE\SOFTWARE\Policies\Microsoft\Windows\CurrentVersion\Internet Settings]
+"ProxySettingsPerUser"=dword:00000000
+[HKEY_LOCAL_MACHINE\SOFTWARE\Microsoft\Windows\CurrentVersion\Internet Settings]
+"ProxyEnable"=dword:00000001
+"ProxyServer"="ADDRESS"
+"#;
+
+#[test]
+fn a_machine_whose_network_has_a_proxy_is_let_in_through_it() {
+    let Some(exe) = std::env::var_os("SEATBEAT_AGENT_EXE").map(PathBuf::from) else {
+        return skip("SEATBEAT_AGENT_EXE", "cargo build -p seatbeat-agent --target x86_64-pc-windows-gnu");
+    };
+    if let Some((tool, how)) = wine::missing() {
+        return skip(tool, how);
+    }
+    let packages = tempfile::tempdir().expect("a temporary folder can be made");
+    let package = Windows::outside(&package(&exe, packages.path(), "0.1.0"));
+    let (desk, token) = house_as(NAME);
+    let machine = Windows::new();
+    let kept = machine.drive("ProgramData/Seatbeat/Agent");
+    let reports = || machine_of(&desk).and_then(|machine| Some(machine["last_report"].as_str()?.to_owned()));
+    let connect = format!("CONNECT {NAME} HTTP/1.1\r\n");
+    let asked_for_it = |proxy: &Proxy| {
+        let asked = proxy.asked();
+        assert!(!asked.is_empty() && asked.iter().all(|head| head.starts_with(&connect)), "{asked:?}");
+        asked
+    };
+
+    // The one that the line names, with a login.
+    let named = Proxy::to(desk.agents);
+    let property = format!("PROXY=http://me:{PASSWORD}@{}", named.address);
+    assert_eq!(msiexec(&machine, &["/i", &package, &format!("TOKEN={token}"), &property]), Some(0));
+    eventually("it is let in through the proxy of the line", reports);
+    let login = "\r\nProxy-Authorization: Basic bWU6aHVudGVyMg==\r\n";
+    assert!(asked_for_it(&named).iter().all(|head| head.contains(login)));
+    assert_eq!(machine.traces(PASSWORD), Vec::<String>::new(), "no registry has the proxy's password");
+    assert_eq!(msiexec(&machine, &["/x", &package]), Some(0));
+    eventually("the machine is retired", || machine_of(&desk).is_none().then_some(()));
+    assert!(!kept.exists());
+
+    // Those that the machine has: nobody names them, and they are found.
+    let before = named.asked().len();
+    let (of_services, of_policy) = (Proxy::to(desk.agents), Proxy::to(desk.agents));
+    for (proxy, is_policy) in [(&of_services, false), (&of_policy, true)] {
+        let address = proxy.address.to_string();
+        if is_policy {
+            machine.registry(&POLICY.replace("ADDRESS", &address));
+        } else {
+            machine.proxy(&address, "*.here.example;<local>");
+        }
+        assert_eq!(msiexec(&machine, &["/i", &package, &format!("TOKEN={token}")]), Some(0));
+        eventually("it is let in through a proxy of the machine's", reports);
+        assert!(asked_for_it(proxy).iter().all(|head| !head.contains("Authorization")));
+        assert_eq!(msiexec(&machine, &["/x", &package]), Some(0));
+        eventually("the machine is retired", || machine_of(&desk).is_none().then_some(()));
+    }
+    assert_eq!(named.asked().len(), before, "the one of before is forgotten");
 }
 
 /// How long the agent's unit tests may take there: half a minute on two cores that nobody else uses.

@@ -24,6 +24,9 @@ __declspec(dllexport) int __stdcall ProcessPrng(void *p, unsigned long long n) {
 }
 ";
 
+/// What sets the proxy of a machine's services.
+const WINHTTP: &str = include_str!("winhttp.c");
+
 /// The vendor's programs, as far as they are stood in for.
 const STANDIN: &str = include_str!("standin.c");
 
@@ -171,6 +174,13 @@ impl Windows {
     /// A program of the vendor's at its place.
     pub fn standin(&self, path: &str, further: &[&str]) {
         self.compile(STANDIN, &self.drive(path), further);
+    }
+
+    /// Names the proxy of the machine's services, and whom it is not for, as `netsh winhttp set proxy` does.
+    pub fn proxy(&self, proxy: &str, by: &str) {
+        let program = self.beside("winhttp.exe");
+        self.compile(WINHTTP, &program, &["-lwinhttp"]);
+        self.ok(&[&Self::outside(&program), proxy, by]);
     }
 
     fn compile(&self, source: &str, program: &Path, further: &[&str]) {
