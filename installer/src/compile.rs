@@ -27,6 +27,17 @@ pub struct Program<'a> {
     pub flags: &'a [&'a str],
 }
 
+/// Where it is built. None of these folders' names is in the program.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The workspace.
+    pub sources: PathBuf,
+    /// What is made of it: cargo's target folder.
+    pub made: PathBuf,
+    /// Where cargo keeps the sources of crates; `None`: nobody knows.
+    pub home: Option<PathBuf>,
+}
+
 /// Why there is no program.
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
@@ -38,6 +49,9 @@ pub enum CompileError {
         /// Why.
         source: std::io::Error,
     },
+    /// It does not say where programs go.
+    #[error("cargo told nothing of `{}`", .0.display())]
+    Folder(PathBuf),
     /// It said why on stderr.
     #[error("cargo did not build `{name}` for {target}")]
     Failed {
@@ -59,7 +73,7 @@ impl CompileError {
                 Some("`pip install ziglang cargo-zigbuild`, into a folder that is in PATH".into())
             }
             Self::Start { .. } => Some("install Rust (rustup.rs)".into()),
-            Self::Failed { .. } => None,
+            Self::Folder(_) | Self::Failed { .. } => None,
             Self::NoTarget(target) => Some(format!(
                 "`rustup target add {target}`, or on Debian `apt-get install rustc-web cargo-web rust-web-src`"
             )),
@@ -72,15 +86,47 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(PathBuf::new, Path::to_owned)
 }
 
+impl Place {
+    /// The sources that this program was built from, and the folders that cargo uses by itself.
+    ///
+    /// # Errors
+    /// When cargo does not tell.
+    pub fn own() -> Result<Self, CompileError> {
+        let sources = root();
+        let cargo = own_cargo();
+        let mut asked = Command::new(&cargo);
+        asked.current_dir(&sources).args(["metadata", "--no-deps", "--format-version=1"]);
+        let told = asked.output().map_err(|source| CompileError::Start { cargo, source })?;
+        let told: Option<serde_json::Value> = serde_json::from_slice(&told.stdout).ok();
+        let made = told.and_then(|told| told["target_directory"].as_str().map(PathBuf::from));
+        let made = made.ok_or_else(|| CompileError::Folder(sources.clone()))?;
+        let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+        let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
+        Ok(Self { sources, made, home })
+    }
+}
+
 /// Builds a program and answers where it is.
 ///
 /// # Errors
 /// When no compiler knows the target, or it fails; it has told why on stderr then.
 pub fn program(program: &Program<'_>) -> Result<PathBuf, CompileError> {
+    program_at(&Place::own()?, program)
+}
+
+/// The same, somewhere else.
+///
+/// # Errors
+/// When no compiler knows the target, or it fails; it has told why on stderr then.
+pub fn program_at(place: &Place, program: &Program<'_>) -> Result<PathBuf, CompileError> {
     let mut cargo = cargo_for(program)?;
-    cargo.current_dir(root()).args(["--locked", "--message-format=json-render-diagnostics"]);
+    cargo.current_dir(&place.sources).args(["--locked", "--message-format=json-render-diagnostics"]);
     cargo.args(["--package", program.package, "--bin", program.name, "--profile", program.profile]);
-    cargo.args(program.further).env("RUSTFLAGS", flags(&words(program)));
+    cargo.args(program.further).env("RUSTFLAGS", flags(place, &words(program)));
+    cargo.env("CARGO_TARGET_DIR", &place.made);
+    if let Some(home) = &place.home {
+        cargo.env("CARGO_HOME", home);
+    }
     if let Some(target) = program.target {
         cargo.args(["--target", target]);
     }
@@ -115,7 +161,7 @@ fn words<'a>(program: &Program<'a>) -> Vec<&'a str> {
 /// The toolchain in use where it has the target; else Debian's, which builds the standard library from source. Linked by
 /// zig where that has to be.
 fn cargo_for(program: &Program<'_>) -> Result<Command, CompileError> {
-    let own = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let own = own_cargo();
     let Some(target) = program.target.filter(|target| !has_library(target)) else {
         return Ok(build_with(&own, program.target));
     };
@@ -128,6 +174,11 @@ fn cargo_for(program: &Program<'_>) -> Result<Command, CompileError> {
     command.env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "1").env_remove("RUSTUP_TOOLCHAIN");
     command.arg("-Zbuild-std=std,panic_abort");
     Ok(command)
+}
+
+/// The one that runs this program, else the one of the path.
+fn own_cargo() -> String {
+    std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
 }
 
 /// `cargo build`, or the same with zig for a linker.
@@ -152,14 +203,13 @@ fn has_library(target: &str) -> bool {
     })
 }
 
-/// The compiler's words: the given ones, and those that keep this machine's folders out of the program.
-fn flags(further: &[&str]) -> String {
-    let home = std::env::var("CARGO_HOME").ok().or_else(|| {
-        let home = std::env::var("HOME").ok()?;
-        Some(format!("{home}/.cargo"))
-    });
-    let mut words = vec![format!("--remap-path-prefix={}=.", root().display())];
-    words.extend(home.map(|home| format!("--remap-path-prefix={home}=cargo")));
+/// The compiler's words: the given ones, and those that keep this machine's folders out of the program. What cargo generates
+/// lies in the target folder; it may be one of the sources', and the last word that fits counts.
+fn flags(place: &Place, further: &[&str]) -> String {
+    let shown = |folder: &Path, name: &str| format!("--remap-path-prefix={}={name}", folder.display());
+    let mut words = vec![shown(&place.sources, ".")];
+    words.extend(place.home.iter().map(|home| shown(home, "cargo")));
+    words.push(shown(&place.made, "target"));
     words.extend(further.iter().map(|word| (*word).to_owned()));
     words.join(" ")
 }
@@ -222,8 +272,10 @@ not json
 
     #[test]
     fn folders_of_this_machine_are_left_out_of_programs() {
-        let words = flags(&["-Clink-arg=-s"]);
-        assert!(words.contains(&format!("--remap-path-prefix={}=.", root().display())));
-        assert!(words.ends_with("-Clink-arg=-s"));
+        let place = Place { sources: "/s".into(), made: "/s/t".into(), home: Some("/h".into()) };
+        let expected = "--remap-path-prefix=/s=. --remap-path-prefix=/h=cargo --remap-path-prefix=/s/t=target -Clink-arg=-s";
+        assert_eq!(flags(&place, &["-Clink-arg=-s"]), expected);
+        let own = Place::own().unwrap();
+        assert!(own.made.is_absolute() && own.sources.join("Cargo.lock").exists(), "{own:?}");
     }
 }

@@ -124,7 +124,7 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 /// Each folder above a file, once, those above before those below.
-fn folders(files: &[Entry]) -> BTreeSet<&str> {
+pub fn folders(files: &[Entry]) -> BTreeSet<&str> {
     let above = |file: &'_ Entry| -> Vec<usize> { file.path.match_indices('/').map(|(at, _)| at).collect() };
     files.iter().flat_map(|file| above(file).into_iter().map(|at| &file.path[..at])).collect()
 }

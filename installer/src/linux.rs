@@ -11,7 +11,7 @@ use crate::edition::{Edition, EditionArgs};
 use crate::{Common, deb, rpm, sbom, sign, sums, tarball};
 
 /// Where most machines are, and what a package is made for when nobody says.
-const HERE: &str = "x86_64-unknown-linux-gnu";
+pub const HERE: &str = "x86_64-unknown-linux-gnu";
 
 /// Targets of the packages, and of the archives for everything else.
 const PACKAGED: [&str; 2] = [HERE, "aarch64-unknown-linux-gnu"];
@@ -149,9 +149,13 @@ fn as_tar(part: Part, content: Content, edition: &Edition) -> Result<(String, Ve
 }
 
 fn built(part: Part, target: &str, profile: &str) -> Result<PathBuf> {
+    Ok(compile::program(&program(part, target, profile))?)
+}
+
+/// A part for a Linux, as it is built.
+pub fn program<'a>(part: Part, target: &'a str, profile: &'a str) -> Program<'a> {
     let (name, further) = (part.cargo(), part.features());
-    let program = Program { package: name, name, target: Some(target), profile, further, flags: &[] };
-    Ok(compile::program(&program)?)
+    Program { package: name, name, target: Some(target), profile, further, flags: &[] }
 }
 
 fn content(part: Part, program: &Path) -> Result<Content> {

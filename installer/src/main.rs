@@ -13,6 +13,7 @@ mod content;
 mod deb;
 mod edition;
 mod elf;
+mod flat;
 mod linux;
 mod msi;
 mod rpm;
@@ -20,6 +21,7 @@ mod sbom;
 mod sign;
 mod sums;
 mod tarball;
+mod twice;
 
 /// Build packages of Seatbeat.
 #[derive(Debug, Parser)]
@@ -39,8 +41,12 @@ enum Command {
     Rpm(linux::OneArgs),
     /// Agent or collector for any other Linux
     Tar(linux::OneArgs),
+    /// The agent for macOS, around a program that was built on a Mac
+    Pkg(flat::PkgArgs),
     /// All packages for Linux, with sums and bills of materials
     All(linux::AllArgs),
+    /// Build the agent here and elsewhere, and compare every byte
+    Twice(twice::TwiceArgs),
 }
 
 /// What every kind of package is told.
@@ -86,7 +92,9 @@ fn main() -> ExitCode {
         Command::Deb(args) => linux::deb(&args),
         Command::Rpm(args) => linux::rpm(&args),
         Command::Tar(args) => linux::tar(&args),
+        Command::Pkg(args) => flat::build(&args),
         Command::All(args) => linux::all(&args),
+        Command::Twice(args) => twice::compare(&args),
     };
     match done {
         Ok(made) => {

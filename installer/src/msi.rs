@@ -14,10 +14,10 @@ use crate::Common;
 use crate::compile::{self, Program};
 
 /// What Windows machines run.
-const TARGET: &str = "x86_64-pc-windows-gnu";
+pub const TARGET: &str = "x86_64-pc-windows-gnu";
 
-/// The linker for it.
-const LINKER: &str = "-Clinker=x86_64-w64-mingw32-gcc";
+/// The linker for it, which is to leave the hour out.
+const FLAGS: [&str; 2] = ["-Clinker=x86_64-w64-mingw32-gcc", "-Clink-arg=-Wl,--no-insert-timestamp"];
 
 /// The hour that every package shows: the first of 2026 (UTC), seconds.
 const HOUR: u64 = 1_767_225_600;
@@ -64,14 +64,7 @@ pub fn build(args: &MsiArgs) -> Result<Vec<PathBuf>> {
     check_version(&args.version)?;
     let program = match &args.common.binary {
         Some(path) => path.clone(),
-        None => compile::program(&Program {
-            package: "seatbeat-agent",
-            name: "seatbeat-agent",
-            target: Some(TARGET),
-            profile: &args.common.profile,
-            further: &[],
-            flags: &[LINKER, "-Clink-arg=-Wl,--no-insert-timestamp"],
-        })?,
+        None => compile::program(&program(&args.common.profile))?,
     };
     let made = args.common.folder()?.join(NAME);
     let aside = tempfile::tempdir().context("failed to make a folder aside")?;
@@ -83,6 +76,18 @@ pub fn build(args: &MsiArgs) -> Result<Vec<PathBuf>> {
         .with_context(|| format!("failed to write `{}`", made.display()))?;
     args.common.sign(&made)?;
     Ok(vec![made])
+}
+
+/// The agent for Windows, as it is built.
+pub fn program(profile: &str) -> Program<'_> {
+    Program {
+        package: "seatbeat-agent",
+        name: "seatbeat-agent",
+        target: Some(TARGET),
+        profile,
+        further: &[],
+        flags: &FLAGS,
+    }
 }
 
 fn pack(folder: &Path, exe: &Path, version: &str) -> Result<()> {

@@ -101,6 +101,88 @@ fn rpm_reads_its_packages_and_what_they_run() {
     }
 }
 
+#[test]
+fn packed_twice_it_is_the_same_to_the_byte() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    for format in ["deb", "rpm", "tar"] {
+        let once = made(format, &folder.path().join("once"));
+        for first in once {
+            let mut installer = Command::new(env!("CARGO_BIN_EXE_seatbeat-installer"));
+            let part = if text(&first).contains("seatbeat-agent") { "agent" } else { "collector" };
+            installer.args([format, part, "--binary", PROGRAM, "--to"]).arg(folder.path().join("again"));
+            // Elsewhere, by somebody else, at another hour.
+            installer.current_dir("/").envs([
+                ("TZ", "Asia/Tokyo"),
+                ("LC_ALL", "C"),
+                ("HOME", "/"),
+                ("USER", "x"),
+            ]);
+            let output = installer.env("SOURCE_DATE_EPOCH", "1790000000").output().expect("the program runs");
+            assert!(output.status.success(), "{}", said(&output));
+            let again = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+            let read = |path: &Path| std::fs::read(path).expect("a package can be read");
+            assert!(read(&first) == read(&again), "{} and {} differ", first.display(), again.display());
+        }
+    }
+}
+
+/// What `bsdtar` says of an archive that it reads from a file, or that is in one.
+fn listed(archive: &Path, inner: Option<&str>) -> String {
+    let Some(inner) = inner else { return ok("bsdtar", &["-tvf", text(archive)]) };
+    let script = r#"bsdtar -xOf "$1" "$2" | bsdtar -tvf -"#;
+    ok("bash", &["-o", "pipefail", "-c", script, "bash", text(archive), inner])
+}
+
+#[test]
+fn a_package_for_macos_is_read_by_others_and_holds_a_macs_program() {
+    if !has("bsdtar", "libarchive-tools") {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let pack = |program: &[u8]| {
+        let path = folder.path().join("program");
+        std::fs::write(&path, program).expect("a file can be written");
+        let mut installer = Command::new(env!("CARGO_BIN_EXE_seatbeat-installer"));
+        installer.args(["pkg", "--binary", text(&path), "--to", text(folder.path())]);
+        installer.env("SOURCE_DATE_EPOCH", "1790000000").output().expect("the program runs")
+    };
+    let refused = pack(b"\x7fELF");
+    assert!(
+        !refused.status.success() && said(&refused).contains("is no program for macOS"),
+        "{}",
+        said(&refused)
+    );
+    // A head for 64-bit ARM, and as much behind it as makes it more than one block.
+    let made = pack(&[&[0xCF, 0xFA, 0xED, 0xFE, 0x0C, 0, 0, 1][..], &[7; 100_000]].concat());
+    assert!(made.status.success(), "{}", said(&made));
+    let package = PathBuf::from(String::from_utf8_lossy(&made.stdout).trim());
+    let names = |list: String| -> Vec<String> {
+        list.lines().filter_map(|line| Some(line.split_whitespace().next_back()?.to_owned())).collect()
+    };
+    assert_eq!(names(listed(&package, None)), ["Bom", "PackageInfo", "Payload", "Scripts"]);
+    let payload = listed(&package, Some("Payload"));
+    assert!(payload.lines().all(|line| line.contains(" 0      0 ")), "{payload}");
+    let expected = [
+        ".",
+        "./Library",
+        "./Library/LaunchDaemons",
+        "./Library/LaunchDaemons/com.seatbeat.agent.plist",
+        "./usr",
+        "./usr/local",
+        "./usr/local/bin",
+        "./usr/local/bin/seatbeat-agent",
+    ];
+    assert!(
+        payload
+            .lines()
+            .next_back()
+            .is_some_and(|line| line.starts_with("-rwxr-xr-x") && line.contains(" 100008 ")),
+        "{payload}"
+    );
+    assert_eq!(names(payload), expected);
+    assert_eq!(names(listed(&package, Some("Scripts"))), [".", "./postinstall"]);
+}
+
 /// The units with programs that are there, in a folder of their own.
 fn units() -> (tempfile::TempDir, Vec<PathBuf>) {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
