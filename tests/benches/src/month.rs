@@ -169,6 +169,18 @@ pub fn child(machines: usize, months: usize) -> anyhow::Result<ExitCode> {
     let policy = Policy::parse(fleet::POLICY)?;
     let period: Period = PERIOD.parse()?;
     let (state_kib, _) = own::memory_kib()?;
+    // First: what the others give back, whoever comes next pays for.
+    let ((), page) = busy(|| {
+        let page: Vec<_> = registry.machines_after(Some(&ids[machines / 2].1)).take(500).collect();
+        std::hint::black_box(page);
+    });
+    let one = fleet::customer_of(machines / 2).parse()?;
+    let (count, customer) = busy(|| registry.machines_of(&one, None).count());
+    anyhow::ensure!(count > 0, "the customer has machines");
+    let ((), customers) = busy(|| {
+        let all: BTreeMap<_, _> = registry.machines_of_customers().collect();
+        std::hint::black_box(all);
+    });
     let input = |sealed, period| CloseInput {
         usage: &usage,
         usage_elsewhere: &[],
@@ -187,19 +199,7 @@ pub fn child(machines: usize, months: usize) -> anyhow::Result<ExitCode> {
     }
     let (again, recounted) = busy(|| close(input(&sealed, period)));
     again?;
-    let asked = ask(&ids, usage, &policy, period)?;
-    let ((), page) = busy(|| {
-        let page: Vec<_> = registry.machines_after(Some(&ids[machines / 2].1)).take(500).collect();
-        std::hint::black_box(page);
-    });
-    let one = fleet::customer_of(machines / 2).parse()?;
-    let (count, customer) = busy(|| registry.machines_of(&one, None).count());
-    anyhow::ensure!(count > 0, "the customer has machines");
-    let ((), customers) = busy(|| {
-        let all: BTreeMap<_, _> = registry.machines_of_customers().collect();
-        std::hint::black_box(all);
-    });
-    let [first, again, news, counter, copy] = asked;
+    let [first, again, news, counter, copy] = ask(&ids, usage, &policy, period)?;
     own::tell(&Figures {
         state_kib,
         peak_kib,
