@@ -23,9 +23,10 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::follower;
 use crate::journal::{
-    self, AppendError, Appender, Archiver, FileJournal, FileReader, Journal, JournalError, LateCheck,
-    LocalDisk, Position, SEGMENT_BYTES_MAX, Segment, WriterHandle,
+    self, Address, AppendError, Appender, Archiver, FileJournal, FileReader, Journal, JournalError,
+    LateCheck, Position, SEGMENT_BYTES_MAX, Segment, WriterHandle,
 };
+use crate::journal_place::{self, Opened, PlaceError};
 use crate::keys::{Keys, KeysError};
 use crate::lookup::{Lookup, LookupError};
 use crate::search::{self, Found, SearchError};
@@ -116,6 +117,9 @@ pub enum BooksError {
     /// The journal.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// Where it is.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
     /// A record in it.
     #[error(transparent)]
     Fold(#[from] FoldError),
@@ -243,7 +247,8 @@ impl Books {
         if folder.join(Config::FILE).exists() {
             store_format::bring_forward(&store)?;
         }
-        let (journal, mut fold) = journal_and_fold(folder, &store, segment_bytes_max)?;
+        let address = journal_place::of_store(folder)?;
+        let (journal, mut fold) = journal_and_fold(folder, &store, address.as_ref(), segment_bytes_max)?;
         let (reader, archiver) = (journal.reader(), journal.archiver());
         fold_tail(&mut fold, &reader)?;
         if fold.founded().is_none() {
@@ -303,7 +308,11 @@ impl Books {
                 }
             }
         };
-        let (appender, writer) = journal::start(journal_before(journal), committed);
+        let journal = match journal {
+            Opened::Files(journal) => journal_before(journal),
+            shared @ Opened::Shared(_) => shared.into_journal(),
+        };
+        let (appender, writer) = journal::start(journal, committed);
         let books = Self {
             appender,
             fold,
@@ -596,10 +605,10 @@ pub fn start(folder: &Path, reader: &FileReader) -> Result<Fold, BooksError> {
 fn journal_and_fold(
     folder: &Path,
     store: &Store,
+    address: Option<&Address>,
     segment_bytes_max: u64,
-) -> Result<(FileJournal, Fold), BooksError> {
-    let open =
-        |known| FileJournal::open_on_behind(&store.journal(), Arc::new(LocalDisk), segment_bytes_max, known);
+) -> Result<(Opened, Fold), BooksError> {
+    let open = |known| Opened::open(&store.journal(), address, known, segment_bytes_max);
     if let Some(snapshot) = snapshot::load(folder).unwrap_or_default() {
         let journal = open(snapshot.0)?;
         if let Some(fold) = from_snapshot(folder, &journal.reader(), snapshot)? {

@@ -62,6 +62,16 @@ pub struct Config {
     pub sign_in: SignInConfig,
     /// What needs somebody, and who is told.
     pub alerts: Alerts,
+    /// The database that keeps the journal, `postgres://USER@HOST/DATABASE`, without a password. Default: none, the
+    /// store keeps it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub journal: Option<String>,
+    /// File with the database's password. Default: none, then the variable SEATBEAT_JOURNAL_PASSWORD, if it is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub journal_password_file: Option<PathBuf>,
+    /// Authority that signed the database's certificate (PEM). Default: those that the system trusts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub journal_certificate: Option<PathBuf>,
     /// Where old evidence is moved. Default: nowhere, it stays in the store.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub archive: Option<ArchiveConfig>,
@@ -145,6 +155,9 @@ impl Default for Config {
             destination: BTreeMap::new(),
             sign_in: SignInConfig::default(),
             alerts: Alerts::default(),
+            journal: None,
+            journal_password_file: None,
+            journal_certificate: None,
             archive: None,
             beat_interval_s: 60,
             report_interval_s: 21_600,
@@ -258,6 +271,17 @@ impl Config {
         if let Some(fault) = self.alerts.fault() {
             return Some(fault);
         }
+        if self.journal.is_none()
+            && (self.journal_password_file.is_some() || self.journal_certificate.is_some())
+        {
+            return Some((
+                "journal_password_file",
+                "and `journal_certificate` belong to a `journal` in a database",
+            ));
+        }
+        if self.journal.is_some() && self.archive.is_some() {
+            return Some(("archive", "is for a journal in the store: a database keeps all of its records"));
+        }
         if let Some(archive) = &self.archive {
             if !Archive::is_place(&archive.to) {
                 return Some(("archive.to", "has to be the whole path of a folder, or s3://BUCKET/PREFIX"));
@@ -330,6 +354,11 @@ mod tests {
         let archive = read("[archive]\nto = \"/srv/archive\"\nafter_months = 2");
         assert!(matches!(archive, Err(ConfigError::Value { key: "archive.after_months", .. })));
         assert_eq!(read("[archive]\nto = \"s3://b/p\"").unwrap().archive.unwrap().after_months, 3);
+        let (database, place) = ("journal = \"postgres://sb@h/b\"", "[archive]\nto = \"/srv/archive\"");
+        let both = read(&format!("{database}\n{place}"));
+        assert!(matches!(both, Err(ConfigError::Value { key: "archive", .. })));
+        let alone = read("journal_password_file = \"/etc/seatbeat/pg\"");
+        assert!(matches!(alone, Err(ConfigError::Value { key: "journal_password_file", .. })));
         let open = read("operator_listen = \"0.0.0.0:8080\"");
         assert!(matches!(open, Err(ConfigError::Value { key: "operator_listen", .. })));
     }

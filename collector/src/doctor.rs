@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::console::tls::{Files, WARN_BEFORE};
+use crate::journal::PostgresJournal;
+use crate::journal_place;
 use crate::set_back::Unreached;
 use crate::store;
 
@@ -85,6 +87,7 @@ pub fn look(folder: &Path, now: Timestamp) -> Vec<Finding> {
     findings.extend(journal.findings);
     findings.extend(secrets::look(folder, journal.founded.as_ref(), runs));
     if let Ok(config) = &config {
+        findings.extend(database(config));
         findings.extend(certificate(config, folder, now));
         findings.extend(secrets::of_destinations(config));
     }
@@ -96,6 +99,21 @@ pub fn look(folder: &Path, now: Timestamp) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// The database that keeps the journal, where one does.
+fn database(config: &Config) -> Option<Finding> {
+    let check = "database";
+    let address = match journal_place::of_config(config).transpose()? {
+        Ok(address) => address,
+        Err(error) => return Some(Finding::error(check, chain(&error), error.hint().unwrap_or_default())),
+    };
+    Some(match PostgresJournal::size_at(&address) {
+        Ok(size) => {
+            Finding::ok(check, format!("`{address}` keeps {size} records, and its settings forget none"))
+        }
+        Err(error) => Finding::error(check, chain(&error), error.hint().unwrap_or_default()),
+    })
 }
 
 /// The operator door's certificate, where it has one.

@@ -18,7 +18,8 @@ use zeroize::Zeroizing;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::console::sign_in::accounts::{Account, Login};
-use crate::journal::{FileJournal, Journal as _, JournalError, Position};
+use crate::journal::{Journal, JournalError, Position, PostgresJournal, SEGMENT_BYTES_MAX};
+use crate::journal_place::{self, Opened, PlaceError};
 use crate::keys::{Keys, KeysError};
 use crate::store::{self, Store, StoreError};
 use crate::vault::{Vault, VaultError, VaultRow};
@@ -56,6 +57,12 @@ pub enum FoundError {
     /// The journal cannot be written.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// Where the journal is to be cannot be told.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// The database's journal has records.
+    #[error("`{0}` holds a collector's books already")]
+    Taken(String),
     /// A record in it cannot be folded.
     #[error(transparent)]
     Fold(#[from] FoldError),
@@ -71,7 +78,7 @@ pub enum FoundError {
 pub struct Founding {
     _store: Store,
     vault: Vault,
-    journal: FileJournal,
+    journal: Box<dyn Journal>,
     records: Vec<Vec<u8>>,
     unfinished: PathBuf,
     founded: FoundedStore,
@@ -87,17 +94,23 @@ impl Founding {
         Policy::parse(policy)?;
         let store = Store::open(folder)?;
         let (unfinished, config_file) = (store.unfinished(), folder.join(Config::FILE));
-        if unfinished.exists() {
-            if FileJournal::open(&store.journal())?.size().0 > 0 {
-                return Err(FoundError::Founded(folder.to_owned()));
-            }
-            store::remove_folder(&store.vault())?;
-        } else if config_file.exists() {
+        if config_file.exists() && !unfinished.exists() {
             return Err(FoundError::Founded(folder.to_owned()));
         }
-        let journal = FileJournal::open(&store.journal())?;
+        let address = journal_place::of_config(config)?;
+        if let Some(address) = &address {
+            journal_place::migrate(address)?;
+            let is_taken = PostgresJournal::size_at(address)?.0 > 0;
+            if is_taken && !unfinished.exists() {
+                return Err(FoundError::Taken(address.to_string()));
+            }
+        }
+        let journal = Opened::open(&store.journal(), address.as_ref(), Position(0), SEGMENT_BYTES_MAX)?;
         if journal.size().0 > 0 {
             return Err(FoundError::Founded(folder.to_owned()));
+        }
+        if unfinished.exists() {
+            store::remove_folder(&store.vault())?;
         }
         if !store.vault().exists() {
             store::write_file(&unfinished, b"")?;
@@ -112,7 +125,7 @@ impl Founding {
             statement_key: keys.statement().verifying_key().to_bytes(),
         };
         let records = first_records(&founded, &keys, policy, clock.now_ms());
-        Ok(Self { _store: store, vault, journal, records, unfinished, founded })
+        Ok(Self { _store: store, vault, journal: journal.into_journal(), records, unfinished, founded })
     }
 
     /// What the store's first operator needs; it is of use once the founding is finished.
@@ -156,7 +169,8 @@ pub fn found(folder: &Path, config: &Config, policy: &str, clock: Clock) -> Resu
 /// When the store is in use or its journal cannot be read.
 pub fn opened_by(folder: &Path, token: &str) -> Result<Option<FoundedStore>, FoundError> {
     let store = Store::open(folder)?;
-    let journal = FileJournal::open(&store.journal())?;
+    let address = journal_place::of_store(folder)?;
+    let journal = Opened::open(&store.journal(), address.as_ref(), Position(0), SEGMENT_BYTES_MAX)?;
     let mut fold = Fold::default();
     for (_, record) in journal.reader().read_from(Position(0), FIRST_RECORDS)? {
         fold.apply(&record)?;

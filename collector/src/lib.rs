@@ -15,6 +15,7 @@ pub mod gateway;
 pub mod health;
 pub mod jobs;
 pub mod journal;
+pub mod journal_place;
 pub mod keys;
 mod lock;
 pub mod lookup;

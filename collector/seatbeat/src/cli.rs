@@ -15,8 +15,8 @@ use crate::out::{self, Out};
 use crate::profile::{self, Profile};
 use crate::{
     alerts, api_tokens, audit, backup, catalogue, config, customers, doctor, document, export, hints, init,
-    licences, machines, mapping, meter, moment, operators, orders, pass, policy, prices, reconcile, serve,
-    statement, status, tokens, upload, usage, verify,
+    journal, licences, machines, mapping, meter, moment, operators, orders, pass, policy, prices, reconcile,
+    serve, statement, status, tokens, upload, usage, verify,
 };
 
 /// Heading of the options that every verb takes.
@@ -61,6 +61,11 @@ enum Verb {
     Backup(backup::Args),
     /// Make a store of a backup
     Restore(backup::RestoreArgs),
+    /// A journal in a database
+    #[command(subcommand)]
+    Journal(journal::Verb),
+    /// Make the tables of a journal in a database, or what they lack
+    Migrate(journal::MigrateArgs),
     /// End customers
     #[command(subcommand)]
     Customers(customers::Verb),
@@ -193,6 +198,8 @@ fn run(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
         Verb::Meter(args) => meter::run(&args, context),
         Verb::Backup(args) => backup::run(&args, context),
         Verb::Restore(args) => backup::run_restore(args, context),
+        Verb::Journal(verb) => journal::run(&verb, context),
+        Verb::Migrate(args) => journal::run_migrate(&args, context),
         Verb::Doctor(args) => return doctor::run(&args, context),
         Verb::Verify(args) => return verify::run(&args, context),
         #[cfg(feature = "demo")]

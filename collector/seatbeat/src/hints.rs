@@ -9,6 +9,8 @@ use seatbeat_collector::config::ConfigError;
 use seatbeat_collector::console::dial::DialError;
 use seatbeat_collector::console::fault::Reason;
 use seatbeat_collector::found::FoundError;
+use seatbeat_collector::journal::{CopyError, JournalError};
+use seatbeat_collector::journal_place::PlaceError;
 use seatbeat_collector::keys::KeysError;
 use seatbeat_collector::serve::ServeError;
 use seatbeat_ledger::sealed::VerifyError;
@@ -65,6 +67,15 @@ pub fn of(error: &anyhow::Error) -> Option<String> {
             return error.hint();
         }
         if let Some(error) = cause.downcast_ref::<RestoreError>() {
+            return error.hint();
+        }
+        if let Some(error) = cause.downcast_ref::<PlaceError>() {
+            return place(error);
+        }
+        if let Some(error) = cause.downcast_ref::<JournalError>() {
+            return error.hint();
+        }
+        if let Some(error) = cause.downcast_ref::<CopyError>() {
             return error.hint();
         }
         if let Some(error) = cause.downcast_ref::<VerifyError>() {
@@ -221,6 +232,7 @@ fn books(error: &BooksError) -> Option<String> {
         BooksError::Store(error) => error.hint(),
         BooksError::Format(error) => error.hint(),
         BooksError::Journal(error) => error.hint(),
+        BooksError::Place(error) => place(error),
         BooksError::Vault(error) => error.hint(),
         BooksError::Keys(error) => keys(error),
         BooksError::NotFounded(_) => Some("`seatbeat init` sets a store up".to_owned()),
@@ -233,6 +245,13 @@ fn books(error: &BooksError) -> Option<String> {
         ),
         BooksError::Fold(_) => Some("start the version that wrote this store, or a later one".to_owned()),
         BooksError::Lookup(_) => None,
+    }
+}
+
+fn place(error: &PlaceError) -> Option<String> {
+    match error {
+        PlaceError::Config(error) => config(error),
+        error => error.hint(),
     }
 }
 
@@ -252,6 +271,8 @@ fn found(error: &FoundError) -> Option<String> {
         FoundError::Store(error) => error.hint(),
         FoundError::Vault(error) => error.hint(),
         FoundError::Journal(error) => error.hint(),
+        FoundError::Place(error) => place(error),
+        FoundError::Taken(_) => Some("name a database of its own; `createdb` makes one".to_owned()),
         FoundError::Keys(error) => keys(error),
         FoundError::Fold(_) => Some("start the version that wrote this store, or a later one".to_owned()),
         FoundError::Policy(_) | FoundError::Config(_) => None,

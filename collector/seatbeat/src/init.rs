@@ -17,6 +17,7 @@ use crate::cli::Context;
 use crate::hints::Hinted;
 #[cfg(unix)]
 use crate::installed;
+use crate::journal::Access;
 use crate::profile::{self, Place, Profile};
 use crate::{out, store};
 
@@ -43,6 +44,11 @@ pub struct Args {
     /// Name of the first customer, who gets an enrolment token at once; where root sets up the package's collector
     #[arg(long, value_name = "NAME")]
     pub customer: Option<String>,
+    /// Database that is to keep the journal, postgres://USER@HOST/DATABASE [default: none, the store keeps it]
+    #[arg(long, value_name = "DATABASE")]
+    pub journal: Option<String>,
+    #[command(flatten)]
+    pub access: Access,
 }
 
 #[derive(Serialize)]
@@ -77,6 +83,9 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<()> {
         agent_listen: args.agent_listen,
         agent_addresses: args.agent_addresses,
         operator_listen: args.operator_listen,
+        journal: args.journal,
+        journal_password_file: absolute(args.access.journal_password_file)?,
+        journal_certificate: absolute(args.access.journal_certificate)?,
         ..Config::default()
     };
     let mut place = Place::take(&profile::path(context.profile.as_deref())?)?;
@@ -114,6 +123,11 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<()> {
         ));
     }
     Ok(())
+}
+
+/// The configuration names files by their whole paths.
+fn absolute(path: Option<PathBuf>) -> std::io::Result<Option<PathBuf>> {
+    path.map(std::path::absolute).transpose()
 }
 
 /// A store whose founding was cut short just before its profile was in its place.

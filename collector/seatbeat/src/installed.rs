@@ -93,6 +93,14 @@ fn found(args: &init::Args, user: User, context: &Context) -> anyhow::Result<Val
     command.arg(format!("--operator-listen={}", args.operator_listen));
     command.args(args.agent_addresses.iter().map(|address| format!("--agent-address={address}")));
     command.args(args.admin.iter().map(|login| format!("--admin={login}")));
+    command.args(args.journal.iter().map(|database| format!("--journal={database}")));
+    let files = [
+        ("--journal-password-file", &args.access.journal_password_file),
+        ("--journal-certificate", &args.access.journal_certificate),
+    ];
+    for (option, path) in files {
+        command.args(path.iter().map(|path| format!("{option}={}", path.display())));
+    }
     // Of the user's own, and nothing of root's.
     command.env_clear().env("HOME", STORE).current_dir("/").uid(user.uid).gid(user.gid);
     let said = command.stdin(Stdio::null()).stderr(Stdio::piped()).output()?;

@@ -23,6 +23,7 @@ mod hints;
 mod init;
 #[cfg(unix)]
 mod installed;
+mod journal;
 mod licences;
 mod machines;
 mod mapping;

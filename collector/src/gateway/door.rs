@@ -268,6 +268,11 @@ fn not_written(error: &WriteError) -> (Option<String>, Status) {
                 Status::resource_exhausted("the collector's disk is full: nothing of this was taken");
             (Some(format!("nothing is acknowledged: {error}")), status)
         }
+        AppendError::Away(_) => {
+            let status =
+                Status::unavailable("the collector's journal cannot be reached: nothing of this was taken");
+            (Some(format!("nothing is acknowledged: {error}")), status)
+        }
         AppendError::Fatal(_) => {
             let status = Status::unavailable("the collector's journal has failed: nothing of this was taken");
             (Some(format!("nothing is acknowledged: {error}")), status)
@@ -294,6 +299,7 @@ mod tests {
             assert_eq!((status.code(), words.is_some()), (code, alarm), "{status}");
         };
         check(AppendError::Full("no space left on device".into()), Code::ResourceExhausted, true);
+        check(AppendError::Away("connection refused".into()), Code::Unavailable, true);
         check(AppendError::Fatal("fdatasync failed".into()), Code::Unavailable, true);
         check(AppendError::Closed, Code::Unavailable, false);
         check(AppendError::TooLarge { bytes: 2, limit: 1 }, Code::InvalidArgument, false);

@@ -3,26 +3,37 @@
 
 mod archive;
 mod archiver;
+#[cfg(test)]
+mod contract;
+mod copy;
 mod disk;
 mod file;
+mod postgres;
 mod reader;
 mod recovery;
 mod scan;
 mod segment;
+mod shared;
 mod writer;
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 pub use archive::{Archive, ArchiveError, Archived, INDEX};
 pub use archiver::Archiver;
+pub use copy::{Copied, CopyError, copy};
 pub use disk::{Disk, LocalDisk};
 pub use file::{BATCH_BYTES_MAX, FileJournal, LateCheck, SEGMENT_BYTES_MAX};
+#[cfg(test)]
+pub(crate) use postgres::tests::server;
+pub use postgres::{Address, PostgresError, PostgresJournal};
 pub use reader::{FileReader, InArchive, READ_BYTES_MAX, Segment};
 pub use recovery::{Inspected, inspect};
+pub use shared::SharedJournal;
 pub use writer::{
     AppendError, Appender, BATCH_RECORDS_MAX, GATHER_BYTES_MAX, GATHER_MILLISECONDS_MAX, QUEUE_BYTES_MAX,
     WriterHandle, start,
@@ -50,7 +61,7 @@ impl fmt::Display for Position {
 /// What keeps the records. Blocking; used by the one writer thread.
 pub trait Journal: Send + 'static {
     /// Writes records behind the last one, adjacent and in order. They are durable when it returns; the position
-    /// is that of the first (the size, when the batch is empty).
+    /// is that of the first (the size, when the batch is empty). What others appended before them can be read then.
     ///
     /// # Errors
     /// [`JournalError::Full`] when there is no room: nothing of the batch is kept, and a later append is tried
@@ -67,6 +78,19 @@ pub trait Journal: Send + 'static {
 
     /// The position behind the last durable record.
     fn size(&self) -> Position;
+
+    /// How often to look for what others appended; none where nobody else appends.
+    fn look_every(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Looks for what others appended: what there is can be read then.
+    ///
+    /// # Errors
+    /// As [`Journal::append`]; where a later append may succeed, so may a later look.
+    fn look(&mut self) -> Result<(), JournalError> {
+        Ok(())
+    }
 }
 
 /// What can be wrong with a journal.
@@ -131,6 +155,9 @@ pub enum JournalError {
     /// A segment that lies in an archive, or the index of those.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    /// A journal in a database.
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
     /// A segment written by a later version.
     #[error("`{path}` has journal format {found}; this version knows format {known}")]
     NewerFormat {
@@ -165,6 +192,7 @@ impl JournalError {
                 Some("start the version that wrote this store, or a later one".into())
             }
             Self::Archive(error) => error.hint(),
+            Self::Postgres(error) => error.hint(),
             Self::Failed { .. } => Some("restart; look for a failing disk in the system log".into()),
             Self::Io { .. } | Self::TooLarge { .. } => None,
         }
@@ -172,7 +200,11 @@ impl JournalError {
 
     /// Whether a later append may succeed: nothing of this one was kept.
     pub fn is_full(&self) -> bool {
-        matches!(self, Self::Full { .. })
+        match self {
+            Self::Full { .. } => true,
+            Self::Postgres(error) => error.is_away(),
+            _ => false,
+        }
     }
 
     /// The error of a failed act; no room is told apart from the rest.

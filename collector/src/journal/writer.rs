@@ -6,8 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use seatbeat_proto::frame;
-use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::runtime::{Builder, Handle, Runtime, RuntimeFlavor};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::time::timeout;
 
 use super::file::BATCH_BYTES_MAX;
 use super::{Journal, JournalError, Position};
@@ -34,6 +35,9 @@ pub enum AppendError {
     /// No room on the disk. Nothing of it was kept; try again later.
     #[error("the journal is full: {0}")]
     Full(Arc<str>),
+    /// The journal's database cannot be reached. Nothing of it was kept; try again later.
+    #[error("the journal is away: {0}")]
+    Away(Arc<str>),
     /// The writer has stopped for good; the process is expected to exit. Whether the records were kept shows at the
     /// next start.
     #[error("the journal has failed: {0}")]
@@ -55,6 +59,7 @@ impl AppendError {
     fn of(error: &JournalError) -> Self {
         match error {
             JournalError::Full { .. } => Self::Full(chain(error)),
+            error if error.is_full() => Self::Away(chain(error)),
             JournalError::TooLarge { bytes, limit } => Self::TooLarge { bytes: *bytes, limit: *limit },
             _ => Self::Fatal(chain(error)),
         }
@@ -168,7 +173,8 @@ impl WriterHandle {
 }
 
 /// Starts the one thread that writes the journal. `committed` is called on it with each durable batch and the
-/// position of its first record, in order, before the callers are answered: the fold runs there.
+/// position of its first record, in order, before the callers are answered: the fold runs there. What others append
+/// to the journal from here on comes to it as well, in its place.
 pub fn start(
     journal: Box<dyn Journal>,
     committed: impl FnMut(Position, &[Vec<u8>]) + Send + 'static,
@@ -181,6 +187,7 @@ pub fn start(
     let appender = Appender { jobs, room: Arc::clone(&room), ending: Arc::clone(&ending) };
     let last_words = LastWords { room: Arc::clone(&room), ending: Arc::clone(&ending), _end: end };
     let writer = Writer {
+        passed: journal.size(),
         journal,
         committed,
         queue,
@@ -216,6 +223,8 @@ impl Drop for LastWords {
 
 struct Writer<C> {
     journal: Box<dyn Journal>,
+    /// What `committed` has seen.
+    passed: Position,
     committed: C,
     queue: mpsc::UnboundedReceiver<Job>,
     room: Arc<Semaphore>,
@@ -238,17 +247,22 @@ impl<C: FnMut(Position, &[Vec<u8>])> Writer<C> {
     }
 
     fn write_until_the_end(&mut self) -> AppendError {
+        let looks = match self.journal.look_every().map(Looks::every).transpose() {
+            Ok(looks) => looks,
+            Err(error) => return AppendError::Fatal(format!("failed to start a timer: {error}").into()),
+        };
         let mut left_over = None;
         loop {
             let first = match left_over.take() {
                 Some(group) => group,
-                None => match self.queue.blocking_recv() {
-                    Some(Job::Append(group)) => group,
-                    Some(Job::Close) => {
+                None => match self.wait(looks.as_ref()) {
+                    Ok(Some(Job::Append(group))) => group,
+                    Ok(Some(Job::Close)) => {
                         self.close();
                         continue;
                     }
-                    None => return AppendError::Closed,
+                    Ok(None) => return AppendError::Closed,
+                    Err(fatal) => return fatal,
                 },
             };
             let mut batch = Batch::new(first);
@@ -264,6 +278,39 @@ impl<C: FnMut(Position, &[Vec<u8>])> Writer<C> {
         self.closing = true;
         self.room.close();
         self.queue.close();
+    }
+
+    /// Waits for something to do, and takes in meanwhile what others append.
+    fn wait(&mut self, looks: Option<&Looks>) -> Result<Option<Job>, AppendError> {
+        let Some(looks) = looks else { return Ok(self.queue.blocking_recv()) };
+        loop {
+            let waited = looks.timer.block_on(async { timeout(looks.every, self.queue.recv()).await });
+            if let Ok(job) = waited {
+                return Ok(job);
+            }
+            match self.journal.look() {
+                Ok(()) => self.pass_until(self.journal.size())?,
+                // It is looked again; what is to be written says so to whom it concerns.
+                Err(error) if error.is_full() => tracing::debug!(%error, "others' records are not seen"),
+                Err(error) => return Err(AppendError::of(&error)),
+            }
+        }
+    }
+
+    /// Hands on what others appended before a position.
+    fn pass_until(&mut self, position: Position) -> Result<(), AppendError> {
+        while self.passed < position {
+            let limit = usize::try_from(position.0 - self.passed.0).unwrap_or(usize::MAX);
+            let read = self.journal.read_from(self.passed, limit.min(BATCH_RECORDS_MAX));
+            let read = read.map_err(|error| AppendError::Fatal(chain(&error)))?;
+            let records: Vec<Vec<u8>> = read.into_iter().map(|(_, record)| record).collect();
+            if records.is_empty() {
+                return Err(AppendError::Fatal(format!("record {} cannot be read", self.passed).into()));
+            }
+            (self.committed)(self.passed, &records);
+            self.passed = self.passed.plus(records.len() as u64);
+        }
+        Ok(())
     }
 
     /// Takes what waits already; when that is more than one group, others are at it too and get a moment, which ends
@@ -308,10 +355,27 @@ impl<C: FnMut(Position, &[Vec<u8>])> Writer<C> {
             }
         };
         if !records.is_empty() {
+            if let Err(fatal) = self.pass_until(first) {
+                groups.into_iter().for_each(|(_, group)| group.answer(Err(fatal.clone())));
+                return Err(fatal);
+            }
             (self.committed)(first, &records);
+            self.passed = first.plus(records.len() as u64);
         }
         self.answers.give(groups.into_iter().map(|(offset, group)| (group, first.plus(offset))).collect());
         Ok(())
+    }
+}
+
+/// When to look for others' records.
+struct Looks {
+    every: Duration,
+    timer: Runtime,
+}
+
+impl Looks {
+    fn every(every: Duration) -> std::io::Result<Self> {
+        Ok(Self { every, timer: Builder::new_current_thread().enable_time().build()? })
     }
 }
 

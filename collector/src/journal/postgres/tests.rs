@@ -1,0 +1,313 @@
+//! A journal in a real PostgreSQL: what callers may rely on while others write, connections end and the database dies.
+//! Invariant: each check compares what was answered with what stands there afterwards.
+
+mod proxy;
+pub mod server;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::journal::FileJournal;
+use crate::journal::contract::CHECKS;
+use proxy::Proxy;
+use server::{GUARDED, Server};
+
+fn texts(texts: &[&str]) -> Vec<Vec<u8>> {
+    texts.iter().map(|text| text.as_bytes().to_vec()).collect()
+}
+
+fn open(address: &Address) -> PostgresJournal {
+    PostgresJournal::open(address.clone()).unwrap()
+}
+
+fn refused(address: &Address) -> JournalError {
+    PostgresJournal::open(address.clone()).err().expect("it is refused")
+}
+
+fn all(address: &Address) -> Vec<Vec<u8>> {
+    let journal = open(address);
+    let mut records = Vec::new();
+    loop {
+        let read = journal.read_from(Position(records.len() as u64), usize::MAX).unwrap();
+        if read.is_empty() {
+            assert_eq!(journal.size(), Position(records.len() as u64));
+            return records;
+        }
+        records.extend(read.into_iter().map(|(_, record)| record));
+    }
+}
+
+/// Appends batches of one to three records that name the writer and their number; what was answered.
+fn write(address: &Address, writer: &str, batches: usize, answered: &mut BTreeMap<u64, Vec<u8>>) {
+    let mut journal = open(address);
+    let mut count = 0;
+    for batch in 0..batches {
+        let batch: Vec<Vec<u8>> = (0..=batch % 3)
+            .map(|_| {
+                count += 1;
+                format!("{writer} {count}").into_bytes()
+            })
+            .collect();
+        let first = journal.append(&batch).unwrap();
+        answered.extend((first.0..).zip(batch));
+    }
+}
+
+/// Each of several writers at its own address.
+fn write_at_once(addresses: &[Address], batches: usize) -> BTreeMap<u64, Vec<u8>> {
+    let answered = thread::scope(|scope| {
+        let write = |(number, address): (usize, &Address)| {
+            let (address, name) = (address.clone(), format!("writer {number}"));
+            scope.spawn(move || {
+                let mut answered = BTreeMap::new();
+                write(&address, &name, batches, &mut answered);
+                answered
+            })
+        };
+        let writers: Vec<_> = addresses.iter().enumerate().map(write).collect();
+        writers.into_iter().map(|writer| writer.join().unwrap()).collect::<Vec<_>>()
+    });
+    let count: usize = answered.iter().map(BTreeMap::len).sum();
+    let answered: BTreeMap<u64, Vec<u8>> = answered.into_iter().flatten().collect();
+    assert_eq!(answered.len(), count, "no position was answered twice");
+    answered
+}
+
+#[test]
+fn a_journal_of_either_kind_keeps_to_the_contract() {
+    let server = Server::shared();
+    for (name, check) in CHECKS {
+        let folder = tempfile::tempdir().unwrap();
+        println!("in files: {name}");
+        check(&|| Box::new(FileJournal::open(folder.path()).unwrap()));
+        if let Some(server) = &server {
+            println!("in PostgreSQL: {name}");
+            let address = server.migrated();
+            check(&|| Box::new(open(&address)));
+        }
+    }
+}
+
+#[test]
+fn two_writers_at_once_keep_one_order_without_a_gap() {
+    let Some(server) = Server::shared() else { return };
+    let address = server.migrated();
+    let answered = write_at_once(&[address.clone(), address.clone()], 150);
+    assert_eq!(answered.into_values().collect::<Vec<_>>(), all(&address));
+}
+
+#[test]
+fn a_batch_whose_commit_or_its_answer_is_lost_stands_exactly_once() {
+    let Some(server) = Server::shared() else { return };
+    let address = server.migrated();
+    let proxy = Proxy::before(server.port);
+    let database = address.config.get_dbname().unwrap();
+    let through = server.address_at(proxy.port, database);
+    let answered = write_at_once(&[through.clone(), address.clone(), through], 30);
+    assert!(proxy.commits.load(Ordering::SeqCst) > 60, "some were tried again");
+    assert_eq!(answered.into_values().collect::<Vec<_>>(), all(&address));
+}
+
+#[test]
+fn what_was_acknowledged_outlives_a_killed_database_and_the_collector_goes_on() {
+    let Some(server) = Server::start(&[]) else { return };
+    let address = server.migrated();
+    let done = AtomicBool::new(false);
+    let answered = thread::scope(|scope| {
+        let writing = scope.spawn(|| write_at_once(&[address.clone(), address.clone()], 400));
+        scope.spawn(|| {
+            for _ in 0..2 {
+                thread::sleep(Duration::from_millis(150));
+                server.kill();
+                server.run(&[]);
+            }
+            done.store(true, Ordering::SeqCst);
+        });
+        writing.join().unwrap()
+    });
+    assert!(done.load(Ordering::SeqCst));
+    assert_eq!(answered.into_values().collect::<Vec<_>>(), all(&address));
+
+    for setting in ["fsync", "full_page_writes", "synchronous_commit"] {
+        server.kill();
+        server.run(&[&format!("{setting}=off")]);
+        let error = refused(&address);
+        assert!(error.to_string().contains(&format!("runs with `{setting}` = `off`")), "{error}");
+        assert!(error.hint().is_some_and(|hint| hint.contains(&format!("`{setting} = on`"))));
+    }
+}
+
+#[test]
+fn a_database_that_is_away_keeps_nothing_and_is_tried_again() {
+    let Some(server) = Server::start(&[]) else { return };
+    let address = server.migrated();
+    let mut journal = open(&address);
+    journal.append(&texts(&["before"])).unwrap();
+    server.kill();
+    // As after a wait that nobody wants to see in a test.
+    journal.inside().is_away = true;
+    let error = journal.append(&texts(&["lost"])).unwrap_err();
+    assert!(error.is_full() && error.to_string().ends_with("cannot be reached"), "{error}");
+    assert!(error.hint().is_some());
+    let error = PostgresJournal::open(address.clone()).err().unwrap();
+    assert!(error.to_string().contains("cannot be reached"), "{error}");
+    server.run(&[]);
+    assert_eq!(journal.append(&texts(&["after"])).unwrap(), Position(1));
+    assert_eq!(all(&address), texts(&["before", "after"]));
+}
+
+/// Makes inserts fail with a state: all of them, or the first few.
+fn fail_inserts(server: &Server, database: &str, state: &str, times: u32) {
+    let text = format!(
+        "CREATE SEQUENCE fails; CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+         IF nextval('fails') <= {times} THEN RAISE EXCEPTION 'made to fail' USING ERRCODE = '{state}'; END IF; \
+         RETURN NULL; END $$; \
+         CREATE TRIGGER fail AFTER INSERT ON seatbeat.records FOR EACH STATEMENT EXECUTE FUNCTION fail()"
+    );
+    server.sql(database, &text);
+}
+
+#[test]
+fn no_room_keeps_nothing_and_a_clash_is_tried_again() {
+    let Some(server) = Server::shared() else { return };
+    for (state, times) in [("53100", 1), ("40001", 3), ("40P01", 2), ("57P01", 1)] {
+        let address = server.migrated();
+        let database = address.config.get_dbname().unwrap();
+        let mut journal = open(&address);
+        journal.append(&texts(&["before"])).unwrap();
+        fail_inserts(&server, database, state, times);
+        let appended = journal.append(&texts(&["one", "two"]));
+        if state == "53100" {
+            let error = appended.unwrap_err();
+            assert!(matches!(error, JournalError::Full { .. }), "{error}");
+            assert!(journal.append(&texts(&["one", "two"])).is_ok(), "there is room again");
+        } else {
+            assert_eq!(appended.unwrap(), Position(1), "{state}");
+        }
+        assert_eq!(all(&address), texts(&["before", "one", "two"]), "{state}");
+    }
+    let address = server.migrated();
+    fail_inserts(&server, address.config.get_dbname().unwrap(), "23514", 1);
+    let mut journal = open(&address);
+    let error = journal.append(&texts(&["one"])).unwrap_err();
+    assert!(error.to_string().contains("made to fail (23514)"), "{error}");
+    let error = journal.append(&texts(&["one"])).unwrap_err();
+    assert!(error.to_string().contains("since an earlier error"), "{error}");
+    assert!(all(&address).is_empty());
+}
+
+#[test]
+fn each_month_has_a_partition_and_is_read_as_one_with_the_others() {
+    let Some(server) = Server::shared() else { return };
+    let address = server.migrated();
+    let database = address.config.get_dbname().unwrap();
+    let mut journal = open(&address);
+    journal.append(&texts(&["a", "b", "c"])).unwrap();
+    server.sql(
+        database,
+        "CREATE TABLE seatbeat.records_202001 PARTITION OF seatbeat.records FOR VALUES FROM (202001) TO (202002); \
+         UPDATE seatbeat.records SET month = 202001; UPDATE seatbeat.months SET month = 202001; \
+         UPDATE seatbeat.head SET month = 202001; \
+         DO $$ DECLARE part text; BEGIN FOR part IN SELECT c.relname FROM pg_inherits i JOIN pg_class c ON \
+         c.oid = i.inhrelid WHERE i.inhparent = 'seatbeat.records'::regclass AND c.relname <> 'records_202001' \
+         LOOP EXECUTE 'DROP TABLE seatbeat.' || part; END LOOP; END $$",
+    );
+    assert_eq!(journal.append(&texts(&["d", "e"])).unwrap(), Position(3));
+    assert_eq!(all(&address), texts(&["a", "b", "c", "d", "e"]));
+    let read = journal.read_from(Position(2), 2).unwrap();
+    assert_eq!(read, vec![(Position(2), b"c".to_vec()), (Position(3), b"d".to_vec())]);
+    // The database's clock was set back: no record goes into a month before its predecessor's.
+    server.sql(
+        database,
+        "CREATE TABLE seatbeat.records_209912 PARTITION OF seatbeat.records FOR VALUES FROM (209912) TO (209913); \
+         INSERT INTO seatbeat.months VALUES (209912, 5); UPDATE seatbeat.head SET month = 209912",
+    );
+    assert_eq!(journal.append(&texts(&["f"])).unwrap(), Position(5));
+    assert_eq!(all(&address).len(), 6);
+}
+
+#[test]
+fn a_record_that_was_changed_or_taken_away_is_not_handed_out() {
+    let Some(server) = Server::shared() else { return };
+    let address = server.migrated();
+    let database = address.config.get_dbname().unwrap();
+    let mut journal = open(&address);
+    journal.append(&texts(&["a", "b", "c"])).unwrap();
+    let damaged = |expected: &str| {
+        let error = journal.read_from(Position(0), 9).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+        assert!(error.hint().is_some());
+    };
+    server.sql(database, "UPDATE seatbeat.records SET body = 'x' WHERE position = 1");
+    damaged("record 1 in");
+    damaged("is not as it was written");
+    server.sql(database, "DELETE FROM seatbeat.records WHERE position = 1");
+    damaged("is missing");
+}
+
+#[test]
+fn a_database_without_our_tables_or_with_later_ones_is_refused() {
+    let Some(server) = Server::shared() else { return };
+    let address = server.address(&server.database());
+    let error = refused(&address);
+    assert!(error.to_string().contains("has no tables"), "{error}");
+    assert_eq!(error.hint().as_deref(), Some("`seatbeat migrate` makes them"));
+    let both = thread::scope(|scope| {
+        let migrations = [(); 2].map(|()| scope.spawn(|| PostgresJournal::migrate(&address).unwrap()));
+        migrations.map(|migration| migration.join().unwrap())
+    });
+    assert!(both.contains(&true), "one of two at once made them");
+    open(&address).append(&texts(&["kept"])).unwrap();
+    assert!(!PostgresJournal::migrate(&address).unwrap());
+    assert_eq!(all(&address), texts(&["kept"]));
+    server.sql(address.config.get_dbname().unwrap(), "UPDATE seatbeat.version SET version = 1000");
+    for error in [refused(&address), PostgresJournal::migrate(&address).unwrap_err()] {
+        assert!(error.to_string().contains("have version 1000"), "{error}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("or a later one")));
+    }
+}
+
+#[test]
+fn passwords_and_certificates_are_looked_at_and_shown_nowhere() {
+    let Some(server) = Server::shared() else { return };
+    let (role, password) = GUARDED;
+    let database = server.database();
+    let owner =
+        format!("CREATE ROLE {role} LOGIN PASSWORD '{password}'; ALTER DATABASE {database} OWNER TO {role}");
+    server.sql("postgres", &owner);
+    let port = server.port;
+    let text = format!("postgres://{role}@localhost:{port}/{database}?sslmode=require&hostaddr=127.0.0.1");
+    let certificate = server.certificate();
+    let address = |password: Option<&str>, authority: Option<&Path>| {
+        Address::parse(&text, password, authority).unwrap()
+    };
+    let good = address(Some(password), Some(&certificate));
+    assert!(PostgresJournal::migrate(&good).unwrap());
+    open(&good).append(&texts(&["over TLS"])).unwrap();
+
+    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let folder = TempDir::new().unwrap();
+    let others = folder.path().join("other.crt");
+    std::fs::write(&others, other.cert.pem()).unwrap();
+    let cases = [
+        address(Some("wr0ng-word"), Some(&certificate)),
+        address(None, Some(&certificate)),
+        address(Some(password), Some(&others)),
+        address(Some(password), None),
+    ];
+    for address in cases {
+        let error = refused(&address);
+        assert!(!error.is_full(), "it does not pass: {error}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("journal_password_file")), "{error}");
+        let shown = format!("{error} {error:?}");
+        assert!(!shown.contains("s3cret-word") && !shown.contains("wr0ng-word"), "{shown}");
+    }
+    let error = Address::parse(&text, None, Some(&folder.path().join("none.crt"))).unwrap_err();
+    assert!(error.to_string().contains("none.crt"), "{error}");
+}

@@ -1,0 +1,194 @@
+//! A journal in a database that other collectors append to as well, and a copy of it in files here. Invariant: the copy
+//! holds the database's records from the first on, without a gap; what this process has seen of the database is in it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::disk::Disk;
+use super::file::{BATCH_BYTES_MAX, FileJournal};
+use super::postgres::{Address, PostgresError, PostgresJournal};
+use super::writer::{BATCH_RECORDS_MAX, GATHER_BYTES_MAX};
+use super::{Journal, JournalError, Position};
+
+/// How often what others appended is looked for: an order waits this long at most for the collector that its machine is
+/// connected to.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Records after which a long fetch says how far it is.
+const PROGRESS_EVERY: u64 = 1_000_000;
+
+/// Room on the copy's disk below which nothing is appended: what the database keeps has to fit in here, too.
+const ROOM_BYTES_MIN: u64 = 64 * 1024 * 1024 + BATCH_BYTES_MAX as u64;
+
+/// The database, and the copy.
+pub struct SharedJournal {
+    table: PostgresJournal,
+    copy: FileJournal,
+    folder: PathBuf,
+    room_bytes_min: u64,
+}
+
+/// The copy's disk: what a power cut takes from it is fetched again.
+#[derive(Debug)]
+struct Unsynced;
+
+impl Disk for Unsynced {
+    fn sync_data(&self, _: &fs::File) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn sync_folder(&self, _: &Path) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl SharedJournal {
+    /// Opens both and fetches what the copy lacks; a copy that a power cut has damaged is made anew. Segments that end
+    /// before `known` are only looked at.
+    ///
+    /// # Errors
+    /// As [`PostgresJournal::open`], and when the database does not hold what was read from it before.
+    pub fn open(address: &Address, folder: &Path, known: Position) -> Result<Self, JournalError> {
+        Self::open_in_segments(address, folder, known, super::SEGMENT_BYTES_MAX)
+    }
+
+    /// As [`SharedJournal::open`], with segments of another size.
+    ///
+    /// # Errors
+    /// As [`SharedJournal::open`].
+    pub fn open_in_segments(
+        address: &Address,
+        folder: &Path,
+        known: Position,
+        segment_bytes_max: u64,
+    ) -> Result<Self, JournalError> {
+        let open = || FileJournal::open_on_behind(folder, Arc::new(Unsynced), segment_bytes_max, known);
+        let copy = match open() {
+            Err(error @ (JournalError::Damaged { .. } | JournalError::Missing { .. })) => {
+                tracing::warn!(%error, "the copy of the journal is damaged: it is made anew");
+                fs::remove_dir_all(folder).map_err(|e| JournalError::io("remove", folder, e))?;
+                open()?
+            }
+            opened => opened?,
+        };
+        let table = PostgresJournal::open(address.clone())?;
+        let mut shared = Self { table, copy, folder: folder.to_owned(), room_bytes_min: ROOM_BYTES_MIN };
+        shared.compare()?;
+        shared.fetch(shared.table.size())?;
+        Ok(shared)
+    }
+
+    /// The copy: readers and what else works on files.
+    pub fn copy(&self) -> &FileJournal {
+        &self.copy
+    }
+
+    /// Whether the database holds what was read from it before: a failover may have lost its newest records.
+    fn compare(&self) -> Result<(), JournalError> {
+        let (copied, kept) = (self.copy.size(), self.table.size());
+        let other = |what| Err(PostgresError::Other { place: self.table.place(), what }.into());
+        if copied > kept {
+            return other(format!("it ends at record {kept}, this collector has read {copied}"));
+        }
+        let Some(newest) = copied.0.checked_sub(1).map(Position) else { return Ok(()) };
+        for position in [Position(0), newest] {
+            if self.table.read_from(position, 1)? != self.copy.read_from(position, 1)? {
+                return other(format!("record {position} differs"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings the copy up to a position.
+    fn fetch(&mut self, until: Position) -> Result<(), JournalError> {
+        let mut said = self.copy.size();
+        while self.copy.size() < until {
+            let at = self.copy.size();
+            if at.0 >= said.0 + PROGRESS_EVERY {
+                said = at;
+                tracing::info!(fetched = at.0, of = until.0, "fetching the journal");
+            }
+            let limit = usize::try_from(until.0 - at.0).unwrap_or(usize::MAX);
+            let records = self.table.read_from(at, limit)?;
+            if records.is_empty() {
+                let what = format!("record {at} is missing");
+                return Err(PostgresError::Other { place: self.table.place(), what }.into());
+            }
+            let records: Vec<Vec<u8>> = records.into_iter().map(|(_, record)| record).collect();
+            for batch in in_batches(&records) {
+                self.copy.append(batch)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses while nothing is kept yet: a record that the database holds and the copy cannot take stops the collector.
+    fn look_for_room(&self) -> Result<(), JournalError> {
+        let disk = rustix::fs::statvfs(&self.folder)
+            .map_err(|errno| JournalError::io("ask for the free space of", &self.folder, errno.into()))?;
+        if disk.f_bavail.saturating_mul(disk.f_frsize) < self.room_bytes_min {
+            let source = std::io::ErrorKind::StorageFull.into();
+            return Err(JournalError::Full { path: self.folder.clone(), source });
+        }
+        Ok(())
+    }
+}
+
+/// Records in batches that a journal takes.
+pub(super) fn in_batches(records: &[Vec<u8>]) -> impl Iterator<Item = &[Vec<u8>]> {
+    let mut rest = records;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |record: &&Vec<u8>| {
+            bytes += record.len();
+            bytes <= GATHER_BYTES_MAX
+        };
+        let count = rest.iter().take(BATCH_RECORDS_MAX).take_while(fits).count().max(1).min(rest.len());
+        let (batch, left) = rest.split_at(count);
+        rest = left;
+        (!batch.is_empty()).then_some(batch)
+    })
+}
+
+/// Once the database has kept something no error may say that it did not.
+fn behind_an_append(error: JournalError, folder: &Path) -> JournalError {
+    if error.is_full() {
+        let source = std::io::Error::other(error.to_string());
+        return JournalError::Io { act: "copy what the database has kept to", path: folder.into(), source };
+    }
+    error
+}
+
+impl Journal for SharedJournal {
+    fn append(&mut self, batch: &[Vec<u8>]) -> Result<Position, JournalError> {
+        if batch.is_empty() {
+            return self.copy.append(batch);
+        }
+        self.look_for_room()?;
+        let first = self.table.append(batch)?;
+        let copied = self.fetch(first).and_then(|()| self.copy.append(batch));
+        copied.map_err(|error| behind_an_append(error, &self.folder))
+    }
+
+    fn read_from(&self, from: Position, limit: usize) -> Result<Vec<(Position, Vec<u8>)>, JournalError> {
+        self.copy.read_from(from, limit)
+    }
+
+    fn size(&self) -> Position {
+        self.copy.size()
+    }
+
+    fn look_every(&self) -> Option<Duration> {
+        Some(LOOK_EVERY)
+    }
+
+    fn look(&mut self) -> Result<(), JournalError> {
+        let until = self.table.look()?;
+        if until < self.copy.size() {
+            return self.compare();
+        }
+        self.fetch(until)
+    }
+}
