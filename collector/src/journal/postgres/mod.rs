@@ -223,8 +223,8 @@ impl Inside {
     /// Connects, and notes the writer before it appends anything.
     async fn begin(&mut self) -> Result<(), JournalError> {
         let mut tries = Tries::for_at_most(PATIENCE_WHILE_AWAY);
-        let noted = "INSERT INTO seatbeat.writers (writer, number, first) SELECT $1, 0, 0 \
-                     WHERE NOT EXISTS (SELECT 1 FROM seatbeat.writers WHERE writer = $1)";
+        let noted = "INSERT INTO seatbeat.writers (writer, number, first) SELECT CAST($1 AS varchar), 0, 0 \
+                     WHERE NOT EXISTS (SELECT 1 FROM seatbeat.writers WHERE writer = CAST($1 AS varchar))";
         loop {
             let writer = self.writer.clone();
             let begun = async {

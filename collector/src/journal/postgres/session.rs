@@ -85,8 +85,7 @@ const INSERT: &str = "INSERT INTO seatbeat.records (month, position, checksum, b
 
 const ADVANCE: &str = "UPDATE seatbeat.head SET size = $1, month = $2 WHERE id = 1";
 
-const NOTE: &str =
-    "UPDATE seatbeat.writers SET number = $2, first = $3 WHERE writer = $1 AND number = $2 - 1";
+const NOTE: &str = "UPDATE seatbeat.writers SET number = CAST($2 AS bigint), first = $3 WHERE writer = $1 AND number = CAST($2 AS bigint) - 1";
 
 const SIZE: &str = "SELECT size FROM seatbeat.head WHERE id = 1";
 

@@ -6,7 +6,7 @@ pub mod server;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
@@ -44,33 +44,29 @@ fn all(address: &Address) -> Vec<Vec<u8>> {
 }
 
 /// Appends batches of one to three records that name the writer and their number; what was answered.
-fn write(address: &Address, writer: &str, batches: usize, answered: &mut BTreeMap<u64, Vec<u8>>) {
-    let mut journal = open(address);
+fn write(mut journal: PostgresJournal, writer: usize, batches: usize) -> BTreeMap<u64, Vec<u8>> {
+    let mut answered = BTreeMap::new();
     let mut count = 0;
     for batch in 0..batches {
         let batch: Vec<Vec<u8>> = (0..=batch % 3)
             .map(|_| {
                 count += 1;
-                format!("{writer} {count}").into_bytes()
+                format!("writer {writer} {count}").into_bytes()
             })
             .collect();
         let first = journal.append(&batch).unwrap();
         answered.extend((first.0..).zip(batch));
     }
+    answered
 }
 
-/// Each of several writers at its own address.
-fn write_at_once(addresses: &[Address], batches: usize) -> BTreeMap<u64, Vec<u8>> {
+/// Several writers at once, each at its own address, while something happens.
+fn write_at_once(addresses: &[Address], batches: usize, meanwhile: impl FnOnce()) -> BTreeMap<u64, Vec<u8>> {
+    let journals: Vec<PostgresJournal> = addresses.iter().map(open).collect();
     let answered = thread::scope(|scope| {
-        let write = |(number, address): (usize, &Address)| {
-            let (address, name) = (address.clone(), format!("writer {number}"));
-            scope.spawn(move || {
-                let mut answered = BTreeMap::new();
-                write(&address, &name, batches, &mut answered);
-                answered
-            })
-        };
-        let writers: Vec<_> = addresses.iter().enumerate().map(write).collect();
+        let begin = |(number, journal)| scope.spawn(move || write(journal, number, batches));
+        let writers: Vec<_> = journals.into_iter().enumerate().map(begin).collect();
+        meanwhile();
         writers.into_iter().map(|writer| writer.join().unwrap()).collect::<Vec<_>>()
     });
     let count: usize = answered.iter().map(BTreeMap::len).sum();
@@ -98,7 +94,7 @@ fn a_journal_of_either_kind_keeps_to_the_contract() {
 fn two_writers_at_once_keep_one_order_without_a_gap() {
     let Some(server) = Server::shared() else { return };
     let address = server.migrated();
-    let answered = write_at_once(&[address.clone(), address.clone()], 150);
+    let answered = write_at_once(&[address.clone(), address.clone()], 150, || ());
     assert_eq!(answered.into_values().collect::<Vec<_>>(), all(&address));
 }
 
@@ -109,7 +105,7 @@ fn a_batch_whose_commit_or_its_answer_is_lost_stands_exactly_once() {
     let proxy = Proxy::before(server.port);
     let database = address.config.get_dbname().unwrap();
     let through = server.address_at(proxy.port, database);
-    let answered = write_at_once(&[through.clone(), address.clone(), through], 30);
+    let answered = write_at_once(&[through.clone(), address.clone(), through], 30, || ());
     assert!(proxy.commits.load(Ordering::SeqCst) > 60, "some were tried again");
     assert_eq!(answered.into_values().collect::<Vec<_>>(), all(&address));
 }
@@ -118,22 +114,17 @@ fn a_batch_whose_commit_or_its_answer_is_lost_stands_exactly_once() {
 fn what_was_acknowledged_outlives_a_killed_database_and_the_collector_goes_on() {
     let Some(server) = Server::start(&[]) else { return };
     let address = server.migrated();
-    let done = AtomicBool::new(false);
-    let answered = thread::scope(|scope| {
-        let writing = scope.spawn(|| write_at_once(&[address.clone(), address.clone()], 400));
-        scope.spawn(|| {
-            for _ in 0..2 {
-                thread::sleep(Duration::from_millis(150));
-                server.kill();
-                server.run(&[]);
+    let killed = || {
+        for written in [50, 400] {
+            while !PostgresJournal::size_at(&address).is_ok_and(|size| size.0 >= written) {
+                thread::sleep(Duration::from_millis(5));
             }
-            done.store(true, Ordering::SeqCst);
-        });
-        writing.join().unwrap()
-    });
-    assert!(done.load(Ordering::SeqCst));
+            server.kill();
+            server.run(&[]);
+        }
+    };
+    let answered = write_at_once(&[address.clone(), address.clone()], 300, killed);
     assert_eq!(answered.into_values().collect::<Vec<_>>(), all(&address));
-
     for setting in ["fsync", "full_page_writes", "synchronous_commit"] {
         server.kill();
         server.run(&[&format!("{setting}=off")]);
