@@ -12,7 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use prost::Message as _;
 use seatbeat_ledger::checkpoint::{Checkpoint, origin};
-use seatbeat_ledger::fold::{Fold, FoldError, ForMachines, Reading};
+use seatbeat_ledger::fold::{COLLECTOR, Fold, FoldError, ForMachines, Reading};
 use seatbeat_ledger::merkle::leaf;
 use seatbeat_proto::ids::{MachineId, SpoolId};
 use seatbeat_proto::wire::JournalRecord;
@@ -22,6 +22,7 @@ use tokio::sync::{broadcast, watch};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::follower;
+use crate::jobs::leading::Term;
 use crate::journal::{
     self, Address, AppendError, Appender, Archiver, FileJournal, FileReader, Journal, JournalError,
     LateCheck, Position, SEGMENT_BYTES_MAX, Segment, WriterHandle,
@@ -57,6 +58,8 @@ const DAMAGED: &str = "journal-damaged";
 #[derive(Clone)]
 pub struct Books {
     appender: Appender,
+    /// Whether this collector runs the jobs; none where it is the only one.
+    term: Option<watch::Receiver<Term>>,
     fold: Arc<RwLock<Fold>>,
     folded: watch::Receiver<Position>,
     bans: watch::Receiver<Position>,
@@ -315,6 +318,7 @@ impl Books {
         let (appender, writer) = journal::start(journal, committed);
         let books = Self {
             appender,
+            term: None,
             fold,
             folded,
             bans,
@@ -365,6 +369,26 @@ impl Books {
             facts.into_iter().map(|fact| self.record(actor, reason, fact).encode_to_vec()).collect();
         let first = self.appender.append_all(records).await?;
         Ok(Position(first.0 + count))
+    }
+
+    /// Writes what a job found, side by side; refused once another collector runs the jobs.
+    ///
+    /// # Errors
+    /// As [`Books::write`], and [`AppendError::NotLeading`].
+    pub async fn write_as_leader(&self, reason: &str, facts: Vec<Fact>) -> Result<Position, WriteError> {
+        let Some(term) = &self.term else { return self.write_all(COLLECTOR, reason, facts).await };
+        let fence = (*term.borrow()).ok_or(AppendError::NotLeading)?;
+        let count = facts.len() as u64;
+        let record = |fact| self.record(COLLECTOR.into(), reason, fact).encode_to_vec();
+        let records = facts.into_iter().map(record).collect();
+        let first = self.appender.append_as_leader(records, fence).await?;
+        Ok(Position(first.0 + count))
+    }
+
+    /// As these books, of a collector that runs the jobs only while it is said to.
+    #[must_use]
+    pub fn led_by(self, term: watch::Receiver<Term>) -> Self {
+        Self { term: Some(term), ..self }
     }
 
     fn record(&self, actor: Actor<'_>, reason: &str, fact: Fact) -> JournalRecord {

@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use seatbeat_proto::signed::{Domain, sign};
 use seatbeat_proto::wire::journal_record::Fact;
 use seatbeat_proto::wire::{Settings, SettingsChanged, Signed};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::books::{Books, BooksEnd, BooksError};
@@ -29,10 +30,12 @@ use crate::jobs::alerts::{AlertsJob, UnusableAlerts};
 use crate::jobs::archive::ArchiveJob;
 use crate::jobs::close::Closing;
 use crate::jobs::identity::Identity;
+use crate::jobs::leading::{self, Term, while_leading};
 use crate::jobs::orders::OrdersJob;
 use crate::jobs::proofs::Proofs;
 use crate::jobs::upload::{UnusableDestination, Uploads};
-use crate::journal::AppendError;
+use crate::journal::{AppendError, Lease};
+use crate::journal_place;
 use crate::service_manager;
 
 /// How often the jobs look whether something is due.
@@ -116,6 +119,10 @@ pub async fn start_with(
     let operators = listen(config.operator_listen, "operators").await?;
     let (agent_address, operator_address) = (address(&agents, &config), address(&operators, &config));
     let (books, end) = open()?;
+    let lease = journal_place::of_config(&config).map_err(BooksError::from)?.map(Lease::new);
+    // Who is alone always leads.
+    let (term, leads) = watch::channel(lease.is_none().then_some(0));
+    let books = if lease.is_some() { books.led_by(leads.clone()) } else { books };
     let files = Files::configured(&config, folder);
     let certificate = files.map(|files| Certificate::open(files, books.clock())).transpose()?;
     let tls = certificate.as_ref().map(Certificate::acceptor).transpose()?;
@@ -131,7 +138,6 @@ pub async fn start_with(
     let statements = config.statements.clone().unwrap_or_else(|| folder.join("statements"));
     let proofs = Proofs::new(books.clone(), &config, statements.clone());
     let closing = Closing::new(books.clone(), config.clone(), statements);
-    let identity = Identity::new(books.clone());
     let archiving = config.archive.clone().map(|archive| ArchiveJob::new(books.clone(), archive));
     let uploads = Uploads::new(&books, &config, &closing)?;
     let provider = config.sign_in.oidc.as_ref().map(Provider::new).transpose()?;
@@ -143,10 +149,24 @@ pub async fn start_with(
         .with_alerts(alerts.clone());
     let mut parts = JoinSet::new();
     let (watched, seen) = (books.clone(), presence.clone());
+    // Dropped with each job that has ended: the lease is kept until then.
+    let (working, mut all_rest) = mpsc::channel(1);
+    let job = Job { leads, stopped: stopped.clone(), _working: working };
+    if let Some(lease) = lease {
+        let led = books.clone();
+        parts.spawn(async move {
+            leading::follow(lease, led, term, async move {
+                // Nothing is ever sent.
+                let _ = all_rest.recv().await;
+            })
+            .await;
+            Ok(())
+        });
+    }
     let ended = || ended(stopped.clone());
-    let (comparing, stopped_comparing) = (console.clone(), ended());
+    let (comparing, compared) = (console.clone(), job.clone());
     parts.spawn(async move {
-        comparing.compare_daily(stopped_comparing).await;
+        compared.run(|stopped| comparing.clone().compare_daily(stopped)).await;
         Ok(())
     });
     let (listing, stopped_listing) = (console.clone(), ended());
@@ -170,14 +190,14 @@ pub async fn start_with(
             }
         });
     }
-    let (orders, stopped) = (OrdersJob::new(books.clone()), ended());
+    let (ordering, ordered) = (books.clone(), job.clone());
     parts.spawn(async move {
-        orders.follow(stopped).await;
+        ordered.run(|stopped| OrdersJob::new(ordering.clone()).follow(stopped)).await;
         Ok(())
     });
-    let (sending, stopped) = (books.clone(), ended());
+    let (sending, sent) = (books.clone(), job.clone());
     parts.spawn(async move {
-        uploads.follow(sending, stopped).await;
+        sent.run(|stopped| uploads.clone().follow(sending.clone(), stopped)).await;
         Ok(())
     });
     let stopped = ended();
@@ -187,9 +207,9 @@ pub async fn start_with(
             () = service_manager::follow(watched, seen) => Ok(()),
         }
     });
-    let stopped = ended();
+    let told = job.clone();
     parts.spawn(async move {
-        alerts.follow(stopped).await;
+        told.run(|stopped| alerts.clone().follow(stopped)).await;
         Ok(())
     });
     if let Some(archiving) = archiving {
@@ -199,8 +219,16 @@ pub async fn start_with(
             Ok(())
         });
     }
-    let stopped = ended();
-    parts.spawn(async move { jobs(closing, identity, proofs, stopped).await });
+    let (counting, stopped) = (closing.clone(), ended());
+    parts.spawn(async move {
+        keep_counted(counting, stopped).await;
+        Ok(())
+    });
+    let deciding = books.clone();
+    parts.spawn(async move {
+        let jobs = |stopped| jobs(closing.clone(), Identity::new(deciding.clone()), proofs.clone(), stopped);
+        job.run(jobs).await.unwrap_or(Ok(()))
+    });
     service_manager::ready(agent_address, operator_address);
     Ok(Running { agent_address, operator_address, books, parts, stop, end })
 }
@@ -284,11 +312,41 @@ async fn jobs(
                 closing.run().await;
                 let proofs = proofs.clone();
                 tokio::task::spawn_blocking(move || proofs.run()).await?;
-                tokio::task::block_in_place(|| closing.keep_counted());
             }
         }
     }
 }
+
+/// Months are counted ahead of whoever asks, on each collector.
+async fn keep_counted(closing: Closing, stopped: impl Future<Output = ()>) {
+    let mut tick = tokio::time::interval(JOBS_EVERY);
+    tokio::pin!(stopped);
+    loop {
+        tokio::select! {
+            () = &mut stopped => return,
+            _ = tick.tick() => tokio::task::block_in_place(|| closing.keep_counted()),
+        }
+    }
+}
+
+/// What a job needs to run only while this collector leads.
+#[derive(Clone)]
+struct Job {
+    leads: watch::Receiver<Term>,
+    stopped: watch::Receiver<bool>,
+    _working: mpsc::Sender<()>,
+}
+
+impl Job {
+    /// Runs it, from its beginning whenever this collector leads again.
+    async fn run<J: Future>(self, mut job: impl FnMut(Stopped) -> J) -> Option<J::Output> {
+        let stopped = || -> Stopped { Box::pin(ended(self.stopped.clone())) };
+        while_leading(self.leads.clone(), stopped(), || job(stopped())).await
+    }
+}
+
+/// Ready when the collector is told to end.
+type Stopped = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What the configuration says, as the settings in force: a change is put on record, so that its revision grows
 /// whatever the clock shows. A journal that takes no records now leaves agents with what they follow.

@@ -94,7 +94,8 @@ pub fn run_migrate(args: &MigrateArgs, context: &Context) -> anyhow::Result<()> 
     context.out.value(&migrated, || {
         let tables = if migrated.made { "made" } else { "are those of this version" };
         out::fields(&[("journal", migrated.journal.clone()), ("tables", tables.to_owned())])
-    })
+    })?;
+    Ok(())
 }
 
 /// Runs a verb of `seatbeat journal`.

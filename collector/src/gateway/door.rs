@@ -277,7 +277,9 @@ fn not_written(error: &WriteError) -> (Option<String>, Status) {
             let status = Status::unavailable("the collector's journal has failed: nothing of this was taken");
             (Some(format!("nothing is acknowledged: {error}")), status)
         }
-        AppendError::Closed => (None, Status::unavailable("the collector is shutting down")),
+        AppendError::Closed | AppendError::NotLeading => {
+            (None, Status::unavailable("the collector is shutting down"))
+        }
         AppendError::TooLarge { .. } => (None, Status::invalid_argument(error.to_string())),
     }
 }

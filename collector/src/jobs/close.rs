@@ -221,7 +221,10 @@ impl Closing {
         let draft = self.drafted(period, digest)?;
         self.books.read(|fold| draft.may_be_sealed(fold, supersede))?;
         let approved = draft.approved(self.books.keys().statement());
-        self.books.write_all(actor, reason, approved.facts()).await?;
+        match actor.name {
+            COLLECTOR => self.books.write_as_leader(reason, approved.facts()).await?,
+            _ => self.books.write_all(actor, reason, approved.facts()).await?,
+        };
         // Two may have sealed at once: the journal's order decided, and the fold tells which draft it was.
         if !self.books.read(|fold| approved.is_sealed_in(fold)) {
             return Err(CloseError::AlreadySealed(period));

@@ -1,7 +1,6 @@
 //! Puts on record which machines are one: what the facts call for and the journal does not say yet.
 //! Invariant: each decision names the facts it rests on and can be undone by an operator's record.
 
-use seatbeat_ledger::fold::COLLECTOR;
 use seatbeat_ledger::identity::{Decision, KEY_IN_TWO_PLACES, decisions};
 use seatbeat_ledger::registry::Registry;
 use seatbeat_proto::wire::journal_record::Fact;
@@ -35,7 +34,7 @@ impl Identity {
             compared.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
         for decision in found {
             let (reason, fact) = record(&decision, self.books.clock().now_ms());
-            if let Err(error) = self.books.write(COLLECTOR, &reason, fact).await {
+            if let Err(error) = self.books.write_as_leader(&reason, vec![fact]).await {
                 tracing::warn!(%error, "a decision about machines was not recorded: tried again later");
                 return;
             }

@@ -5,6 +5,7 @@ pub mod alerts;
 pub mod archive;
 pub mod close;
 pub mod identity;
+pub mod leading;
 pub mod orders;
 pub mod proofs;
 pub mod upload;

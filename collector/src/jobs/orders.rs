@@ -7,7 +7,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use seatbeat_ledger::fold::{COLLECTOR, Fold};
+use seatbeat_ledger::fold::Fold;
 use seatbeat_ledger::orders::{Order, Orders, Status};
 use seatbeat_ledger::record::State;
 use seatbeat_ledger::registry::{Machine, Registry};
@@ -169,7 +169,7 @@ impl OrdersJob {
             if facts.is_empty() {
                 continue;
             }
-            match self.books.write_all(COLLECTOR, AGAIN, facts).await {
+            match self.books.write_as_leader(AGAIN, facts).await {
                 Ok(_) => tracing::info!(%customer, "expired orders of a customer that left are placed again"),
                 Err(error) => return tracing::warn!(%error, "expired orders are not placed again"),
             }

@@ -30,7 +30,7 @@ pub use disk::{Disk, LocalDisk};
 pub use file::{BATCH_BYTES_MAX, FileJournal, LateCheck, SEGMENT_BYTES_MAX};
 #[cfg(test)]
 pub(crate) use postgres::tests::server;
-pub use postgres::{Address, PostgresError, PostgresJournal};
+pub use postgres::{Address, Held, LEASE_SECONDS, Lease, PostgresError, PostgresJournal};
 pub use reader::{FileReader, InArchive, READ_BYTES_MAX, Segment};
 pub use recovery::{Inspected, inspect};
 pub use shared::SharedJournal;
@@ -68,6 +68,14 @@ pub trait Journal: Send + 'static {
     /// anew. [`JournalError::TooLarge`] for a batch or a record over the limit. Any other error is final: the
     /// journal refuses every later append.
     fn append(&mut self, batch: &[Vec<u8>]) -> Result<Position, JournalError>;
+
+    /// As [`Journal::append`], for whoever runs the jobs under a lease with this fence.
+    ///
+    /// # Errors
+    /// As there; [`PostgresError::Superseded`] when another has taken them over, and then nothing of it is kept.
+    fn append_as_leader(&mut self, batch: &[Vec<u8>], _fence: i64) -> Result<Position, JournalError> {
+        self.append(batch)
+    }
 
     /// Reads records from a position on, at most `limit` and at most [`READ_BYTES_MAX`] bytes (but at least one
     /// record where there is one): an empty answer means that nothing stands at `from` or behind it.
@@ -205,6 +213,13 @@ impl JournalError {
             Self::Postgres(error) => error.is_away(),
             _ => false,
         }
+    }
+
+    /// Whether the journal takes nothing any more.
+    pub fn is_final(&self) -> bool {
+        let is_refusal =
+            matches!(self, Self::TooLarge { .. } | Self::Postgres(PostgresError::Superseded { .. }));
+        !self.is_full() && !is_refusal
     }
 
     /// The error of a failed act; no room is told apart from the rest.

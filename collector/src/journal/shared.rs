@@ -124,6 +124,21 @@ impl SharedJournal {
         Ok(())
     }
 
+    /// Appends to the database, and then what came before and the batch to the copy.
+    fn append_with(
+        &mut self,
+        batch: &[Vec<u8>],
+        append: impl FnOnce(&mut PostgresJournal) -> Result<Position, JournalError>,
+    ) -> Result<Position, JournalError> {
+        if batch.is_empty() {
+            return self.copy.append(batch);
+        }
+        self.look_for_room()?;
+        let first = append(&mut self.table)?;
+        let copied = self.fetch(first).and_then(|()| self.copy.append(batch));
+        copied.map(|_| first).map_err(|error| behind_an_append(error, &self.folder))
+    }
+
     /// Refuses while nothing is kept yet: a record that the database holds and the copy cannot take stops the collector.
     fn look_for_room(&self) -> Result<(), JournalError> {
         let disk = rustix::fs::statvfs(&self.folder)
@@ -163,13 +178,11 @@ fn behind_an_append(error: JournalError, folder: &Path) -> JournalError {
 
 impl Journal for SharedJournal {
     fn append(&mut self, batch: &[Vec<u8>]) -> Result<Position, JournalError> {
-        if batch.is_empty() {
-            return self.copy.append(batch);
-        }
-        self.look_for_room()?;
-        let first = self.table.append(batch)?;
-        let copied = self.fetch(first).and_then(|()| self.copy.append(batch));
-        copied.map_err(|error| behind_an_append(error, &self.folder))
+        self.append_with(batch, |table| table.append(batch))
+    }
+
+    fn append_as_leader(&mut self, batch: &[Vec<u8>], fence: i64) -> Result<Position, JournalError> {
+        self.append_with(batch, |table| table.append_as_leader(batch, fence))
     }
 
     fn read_from(&self, from: Position, limit: usize) -> Result<Vec<(Position, Vec<u8>)>, JournalError> {

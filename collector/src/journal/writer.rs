@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use super::file::BATCH_BYTES_MAX;
-use super::{Journal, JournalError, Position};
+use super::{Journal, JournalError, Position, PostgresError};
 
 /// Most records gathered into one batch: more would make the first of them wait without saving a sync that counts.
 pub const BATCH_RECORDS_MAX: usize = 512;
@@ -38,6 +38,9 @@ pub enum AppendError {
     /// The journal's database cannot be reached. Nothing of it was kept; try again later.
     #[error("the journal is away: {0}")]
     Away(Arc<str>),
+    /// Another collector runs the jobs by now. Nothing of it was kept.
+    #[error("another collector runs the jobs")]
+    NotLeading,
     /// The writer has stopped for good; the process is expected to exit. Whether the records were kept shows at the
     /// next start.
     #[error("the journal has failed: {0}")]
@@ -59,6 +62,7 @@ impl AppendError {
     fn of(error: &JournalError) -> Self {
         match error {
             JournalError::Full { .. } => Self::Full(chain(error)),
+            JournalError::Postgres(PostgresError::Superseded { .. }) => Self::NotLeading,
             error if error.is_full() => Self::Away(chain(error)),
             JournalError::TooLarge { bytes, limit } => Self::TooLarge { bytes: *bytes, limit: *limit },
             _ => Self::Fatal(chain(error)),
@@ -76,6 +80,8 @@ struct Group {
     records: Vec<Vec<u8>>,
     bytes: usize,
     answer: oneshot::Sender<Result<Position, AppendError>>,
+    /// Of the lease under which a job wrote it.
+    fence: Option<i64>,
     /// The group's share of the queue.
     room: OwnedSemaphorePermit,
 }
@@ -116,6 +122,18 @@ impl Appender {
     /// # Errors
     /// [`AppendError::Full`] and [`AppendError::TooLarge`] leave nothing behind; see each.
     pub async fn append_all(&self, records: Vec<Vec<u8>>) -> Result<Position, AppendError> {
+        self.append_under(records, None).await
+    }
+
+    /// As [`Appender::append_all`], for a job under a lease with this fence.
+    ///
+    /// # Errors
+    /// As there, and [`AppendError::NotLeading`].
+    pub async fn append_as_leader(&self, records: Vec<Vec<u8>>, fence: i64) -> Result<Position, AppendError> {
+        self.append_under(records, Some(fence)).await
+    }
+
+    async fn append_under(&self, records: Vec<Vec<u8>>, fence: Option<i64>) -> Result<Position, AppendError> {
         let bytes = records.iter().map(|record| frame::HEADER_LENGTH + record.len()).sum();
         let longest = records.iter().map(Vec::len).max().unwrap_or(0);
         for (bytes, limit) in [(bytes, BATCH_BYTES_MAX), (longest, frame::BODY_LENGTH_MAX)] {
@@ -126,7 +144,7 @@ impl Appender {
         let room =
             Arc::clone(&self.room).acquire_many_owned(bytes as u32).await.map_err(|_| self.ending())?;
         let (answer, answered) = oneshot::channel();
-        let group = Group { records, bytes, answer, room };
+        let group = Group { records, bytes, answer, fence, room };
         self.jobs.send(Job::Append(group)).map_err(|_| self.ending())?;
         answered.await.unwrap_or_else(|_| Err(self.ending()))
     }
@@ -345,8 +363,12 @@ impl<C: FnMut(Position, &[Vec<u8>])> Writer<C> {
     }
 
     fn commit(&mut self, batch: Batch) -> Result<(), AppendError> {
-        let Batch { records, groups, .. } = batch;
-        let first = match self.journal.append(&records) {
+        let Batch { records, groups, fence, .. } = batch;
+        let appended = match fence {
+            Some(fence) => self.journal.append_as_leader(&records, fence),
+            None => self.journal.append(&records),
+        };
+        let first = match appended {
             Ok(first) => first,
             Err(error) => {
                 let error = AppendError::of(&error);
@@ -422,13 +444,16 @@ fn tell(durable: Durable) {
 struct Batch {
     records: Vec<Vec<u8>>,
     bytes: usize,
+    /// Of its one group, where that is a job's.
+    fence: Option<i64>,
     /// Each with the number of records before it.
     groups: Vec<(u64, Group)>,
 }
 
 impl Batch {
     fn new(first: Group) -> Self {
-        let mut batch = Self { records: Vec::new(), bytes: 0, groups: Vec::new() };
+        let fence = first.fence;
+        let mut batch = Self { records: Vec::new(), bytes: 0, fence, groups: Vec::new() };
         batch.push(first);
         batch
     }
@@ -441,7 +466,10 @@ impl Batch {
     }
 
     fn fits(&self, group: &Group) -> bool {
-        self.records.len() + group.records.len() <= BATCH_RECORDS_MAX
+        // A job's own: that it is refused is not the agents' matter.
+        self.fence.is_none()
+            && group.fence.is_none()
+            && self.records.len() + group.records.len() <= BATCH_RECORDS_MAX
             && self.bytes + group.bytes <= GATHER_BYTES_MAX
     }
 

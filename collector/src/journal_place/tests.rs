@@ -10,14 +10,16 @@ use seatbeat_ledger::fold::Fold;
 use seatbeat_proto::wire::journal_record::Fact;
 use seatbeat_proto::wire::{CustomerAdded, OrderKeysSet};
 use tempfile::TempDir;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
-use crate::books::{Books, BooksEnd, BooksError, Ordered};
+use crate::books::{Books, BooksEnd, BooksError, Ordered, WriteError};
 use crate::clock::Clock;
 use crate::found::{FoundError, found};
+use crate::jobs::leading;
 use crate::journal::server::Server;
-use crate::journal::{CopyError, copy};
+use crate::journal::{AppendError, CopyError, Lease, copy};
 
 const POLICY: &str = "zone = \"UTC\"";
 
@@ -134,6 +136,39 @@ async fn what_one_collector_is_told_another_knows_within_a_second_orders_include
         assert!(written.elapsed() < KNOWN_WITHIN);
         assert!(other.read(Fold::position) >= position.0);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_jobs_run_on_one_collector_and_go_to_the_next_when_it_ends() {
+    let Some(house) = House::of(2) else { return };
+    let opened: Vec<(Books, BooksEnd)> = (0..2).map(|number| house.open(number).unwrap()).collect();
+    let lead = |number: usize| {
+        let (term, leads) = watch::channel(None);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let books = opened[number].0.clone().led_by(leads.clone());
+        let ended = async move { drop(stopped.await) };
+        tokio::spawn(leading::follow(Lease::new(house.address()), books.clone(), term, ended));
+        (books, leads, stop)
+    };
+    let fact = || vec![Fact::CustomerAdded(CustomerAdded { customer: "cus_acme".to_owned() })];
+    let (one, mut one_leads, stop) = lead(0);
+    assert_eq!(*one_leads.wait_for(Option::is_some).await.unwrap(), Some(1));
+    let (other, mut other_leads, _stop) = lead(1);
+    let written = one.write_as_leader("", fact()).await.unwrap();
+    let refused = other.write_as_leader("", fact()).await.unwrap_err();
+    assert!(matches!(refused, WriteError::Append(AppendError::NotLeading)), "{refused}");
+
+    // Paused past its lease: it thinks that it leads still, and another has led in between.
+    let pass = "UPDATE seatbeat.lease SET until = CURRENT_TIMESTAMP + INTERVAL '2' SECOND, holder = 'another', \
+                fence = fence + 1";
+    house.server.sql(&house.database, pass);
+    let refused = one.write_as_leader("", fact()).await.unwrap_err();
+    assert!(matches!(refused, WriteError::Append(AppendError::NotLeading)), "{refused}");
+    drop(stop);
+    let fence = *other_leads.wait_for(Option::is_some).await.unwrap();
+    assert_eq!(fence, Some(3));
+    assert!(other.read(Fold::position) >= written.0, "it knows what was written before");
+    other.write_as_leader("", fact()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,6 +2,7 @@
 
 use ed25519_dalek::SigningKey;
 use prost::Message as _;
+use seatbeat_ledger::fold::COLLECTOR;
 use seatbeat_proto::ids::MachineId;
 use seatbeat_proto::signed::{Domain, hash, sign};
 use seatbeat_proto::wire::{

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 use seatbeat_ledger::calendar::Period;
-use seatbeat_ledger::fold::COLLECTOR;
 use seatbeat_ledger::mapping::Mapping;
 use seatbeat_ledger::uploads::{PartId, SAID_LENGTH_MAX, Status, Upload, UploadId};
 use seatbeat_proto::wire::journal_record::Fact;
@@ -377,7 +376,8 @@ impl Desk {
     }
 
     async fn write(&self, fact: UploadNoted, paces: &mut Paces, now: Timestamp) -> Result<(), Rest> {
-        let written: Result<_, WriteError> = self.books.write(COLLECTOR, "", Fact::UploadNoted(fact)).await;
+        let written: Result<_, WriteError> =
+            self.books.write_as_leader("", vec![Fact::UploadNoted(fact)]).await;
         written.map(drop).map_err(|error| self.failed(&error.to_string(), None, paces, now))
     }
 

@@ -99,6 +99,12 @@ pub enum PostgresError {
         /// How it shows.
         what: String,
     },
+    /// Another collector has taken the jobs over; nothing was kept.
+    #[error("another collector on `{place}` has taken the jobs over")]
+    Superseded {
+        /// Where it is.
+        place: String,
+    },
     /// An earlier error was final.
     #[error("`{place}` is given no more records since an earlier error")]
     Failed {
@@ -135,6 +141,7 @@ impl PostgresError {
                     .into()
             }
             Self::Failed { .. } => "restart; the first error is in the log".into(),
+            Self::Superseded { .. } => return None,
             Self::Sql { source, .. } => return hint_of(source),
         })
     }

@@ -4,6 +4,7 @@
 
 mod address;
 mod error;
+mod lease;
 mod schema;
 mod session;
 mod tls;
@@ -22,6 +23,7 @@ use tokio_postgres::types::ToSql;
 
 pub use address::Address;
 pub use error::PostgresError;
+pub use lease::{Held, LEASE_SECONDS, Lease};
 
 use super::file::BATCH_BYTES_MAX;
 use super::reader::READ_BYTES_MAX;
@@ -129,8 +131,8 @@ impl Drop for PostgresJournal {
     }
 }
 
-impl Journal for PostgresJournal {
-    fn append(&mut self, batch: &[Vec<u8>]) -> Result<Position, JournalError> {
+impl PostgresJournal {
+    fn append_under(&mut self, batch: &[Vec<u8>], fence: Option<i64>) -> Result<Position, JournalError> {
         let bytes = batch.iter().map(|record| frame::HEADER_LENGTH + record.len()).sum();
         let longest = batch.iter().map(Vec::len).max().unwrap_or(0);
         for (bytes, limit) in [(bytes, BATCH_BYTES_MAX), (longest, frame::BODY_LENGTH_MAX)] {
@@ -145,10 +147,20 @@ impl Journal for PostgresJournal {
             if batch.is_empty() {
                 return Ok(inside.size);
             }
-            let appended = wait(runtime, inside.append(batch));
-            inside.failed = appended.as_ref().is_err_and(|error| !error.is_full());
+            let appended = wait(runtime, inside.append(batch, fence));
+            inside.failed = appended.as_ref().is_err_and(JournalError::is_final);
             appended
         })
+    }
+}
+
+impl Journal for PostgresJournal {
+    fn append(&mut self, batch: &[Vec<u8>]) -> Result<Position, JournalError> {
+        self.append_under(batch, None)
+    }
+
+    fn append_as_leader(&mut self, batch: &[Vec<u8>], fence: i64) -> Result<Position, JournalError> {
+        self.append_under(batch, Some(fence))
     }
 
     fn read_from(&self, from: Position, limit: usize) -> Result<Vec<(Position, Vec<u8>)>, JournalError> {
@@ -280,11 +292,11 @@ impl Inside {
         PostgresError::Away { place: self.address.to_string(), source: Box::new(error) }.into()
     }
 
-    async fn append(&mut self, batch: &[Vec<u8>]) -> Result<Position, JournalError> {
+    async fn append(&mut self, batch: &[Vec<u8>], fence: Option<i64>) -> Result<Position, JournalError> {
         let mut tries = Tries::for_at_most(if self.is_away { PATIENCE_WHILE_AWAY } else { PATIENCE });
         let mut in_doubt = false;
         loop {
-            let error = match self.try_append(batch, &mut in_doubt).await {
+            let error = match self.try_append(batch, fence, &mut in_doubt).await {
                 Ok(first) => {
                     self.number += 1;
                     self.size = first.plus(batch.len() as u64);
@@ -315,6 +327,7 @@ impl Inside {
     async fn try_append(
         &mut self,
         batch: &[Vec<u8>],
+        fence: Option<i64>,
         in_doubt: &mut bool,
     ) -> Result<Position, PostgresError> {
         let (writer, number) = (self.writer.clone(), self.number + 1);
@@ -338,6 +351,13 @@ impl Inside {
                 return Ok(Position(first.unsigned_abs()));
             }
             *in_doubt = false;
+        }
+        if let Some(fence) = fence {
+            let held = session.ask("read the jobs' lease of", client.query_one(&session.fence, &[])).await?;
+            if held.get::<_, i64>(0) != fence {
+                session.ask("leave", client.batch_execute("ROLLBACK")).await?;
+                return Err(PostgresError::Superseded { place });
+            }
         }
         let month = newest.max(now);
         if month != newest {

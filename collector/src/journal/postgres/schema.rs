@@ -10,7 +10,8 @@ use super::session::{answered, connect, failed};
 
 /// One a version. `month` is a number, 202611: the month in which a record was appended, by the database's calendar; it
 /// never goes back from one record to the next.
-const STEPS: [&str; 1] = ["CREATE TABLE seatbeat.head (
+const STEPS: [&str; 2] = [
+    "CREATE TABLE seatbeat.head (
          id smallint PRIMARY KEY, size bigint NOT NULL, month integer NOT NULL
      );
      CREATE TABLE seatbeat.months (month integer PRIMARY KEY, first bigint NOT NULL);
@@ -21,7 +22,13 @@ const STEPS: [&str; 1] = ["CREATE TABLE seatbeat.head (
          month integer NOT NULL, position bigint NOT NULL, checksum integer NOT NULL, body bytea NOT NULL,
          PRIMARY KEY (month, position)
      ) PARTITION BY RANGE (month);
-     INSERT INTO seatbeat.head (id, size, month) VALUES (1, 0, 0);"];
+     INSERT INTO seatbeat.head (id, size, month) VALUES (1, 0, 0);",
+    "CREATE TABLE seatbeat.lease (
+         name varchar(32) PRIMARY KEY, holder varchar(32) NOT NULL, fence bigint NOT NULL,
+         until timestamp with time zone NOT NULL
+     );
+     INSERT INTO seatbeat.lease (name, holder, fence, until) VALUES ('jobs', '', 0, CURRENT_TIMESTAMP);",
+];
 
 /// The version of the tables that this program needs.
 pub const VERSION: i32 = STEPS.len() as i32;

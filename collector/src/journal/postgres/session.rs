@@ -24,6 +24,7 @@ const DURABLE: [&str; 3] = ["fsync", "full_page_writes", "synchronous_commit"];
 pub struct Session {
     pub client: Client,
     pub lock: Statement,
+    pub fence: Statement,
     pub known: Statement,
     pub insert: Statement,
     pub advance: Statement,
@@ -49,14 +50,15 @@ impl Session {
             }
             let failed = failed("prepare statements at", &place);
             let prepare = async |text: &str| client.prepare(text).await.map_err(&failed);
-            let (lock, known, insert) = (prepare(LOCK).await?, prepare(KNOWN).await?, prepare(INSERT).await?);
+            let (lock, fence) = (prepare(LOCK).await?, prepare(FENCE).await?);
+            let (known, insert) = (prepare(KNOWN).await?, prepare(INSERT).await?);
             let (advance, note) = (prepare(ADVANCE).await?, prepare(NOTE).await?);
             let (size, read) = (prepare(SIZE).await?, prepare(READ).await?);
-            Ok((lock, known, insert, advance, note, size, read))
+            Ok((lock, fence, known, insert, advance, note, size, read))
         };
-        let (lock, known, insert, advance, note, size, read) =
+        let (lock, fence, known, insert, advance, note, size, read) =
             answered("prepare statements at", &place, prepared).await?;
-        Ok(Self { client, lock, known, insert, advance, note, size, read, place })
+        Ok(Self { client, lock, fence, known, insert, advance, note, size, read, place })
     }
 
     /// Waits for an answer, but not for ever.
@@ -74,6 +76,9 @@ impl Session {
 const LOCK: &str = "SELECT size, month, \
                     CAST(EXTRACT(YEAR FROM CURRENT_DATE) * 100 + EXTRACT(MONTH FROM CURRENT_DATE) AS integer) \
                     FROM seatbeat.head WHERE id = 1 FOR UPDATE";
+
+/// The fence of whoever runs the jobs; nobody else takes them over until the transaction ends.
+const FENCE: &str = "SELECT fence FROM seatbeat.lease WHERE name = 'jobs' FOR SHARE";
 
 /// The newest batch of a writer.
 const KNOWN: &str = "SELECT number, first FROM seatbeat.writers WHERE writer = $1";

@@ -302,3 +302,31 @@ fn passwords_and_certificates_are_looked_at_and_shown_nowhere() {
     let error = Address::parse(&text, None, Some(&folder.path().join("none.crt"))).unwrap_err();
     assert!(error.to_string().contains("none.crt"), "{error}");
 }
+
+#[test]
+fn one_collector_at_a_time_runs_the_jobs_and_an_earlier_ones_records_are_refused() {
+    let Some(server) = Server::shared() else { return };
+    let address = server.migrated();
+    let database = address.config.get_dbname().unwrap();
+    let runtime = runtime().unwrap();
+    let (mut first, mut second) = (Lease::new(address.clone()), Lease::new(address.clone()));
+    let ask = |lease: &mut Lease| wait(&runtime, lease.ask()).unwrap().map(|held| held.fence);
+    assert_eq!((ask(&mut first), ask(&mut second), ask(&mut first)), (Some(1), None, Some(1)));
+    let mut paused = open(&address);
+    assert_eq!(paused.append_as_leader(&texts(&["of the first"]), 1).unwrap(), Position(0));
+
+    server.sql(database, "UPDATE seatbeat.lease SET until = CURRENT_TIMESTAMP - INTERVAL '1' SECOND");
+    let held = wait(&runtime, second.ask()).unwrap().unwrap();
+    assert_eq!(held, Held { fence: 2, size: Position(1) }, "with all that the first wrote");
+    assert_eq!(ask(&mut first), None);
+    let error = paused.append_as_leader(&texts(&["too late"]), 1).unwrap_err();
+    assert!(error.to_string().contains("has taken the jobs over"), "{error}");
+    assert_eq!(paused.append(&texts(&["an agent's"])).unwrap(), Position(1), "agents are served by both");
+    let mut leads = open(&address);
+    assert_eq!(leads.append_as_leader(&texts(&["of the second"]), 2).unwrap(), Position(2));
+
+    wait(&runtime, second.give_back()).unwrap();
+    assert_eq!((ask(&mut first), ask(&mut second)), (Some(3), None), "given back, it is free at once");
+    assert_eq!(all(&address), texts(&["of the first", "an agent's", "of the second"]));
+    runtime.shutdown_background();
+}
