@@ -16,7 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 use futures_util::future::{join4, try_join};
-use seatbeat_proto::frame;
+use seatbeat_proto::{frame, hex};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::time::Instant;
 use tokio_postgres::types::ToSql;
@@ -194,7 +194,7 @@ fn wait<T: Send>(runtime: &Runtime, act: impl Future<Output = T> + Send) -> T {
 fn random_name() -> String {
     let mut bytes = [0_u8; 16];
     getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::format(&bytes)
 }
 
 /// Tries, and how long they may go on.
