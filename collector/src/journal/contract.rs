@@ -8,17 +8,11 @@ use super::{BATCH_BYTES_MAX, Journal, JournalError, Position, READ_BYTES_MAX};
 /// Opens the same journal again, once nobody has it open.
 pub type Open<'a> = &'a dyn Fn() -> Box<dyn Journal>;
 
-/// One promise: what it is called, and how it is checked on a journal that is empty.
-pub type Check = (&'static str, fn(Open<'_>));
+/// One promise, checked on a journal that is empty.
+pub type Check = fn(Open<'_>);
 
 /// All of them.
-pub const CHECKS: [Check; 5] = [
-    ("records come back in order after a restart", in_order),
-    ("an empty batch answers the size", empty_batch),
-    ("what is too large leaves nothing behind", too_large),
-    ("any place can be read from, and a read is bounded", reads),
-    ("any bytes are a record", any_bytes),
-];
+pub const CHECKS: [Check; 5] = [in_order, empty_batch, too_large, reads, any_bytes];
 
 fn records(texts: &[&str]) -> Vec<Vec<u8>> {
     texts.iter().map(|text| text.as_bytes().to_vec()).collect()
