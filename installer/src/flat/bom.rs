@@ -18,7 +18,7 @@ const LEAF_LENGTH: u32 = 4096;
 /// As [`LEAF_LENGTH`], of the tree that is an index of versions.
 const SMALL_LEAF_LENGTH: u32 = 128;
 
-/// Paths of one leaf; a package with more would want branches, and the agent's has nine.
+/// Paths of one leaf; a package with more would want branches, and the agent's has eight.
 const PATHS_MAX: usize = 256;
 
 /// Bytes to be, big-endian.
