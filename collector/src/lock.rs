@@ -40,11 +40,13 @@ mod tests {
     use crate::rows::{Rows, RowsError};
     use crate::store::{Store, StoreError};
 
-    /// Holds something a while longer, as a program does that is being started.
-    fn let_go_soon(held: impl Send + 'static) {
+    /// Holds a lock a while longer, as a program does that is being started.
+    fn held_for_a_moment(path: &std::path::Path) {
+        let file = File::open(path).unwrap();
+        lock(&file).unwrap();
         thread::spawn(move || {
-            thread::sleep(Duration::from_millis(200));
-            drop(held);
+            thread::sleep(Duration::from_millis(50));
+            drop(file);
         });
     }
 
@@ -52,12 +54,14 @@ mod tests {
     fn what_is_about_to_be_free_is_waited_for() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
-        let_go_soon(Rows::open(&at("rows"), false).unwrap());
-        Rows::open(&at("rows"), false).unwrap();
-        let_go_soon(Store::open(&at("store")).unwrap());
-        Store::open(&at("store")).unwrap();
-        let_go_soon(FileJournal::open(&at("journal")).unwrap());
-        FileJournal::open(&at("journal")).unwrap();
+        for _ in 0..2 {
+            drop(Rows::open(&at("rows"), false).unwrap());
+            held_for_a_moment(&at("rows/sled/db"));
+            drop(Store::open(&at("store")).unwrap());
+            held_for_a_moment(&at("store/lock"));
+            drop(FileJournal::open(&at("journal")).unwrap());
+            held_for_a_moment(&at("journal"));
+        }
     }
 
     #[test]

@@ -45,5 +45,7 @@ mod tests {
         for bad in ["", "00", "0000000", "00000g", "+00000"] {
             assert_eq!(parse::<3>(bad), None, "{bad}");
         }
+        assert_eq!(parse_all(&format(&[1, 2])), Some(vec![1, 2]));
+        assert_eq!((parse_all(""), parse_all("012"), parse_all("0g")), (Some(vec![]), None, None));
     }
 }

@@ -101,8 +101,7 @@ const IMPURE: &[&str] = &[
     "std::net",
     "std::process",
     "std::env",
-    "thread::sleep",
-    "thread::spawn",
+    "std::thread",
     "SystemTime",
     "Instant::now",
     "Timestamp::now",
@@ -196,8 +195,12 @@ fn every_crate_of_the_workspace_has_its_arrows_named() {
     assert_eq!(members, named);
 }
 
+/// Threads that end before the call that began them does, whose work is added up, are no runtime.
+const PURE_THREADS: &str = "std::thread::scope(";
+
 fn impure_words(text: &str) -> Vec<&'static str> {
-    let code: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let code: Vec<String> = code.map(|line| line.replace(PURE_THREADS, "")).collect();
     IMPURE.iter().copied().filter(|word| code.iter().any(|line| line.contains(word))).collect()
 }
 

@@ -12,6 +12,7 @@ use seatbeat_proto::signed::{BadSignature, Domain, hash, public_key, verify};
 use seatbeat_proto::token::SECRET_LENGTH;
 use seatbeat_proto::wire::journal_record::Fact;
 use seatbeat_proto::wire::{EnrolRequest, EnrolResponse, EnrolmentClaim, EnrolmentRequested, Signed};
+use subtle::ConstantTimeEq as _;
 use tonic::Status;
 
 use super::door::{HOST_NAME_LENGTH_MAX, is_host_name};
@@ -120,14 +121,11 @@ impl Asker {
 
 /// Whether the asker has the token's secret. An unknown id and a wrong secret are told the same.
 fn holds_token(fold: &Fold, asker: &Asker) -> Result<(), Status> {
-    let holds =
-        fold.registry().token(&asker.token).is_some_and(|token| same(&token.secret_hash, &asker.secret_hash));
+    let holds = fold
+        .registry()
+        .token(&asker.token)
+        .is_some_and(|token| token.secret_hash.ct_eq(&asker.secret_hash).into());
     if holds { Ok(()) } else { Err(refused(Refusal::UnknownToken)) }
-}
-
-/// Compares without telling by its time where the first difference is.
-fn same(one: &[u8; 32], other: &[u8; 32]) -> bool {
-    std::hint::black_box(one.iter().zip(other).fold(0, |difference, (a, b)| difference | (a ^ b))) == 0
 }
 
 /// What a machine that is in is told; none when it is not.

@@ -94,7 +94,7 @@ pub const ADDRESSES_MAX: usize = 65_536;
 /// all of them come again when a collector lost its disk: that is the burst. Twice a day's worth flows back in a day.
 pub const EVIDENCE_RATE: Rate = Rate { burst: 62 * 204, interval: Duration::from_secs(24 * 3600 / 408) };
 
-/// Beats of one stream, of which an agent says one in minutes. Who says more is heard later, and nobody else for it.
+/// Beats of one stream, of which an agent says one a minute. Who says more is heard later, and nobody else for it.
 pub const BEAT_RATE: Rate = Rate { burst: 500, interval: Duration::from_millis(4) };
 
 /// Machines remembered at once; one that has not sent faster than it may is forgotten.
@@ -139,12 +139,12 @@ impl<K: Eq + Hash> Buckets<K> {
             return false;
         }
         let full_at = self.full_at.entry(key).or_insert(now);
-        let then = (*full_at).max(now) + self.rate.interval;
-        if then > now + self.rate.interval * self.rate.burst {
-            return false;
+        let mut then = *full_at;
+        let is_in_time = self.rate.ahead(&mut then, now).is_zero();
+        if is_in_time {
+            *full_at = then;
         }
-        *full_at = then;
-        true
+        is_in_time
     }
 
     /// Forgets whose bucket is full, once a second at most; whether there is room now.

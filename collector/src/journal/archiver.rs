@@ -115,6 +115,9 @@ impl Archiver {
 fn link_of(segment: &Segment, bytes: &[u8]) -> Result<[u8; 32], JournalError> {
     let unread = Segment::empty(segment.path.clone(), segment.first);
     let found = Scan::of(unread, Cursor::new(bytes), bytes.len() as u64, None)?.whole()?;
+    if found.whole_bytes == 0 {
+        return Err(found.damage("no header of a journal segment"));
+    }
     if found.segment.records != segment.records {
         return Err(found.damage("it has another number of records than were written"));
     }

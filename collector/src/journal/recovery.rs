@@ -106,7 +106,7 @@ fn look(folder: &Path) -> Result<Inspected, JournalError> {
                 return Err(found.damage("a frame was changed or cut, and more segments follow"));
             }
             check_torn(&found, &file)?;
-            torn_bytes = found.length - found.end;
+            torn_bytes = found.length - found.whole_bytes;
         }
         header = Header { first: found.segment.end(), link: found.link.finish() };
         segments.push(found.segment);
@@ -320,17 +320,17 @@ fn mend(
         check_torn(&found, file)?;
         tracing::warn!(
             path = %found.segment.path.display(),
-            keep = found.end,
-            cut = found.length - found.end,
+            keep = found.whole_bytes,
+            cut = found.length - found.whole_bytes,
             "cut a record that was never finished off the journal"
         );
     }
     let path = found.segment.path.clone();
     let failed = |act| move |source| JournalError::Io { act, path, source };
     if found.broken {
-        disk.set_length(file, found.end).map_err(failed.clone()("cut"))?;
+        disk.set_length(file, found.whole_bytes).map_err(failed.clone()("cut"))?;
     }
-    if found.end == 0 {
+    if found.whole_bytes == 0 {
         let bytes = header.encode();
         write_all_at(disk, file, &bytes, 0).map_err(failed.clone()("write"))?;
         found.link = Link::new(&bytes);
@@ -342,13 +342,13 @@ fn mend(
 /// A torn tail is no longer than one batch, and nothing whole stands in it.
 fn check_torn(found: &Scan, file: &File) -> Result<(), JournalError> {
     let damaged = || found.damage("a record was changed; it is not the end of an unfinished write");
-    let rest = usize::try_from(found.length - found.end).map_err(|_| damaged())?;
+    let rest = usize::try_from(found.length - found.whole_bytes).map_err(|_| damaged())?;
     if rest > BATCH_BYTES_MAX {
         return Err(damaged());
     }
     let mut bytes = vec![0; rest];
     let path = &found.segment.path;
-    file.read_exact_at(&mut bytes, found.end).map_err(|e| JournalError::io("read", path, e))?;
+    file.read_exact_at(&mut bytes, found.whole_bytes).map_err(|e| JournalError::io("read", path, e))?;
     match frame::tail(&bytes, 0) {
         Tail::Damaged { .. } => Err(damaged()),
         Tail::Clean | Tail::Torn { .. } => Ok(()),

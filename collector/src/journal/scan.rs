@@ -13,9 +13,9 @@ use super::segment::{FORMAT, Frames, Header, HeaderError, Input, Link, Next};
 pub struct Scan {
     pub segment: Segment,
     pub link: Link,
-    /// Where the whole frames end: 0 when not even the header is one.
-    pub end: u64,
-    /// Bytes of all.
+    /// Of whole frames: 0 when not even the header is one.
+    pub whole_bytes: u64,
+    /// Of all.
     pub length: u64,
     pub broken: bool,
 }
@@ -32,7 +32,7 @@ impl Scan {
         let path = segment.path.clone();
         let failed = |source| JournalError::Io { act: "read", path: path.clone(), source };
         let mut frames = Frames::between(input, 0, length).map_err(failed)?;
-        let mut scan = Self { segment, link: Link::new(&[]), end: 0, length, broken: false };
+        let mut scan = Self { segment, link: Link::new(&[]), whole_bytes: 0, length, broken: false };
         loop {
             match frames.next().map_err(failed)? {
                 Next::Whole(frame) => scan.take(frame, expected)?,
@@ -46,7 +46,7 @@ impl Scan {
     }
 
     fn take(&mut self, frame: &[u8], expected: Option<Header>) -> Result<(), JournalError> {
-        if self.end > 0 {
+        if self.whole_bytes > 0 {
             self.segment.grow(frame.len() as u64);
             self.link.add(frame);
         } else {
@@ -59,7 +59,7 @@ impl Scan {
             }
             self.link = Link::new(frame);
         }
-        self.end += frame.len() as u64;
+        self.whole_bytes += frame.len() as u64;
         Ok(())
     }
 
@@ -73,7 +73,7 @@ impl Scan {
 
     /// What is wrong behind the last whole frame.
     pub fn damage(&self, what: &'static str) -> JournalError {
-        JournalError::Damaged { path: self.segment.path.clone(), offset: self.end, what }
+        JournalError::Damaged { path: self.segment.path.clone(), offset: self.whole_bytes, what }
     }
 }
 

@@ -3,6 +3,7 @@
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use super::random;
@@ -59,11 +60,7 @@ impl KeptPassword {
     /// # Errors
     /// When it cannot be computed.
     pub fn is(&self, password: &str) -> Result<bool, Fault> {
-        let computed = computed(self.cost, &self.salt, password)?;
-        // Each byte is looked at: the time tells nothing of where they differ.
-        let differing =
-            computed.iter().zip(&self.hash).fold(0, |differing, (one, other)| differing | (one ^ other));
-        Ok(differing == 0)
+        Ok(computed(self.cost, &self.salt, password)?.ct_eq(&self.hash).into())
     }
 }
 

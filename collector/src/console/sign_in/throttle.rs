@@ -50,9 +50,9 @@ impl Throttle {
     pub fn at_name(&mut self, name: &str, from: Option<IpAddr>, now: Duration) -> Result<Duration, Fault> {
         // Of a name that is long or strange, no more is kept than of any other.
         let key = (hash(name.as_bytes()), network(from));
-        let taken = self.names.take(key, now);
+        // First: a network that is refused takes up no room for names.
         let passed = self.at_address(from, now)?;
-        decided(taken, from, NAME_RATE).map(|slowed| slowed.max(passed))
+        decided(self.names.take(key, now), from, NAME_RATE).map(|slowed| slowed.max(passed))
     }
 
     /// Whether there may be a try from an address, and how long it has to wait.
@@ -110,6 +110,15 @@ mod tests {
         let mut at = |number| throttle.at_name(&tries(number), from("192.0.2.1"), Duration::ZERO);
         assert!((0..60).all(|number| at(number).is_ok()));
         assert!(matches!(at(60), Err(Fault::TooOften { wait_s: 5 })));
+    }
+
+    #[test]
+    fn one_network_that_tries_ever_other_names_keeps_nobody_out() {
+        let mut throttle = Throttle::default();
+        let mut at = |name: &str, address| throttle.at_name(name, from(address), Duration::ZERO).is_ok();
+        let tried = (0..2 * KEYS_MAX).filter(|number| at(&format!("name{number}"), "192.0.2.1")).count();
+        assert_eq!(tried, 60);
+        assert!(at("tess", "198.51.100.1"), "the owner");
     }
 
     #[test]
