@@ -94,7 +94,7 @@ pub enum Opened {
     /// In files alone.
     Files(FileJournal),
     /// In a database, with a copy in files.
-    Shared(SharedJournal),
+    Shared(Box<SharedJournal>),
 }
 
 impl Opened {
@@ -110,7 +110,8 @@ impl Opened {
     ) -> Result<Self, JournalError> {
         Ok(match address {
             Some(address) => {
-                Self::Shared(SharedJournal::open_in_segments(address, folder, known, segment_bytes_max)?)
+                let shared = SharedJournal::open_in_segments(address, folder, known, segment_bytes_max)?;
+                Self::Shared(Box::new(shared))
             }
             None => {
                 let disk = Arc::new(LocalDisk);
@@ -150,7 +151,7 @@ impl Opened {
     pub fn into_journal(self) -> Box<dyn Journal> {
         match self {
             Self::Files(files) => Box::new(files),
-            Self::Shared(shared) => Box::new(shared),
+            Self::Shared(shared) => shared,
         }
     }
 }
