@@ -95,7 +95,10 @@ impl Place {
         let sources = root();
         let cargo = own_cargo();
         let mut asked = Command::new(&cargo);
-        asked.current_dir(&sources).args(["metadata", "--no-deps", "--format-version=1"]);
+        asked
+            .current_dir(&sources)
+            .args(["metadata", "--no-deps", "--format-version=1"])
+            .stderr(Stdio::inherit());
         let told = asked.output().map_err(|source| CompileError::Start { cargo, source })?;
         let told: Option<serde_json::Value> = serde_json::from_slice(&told.stdout).ok();
         let made = told.and_then(|told| told["target_directory"].as_str().map(PathBuf::from));

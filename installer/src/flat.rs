@@ -102,10 +102,13 @@ fn package(program: Vec<u8>, edition: &Edition) -> Result<Vec<u8>> {
 /// The root, then each folder before what is in it.
 fn nodes(files: &[Entry]) -> Vec<Node<'_>> {
     let folder = |path| Node { path, mode: Node::FOLDER | 0o755, bytes: &[] };
-    let file = |file: &'_ Entry| -> (u32, usize) { (Node::FILE | file.mode, file.bytes.len()) };
     let mut nodes = vec![folder("")];
     nodes.extend(deb::folders(files).into_iter().map(folder));
-    nodes.extend(files.iter().map(|one| Node { path: &one.path, mode: file(one).0, bytes: &one.bytes }));
+    nodes.extend(files.iter().map(|one| Node {
+        path: &one.path,
+        mode: Node::FILE | one.mode,
+        bytes: &one.bytes,
+    }));
     nodes.sort_by(|one, other| one.path.cmp(other.path));
     nodes
 }

@@ -110,7 +110,7 @@ fn packed_twice_it_is_the_same_to_the_byte() {
             let mut installer = Command::new(env!("CARGO_BIN_EXE_seatbeat-installer"));
             let part = if text(&first).contains("seatbeat-agent") { "agent" } else { "collector" };
             installer.args([format, part, "--binary", PROGRAM, "--to"]).arg(folder.path().join("again"));
-            // Elsewhere, by somebody else, at another hour.
+            // Elsewhere, by somebody else.
             installer.current_dir("/").envs([
                 ("TZ", "Asia/Tokyo"),
                 ("LC_ALL", "C"),

@@ -19,8 +19,8 @@ use crate::outputs::{Format, rendered};
 use crate::vault::VaultRow;
 
 /// The line that lets a machine in, by system, with its token in place of [`TOKEN`]. It is run once, as the administrator,
-/// where the package lies, installs it and asks nothing; whether the collector answers by then does not matter. On macOS
-/// the agent is there. On Linux no other user sees the token: it is in the environment.
+/// where one version of the package lies, installs it and asks nothing; whether the collector answers by then does not matter.
+/// On macOS the agent is there. On Linux no other user sees the token of a root shell: it is in the environment.
 const ENROL: [(&str, &str, &str); 4] = [
     ("windows", "Windows", "msiexec /i seatbeat-agent-x64.msi /qn /norestart TOKEN=sb1.…"),
     (
