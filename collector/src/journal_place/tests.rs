@@ -20,6 +20,7 @@ use crate::found::{FoundError, found};
 use crate::jobs::leading;
 use crate::journal::server::Server;
 use crate::journal::{AppendError, CopyError, Lease, copy};
+use crate::store::make_folder;
 
 const POLICY: &str = "zone = \"UTC\"";
 
@@ -40,16 +41,17 @@ impl House {
         let database = server.database();
         let stores: Vec<TempDir> = (0..collectors).map(|_| tempfile::tempdir().unwrap()).collect();
         let house = Self { server, database, stores };
-        found(house.store(0), &house.config(), POLICY, Clock::real()).unwrap();
+        found(&house.store(0), &house.config(), POLICY, Clock::real()).unwrap();
         for number in 1..collectors {
+            make_folder(&house.store(number)).unwrap();
             fs::copy(house.store(0).join(Config::FILE), house.store(number).join(Config::FILE)).unwrap();
             copy_folder(&house.store(0).join("vault"), &house.store(number).join("vault"));
         }
         Some(house)
     }
 
-    fn store(&self, number: usize) -> &Path {
-        self.stores[number].path()
+    fn store(&self, number: usize) -> PathBuf {
+        self.stores[number].path().join("store")
     }
 
     fn address(&self) -> Address {
@@ -62,7 +64,7 @@ impl House {
     }
 
     fn open(&self, number: usize) -> Result<(Books, BooksEnd), BooksError> {
-        Books::open(self.store(number), Clock::real())
+        Books::open(&self.store(number), Clock::real())
     }
 }
 
@@ -233,7 +235,7 @@ fn a_database_holds_one_collectors_books() {
     let error = found(folder.path(), &house.config(), POLICY, Clock::real()).err().unwrap();
     assert!(matches!(error, FoundError::Taken(_)), "{error}");
     assert!(!folder.path().join(Config::FILE).exists());
-    let error = found(house.store(0), &house.config(), POLICY, Clock::real()).err().unwrap();
+    let error = found(&house.store(0), &house.config(), POLICY, Clock::real()).err().unwrap();
     assert!(matches!(error, FoundError::Founded(_)), "{error}");
 }
 
@@ -287,7 +289,7 @@ async fn a_reseller_moves_to_a_database_and_back_with_the_same_root() {
 fn the_doctor_tells_of_the_database() {
     let Some(house) = House::of(1) else { return };
     let look = || {
-        let findings = crate::doctor::look(house.store(0), Clock::real().now());
+        let findings = crate::doctor::look(&house.store(0), Clock::real().now());
         findings.into_iter().find(|finding| finding.check == "database").unwrap()
     };
     let well = look();
