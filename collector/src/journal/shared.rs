@@ -28,6 +28,8 @@ pub struct SharedJournal {
     copy: FileJournal,
     folder: PathBuf,
     room_bytes_min: u64,
+    /// Up to which of the table's sessions it was found to hold what the copy does.
+    compared: u64,
 }
 
 /// The copy's disk: what a power cut takes from it is fetched again.
@@ -45,7 +47,7 @@ impl Disk for Unsynced {
 }
 
 impl SharedJournal {
-    /// Opens both and fetches what the copy lacks; a copy that a power cut has damaged is made anew. Segments that end
+    /// Opens both and fetches what the copy lacks; a copy that a power cut has damaged is laid aside and made anew. Segments that end
     /// before `known` are only looked at.
     ///
     /// # Errors
@@ -64,18 +66,22 @@ impl SharedJournal {
         known: Position,
         segment_bytes_max: u64,
     ) -> Result<Self, JournalError> {
+        let table = PostgresJournal::open(address.clone())?;
         let open = || FileJournal::open_on_behind(folder, Arc::new(Unsynced), segment_bytes_max, known);
         let copy = match open() {
-            Err(error @ (JournalError::Damaged { .. } | JournalError::Missing { .. })) => {
-                tracing::warn!(%error, "the copy of the journal is damaged: it is made anew");
-                fs::remove_dir_all(folder).map_err(|e| JournalError::io("remove", folder, e))?;
+            // Where the database holds nothing, the files may be all there is.
+            Err(error @ (JournalError::Damaged { .. } | JournalError::Missing { .. }))
+                if table.size() > Position(0) =>
+            {
+                let aside = lay_aside(folder)?;
+                tracing::warn!(%error, ?aside, "the copy of the journal is damaged: it is made anew");
                 open()?
             }
             opened => opened?,
         };
-        let table = PostgresJournal::open(address.clone())?;
-        let mut shared = Self { table, copy, folder: folder.to_owned(), room_bytes_min: ROOM_BYTES_MIN };
-        shared.compare()?;
+        let (folder, room_bytes_min) = (folder.to_owned(), ROOM_BYTES_MIN);
+        let mut shared = Self { table, copy, folder, room_bytes_min, compared: 0 };
+        shared.compare_behind_a_new_session()?;
         shared.fetch(shared.table.size())?;
         Ok(shared)
     }
@@ -97,6 +103,16 @@ impl SharedJournal {
             if self.table.read_from(position, 1)? != self.copy.read_from(position, 1)? {
                 return other(format!("record {position} differs"));
             }
+        }
+        Ok(())
+    }
+
+    /// Compares once for each session: a failover ends them all.
+    fn compare_behind_a_new_session(&mut self) -> Result<(), JournalError> {
+        let sessions = self.table.sessions();
+        if self.compared != sessions {
+            self.compare()?;
+            self.compared = sessions;
         }
         Ok(())
     }
@@ -135,8 +151,20 @@ impl SharedJournal {
         }
         self.look_for_room()?;
         let first = append(&mut self.table)?;
-        let copied = self.fetch(first).and_then(|()| self.copy.append(batch));
-        copied.map(|_| first).map_err(|error| behind_an_append(error, &self.folder))
+        self.copy_behind(first, batch).map_err(|error| behind_an_append(error, &self.folder))?;
+        Ok(first)
+    }
+
+    /// Takes what the database has kept at a place, and what came before it, into the copy.
+    fn copy_behind(&mut self, first: Position, batch: &[Vec<u8>]) -> Result<(), JournalError> {
+        self.compare_behind_a_new_session()?;
+        self.fetch(first)?;
+        if self.copy.size() != first {
+            let what =
+                format!("it gave record {first} out again, this collector has read {}", self.copy.size());
+            return Err(PostgresError::Other { place: self.table.place(), what }.into());
+        }
+        self.copy.append(batch).map(|_| ())
     }
 
     /// Refuses while nothing is kept yet: a record that the database holds and the copy cannot take stops the collector.
@@ -165,6 +193,16 @@ pub(super) fn in_batches(records: &[Vec<u8>]) -> impl Iterator<Item = &[Vec<u8>]
         rest = left;
         (!batch.is_empty()).then_some(batch)
     })
+}
+
+/// Gives a damaged copy another name: it may be what somebody looks for later.
+fn lay_aside(folder: &Path) -> Result<PathBuf, JournalError> {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let aside = (1..).map(|number| folder.with_file_name(format!("{name}.damaged-{number}")));
+    let aside =
+        aside.take(1000).find(|aside| !aside.exists()).unwrap_or_else(|| folder.with_extension("damaged"));
+    fs::rename(folder, &aside).map_err(|e| JournalError::io("rename", folder, e))?;
+    Ok(aside)
 }
 
 /// Once the database has kept something no error may say that it did not.
@@ -199,6 +237,7 @@ impl Journal for SharedJournal {
 
     fn look(&mut self) -> Result<(), JournalError> {
         let until = self.table.look()?;
+        self.compare_behind_a_new_session()?;
         if until < self.copy.size() {
             return self.compare();
         }

@@ -65,7 +65,9 @@ impl Address {
         if config.get_hosts().is_empty() || config.get_dbname().is_none() || config.get_user().is_none() {
             return Err(unusable("it has to name a user, a host and a database"));
         }
-        let is_near = config.get_hosts().iter().all(is_near);
+        // Where addresses are given beside the hosts, they are what is connected to.
+        let is_near =
+            config.get_hosts().iter().all(is_near) && config.get_hostaddrs().iter().all(IpAddr::is_loopback);
         match (is_near, config.get_ssl_mode()) {
             (false, SslMode::Disable) => {
                 return Err(unusable("`sslmode=disable` is for databases on this machine alone"));
@@ -158,6 +160,8 @@ mod tests {
         assert_eq!(mode("postgres://sb@%2Frun%2Fpostgresql/books"), SslMode::Disable);
         assert_eq!(mode("postgres://sb@[::1]/books?sslmode=require"), SslMode::Require);
         assert!(parse("postgres://sb@db.example/books?sslmode=disable").is_err());
+        assert_eq!(mode("postgres://sb@localhost/books?hostaddr=203.0.113.5"), SslMode::Require);
+        assert_eq!(mode("postgres://sb@localhost/books?hostaddr=127.0.0.1"), SslMode::Disable);
     }
 
     #[test]

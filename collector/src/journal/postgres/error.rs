@@ -181,7 +181,9 @@ impl PostgresError {
             Self::Sql { source, .. } => source.code().is_some_and(|code| {
                 let class = code.code().get(..2).unwrap_or_default();
                 // Not 57: who stops the database may end a session that has committed already.
+                // Nor this one: it says that nobody knows.
                 matches!(class, "22" | "23" | "25" | "40" | "42" | "53" | "54")
+                    && *code != SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN
             }),
             _ => false,
         }

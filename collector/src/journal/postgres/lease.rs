@@ -39,21 +39,13 @@ impl Lease {
     /// # Errors
     /// When the database cannot be asked; whether the lease was given is not known then.
     pub async fn ask(&mut self) -> Result<Option<Held>, PostgresError> {
-        let held = self.try_ask().await;
-        if held.is_err() {
-            self.client = None;
-        }
-        held
-    }
-
-    async fn try_ask(&mut self) -> Result<Option<Held>, PostgresError> {
         let (act, place) = ("take the jobs' lease at", self.address.to_string());
         let client = match self.client.take() {
             Some(client) if !client.is_closed() => client,
             _ => connect(&self.address).await?,
         };
-        let client = self.client.insert(client);
         let failed = failed(act, &place);
+        // The connection is kept once its transaction has an end: who stops waiting drops both.
         let asked = async {
             client
                 .batch_execute("START TRANSACTION ISOLATION LEVEL READ COMMITTED")
@@ -64,16 +56,18 @@ impl Lease {
             let is_ours = holder == self.holder;
             if !is_ours && !is_over {
                 client.batch_execute("ROLLBACK").await.map_err(&failed)?;
-                return Ok(None);
+                return Ok((None, client));
             }
             let fence = if is_ours { fence } else { fence + 1 };
             client.execute(TAKE, &[&self.holder, &fence]).await.map_err(&failed)?;
             // Behind the row's lock: what an earlier holder wrote stands by now, or is refused.
             let size: i64 = client.query_one(SIZE, &[]).await.map_err(&failed)?.get(0);
             client.batch_execute("COMMIT").await.map_err(&failed)?;
-            Ok(Some(Held { fence, size: Position(size.unsigned_abs()) }))
+            Ok((Some(Held { fence, size: Position(size.unsigned_abs()) }), client))
         };
-        answered(act, &place, asked).await
+        let (held, client) = answered(act, &place, asked).await?;
+        self.client = Some(client);
+        Ok(held)
     }
 
     /// Lets another have it at once.

@@ -57,6 +57,8 @@ pub struct PostgresJournal {
 struct Inside {
     address: Address,
     session: Option<Session>,
+    /// How many there were.
+    sessions: u64,
     /// Names this opening among all that ever append.
     writer: String,
     /// Of the newest batch of this writer that is known to stand.
@@ -104,6 +106,11 @@ impl PostgresJournal {
     /// Where it is, without user and password.
     pub fn place(&self) -> String {
         self.inside().address.to_string()
+    }
+
+    /// How often it was connected to: behind each time there may be a database that lost something.
+    pub fn sessions(&self) -> u64 {
+        self.inside().sessions
     }
 
     /// Asks for the size anew: others may have appended.
@@ -224,6 +231,7 @@ impl Inside {
         Self {
             address,
             session: None,
+            sessions: 0,
             writer: random_name(),
             number: 0,
             size: Position(0),
@@ -272,7 +280,11 @@ impl Inside {
     async fn session(&mut self) -> Result<&mut Session, PostgresError> {
         let session = match self.session.take() {
             Some(session) if !session.client.is_closed() => session,
-            _ => Session::open(&self.address).await?,
+            _ => {
+                let session = Session::open(&self.address).await?;
+                self.sessions += 1;
+                session
+            }
         };
         Ok(self.session.insert(session))
     }
