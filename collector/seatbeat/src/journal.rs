@@ -1,5 +1,5 @@
-//! `seatbeat journal` and `seatbeat migrate`: a journal in a database. Invariant: what is copied from is only read; a
-//! target with other records is refused; no password is on the command line.
+//! `seatbeat journal` and `seatbeat migrate`: a journal in a database. Invariant: what is copied from loses nothing but a
+//! record whose writing was never finished; a target with other records is refused; no password is on the command line.
 
 use std::path::{Path, PathBuf};
 

@@ -47,8 +47,8 @@ impl Disk for Unsynced {
 }
 
 impl SharedJournal {
-    /// Opens both and fetches what the copy lacks; a copy that a power cut has damaged is laid aside and made anew. Segments that end
-    /// before `known` are only looked at.
+    /// Opens both and fetches what the copy lacks; a copy that a power cut has damaged is laid aside and made anew.
+    /// Segments that end before `known` are only looked at.
     ///
     /// # Errors
     /// As [`PostgresJournal::open`], and when the database does not hold what was read from it before.
