@@ -29,5 +29,6 @@ mod sending;
 mod signing_in;
 mod skew;
 mod standin;
+mod stranger;
 mod switching;
 mod tidy;
