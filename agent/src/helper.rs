@@ -5,7 +5,7 @@
 pub mod pinned;
 pub mod reach;
 pub mod serve;
-mod words;
+pub mod words;
 
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,8 @@ pub mod facts;
 #[cfg(target_os = "linux")]
 mod files;
 #[cfg(target_os = "linux")]
+pub mod forms;
+#[cfg(target_os = "linux")]
 mod lines;
 pub mod lookout;
 #[cfg(any(target_os = "macos", test))]

@@ -8,8 +8,8 @@ mod changes;
 pub(super) mod facts;
 #[cfg(windows)]
 mod files;
-#[cfg(any(windows, test))]
-mod ini;
+#[cfg(any(windows, target_os = "linux", test))]
+pub(super) mod ini;
 #[cfg(any(windows, test))]
 mod names;
 #[cfg(windows)]
@@ -20,10 +20,10 @@ mod registry;
 mod security_center;
 #[cfg(windows)]
 mod services;
-#[cfg(any(windows, test))]
-mod smbios;
-#[cfg(any(windows, test))]
-mod version;
+#[cfg(any(windows, target_os = "linux", test))]
+pub(super) mod smbios;
+#[cfg(any(windows, target_os = "linux", test))]
+pub(super) mod version;
 #[cfg(windows)]
 mod wmi_query;
 

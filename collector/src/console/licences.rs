@@ -31,7 +31,7 @@ use crate::jobs::close;
 use crate::journal::Position;
 use crate::vault::{VaultError, VaultRow};
 
-mod file;
+pub mod file;
 
 use file::{FILE, PRODUCTS, Row, code_mac, masked, read_rows};
 
