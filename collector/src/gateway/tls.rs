@@ -24,7 +24,8 @@ pub fn server_config(keys: &Keys) -> Result<Arc<ServerConfig>, rustls::Error> {
     let certificate = CertificateDer::from(keys.tls_certificate().to_vec());
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(keys.tls_key().to_vec()));
     let mut config = ServerConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+        // Every agent speaks it; nothing between can speak another for them.
+        .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(Arc::new(AnyMachineKey { provider: provider() }))
         .with_single_cert(vec![certificate], key)?;
     config.alpn_protocols = vec![ALPN.to_vec()];

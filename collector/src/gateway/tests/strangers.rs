@@ -133,7 +133,7 @@ async fn an_unknown_machine_is_told_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_http_2_is_spoken_over_tls_1_3_or_1_2() {
+async fn only_http_2_is_spoken_over_tls_1_3() {
     let collector = Collector::start().await;
     let mut http1 = client_config(PinVerifier::new(vec![collector.pin]), None).unwrap();
     http1.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -147,7 +147,9 @@ async fn only_http_2_is_spoken_over_tls_1_3_or_1_2() {
     let (certificate, key) = machine_certificate(&new_key()).unwrap();
     let mut tls12 = tls12.with_client_auth_cert(vec![certificate], key).unwrap();
     tls12.alpn_protocols = vec![b"h2".to_vec()];
-    assert!(reaches(&collector, tls12).await, "TLS 1.2 is, for boxes between that know no 1.3");
+    assert!(!reaches(&collector, tls12).await, "no agent ever spoke TLS 1.2");
+    let tls13 = client_config(PinVerifier::new(vec![collector.pin]), Some(&new_key())).unwrap();
+    assert!(reaches(&collector, tls13).await);
     collector.stop().await;
 }
 
