@@ -36,5 +36,6 @@ fuzz_target!(|bytes: &[u8]| {
     let is_number =
         |cell: &str| cell.trim_start_matches('-').bytes().all(|b| b.is_ascii_digit() || b == b'.');
     let starts = |cell: &str| cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']);
-    assert!(rows.iter().flatten().all(|cell| !starts(cell) || is_number(cell)), "{rows:?}");
+    // What the columns are called is the administrator's own, to the letter.
+    assert!(rows[1..].iter().flatten().all(|cell| !starts(cell) || is_number(cell)), "{rows:?}");
 });

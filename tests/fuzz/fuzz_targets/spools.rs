@@ -32,9 +32,12 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(looked.damage.is_some(), opened.damage.is_some());
     assert!(opened.kept.iter().all(|evidence| evidence.machine == machine.as_str()));
     assert!(opened.kept.is_sorted_by(|one, other| one.sequence + 1 == other.sequence));
+    // Where nothing is carried over, no file is written: what was set aside, or another machine's, is the newest one.
+    if opened.kept.is_empty() {
+        return;
+    }
     let again = Spool::inspect(&place, &machine, &key.verifying_key()).expect("what was opened is whole");
-    // Where nothing could be carried over, the file that was set aside is still the newest one.
-    assert!(again.damage.is_none() || opened.kept.is_empty(), "{:?}", again.damage);
+    assert!(again.damage.is_none(), "{:?}", again.damage);
     assert_eq!(again.kept, opened.kept.len() as u64);
 });
 
