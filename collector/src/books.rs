@@ -24,12 +24,13 @@ use crate::config::Config;
 use crate::follower;
 use crate::jobs::leading::Term;
 use crate::journal::{
-    self, Address, AppendError, Appender, Archiver, FileJournal, FileReader, Journal, JournalError,
-    LateCheck, Position, SEGMENT_BYTES_MAX, Segment, WriterHandle,
+    self, AppendError, Appender, Archiver, FileJournal, FileReader, Journal, JournalError, LateCheck,
+    Position, SEGMENT_BYTES_MAX, Segment, WriterHandle,
 };
 use crate::journal_place::{self, Opened, PlaceError};
 use crate::keys::{Keys, KeysError};
 use crate::lookup::{Lookup, LookupError};
+use crate::postgres::Address;
 use crate::search::{self, Found, SearchError};
 use crate::snapshot;
 use crate::store::{self, Store, StoreError};
@@ -259,7 +260,10 @@ impl Books {
         }
         // Left where the founding ended between its last record and this file.
         store::remove_file(&store.unfinished())?;
-        let vault = Arc::new(Vault::open(&store.vault())?);
+        let vault = Arc::new(match &address {
+            Some(address) => Vault::open_shared(&store.vault(), address)?,
+            None => Vault::open(&store.vault())?,
+        });
         let keys = Arc::new(Keys::read(&vault)?);
         if !fold.founded().is_some_and(|founded| keys.belong_to(founded)) {
             return Err(BooksError::ForeignVault(folder.to_owned()));

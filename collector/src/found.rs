@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::console::sign_in::accounts::{Account, Login};
-use crate::journal::{Journal, JournalError, Position, PostgresJournal, SEGMENT_BYTES_MAX};
+use crate::journal::{Condition, Journal, JournalError, Position, PostgresJournal, SEGMENT_BYTES_MAX};
 use crate::journal_place::{self, Opened, PlaceError};
 use crate::keys::{Keys, KeysError};
 use crate::store::{self, Store, StoreError};
@@ -63,6 +63,15 @@ pub enum FoundError {
     /// The database's journal has records.
     #[error("`{0}` holds a collector's books already")]
     Taken(String),
+    /// The configuration names no database.
+    #[error("the configuration names no database: `journal` is not set")]
+    NoDatabase,
+    /// The database's journal has no records.
+    #[error("`{0}` holds no collector's books")]
+    Empty(String),
+    /// The vault belongs to other books.
+    #[error("the keys in the vault are not those that the journal in `{0}` names")]
+    ForeignVault(String),
     /// A record in it cannot be folded.
     #[error(transparent)]
     Fold(#[from] FoldError),
@@ -99,7 +108,7 @@ impl Founding {
         }
         let address = journal_place::of_config(config)?;
         if let Some(address) = &address {
-            journal_place::migrate(address)?;
+            journal_place::migrate(address).map_err(JournalError::from)?;
             let is_taken = PostgresJournal::size_at(address)?.0 > 0;
             if is_taken && !unfinished.exists() {
                 return Err(FoundError::Taken(address.to_string()));
@@ -110,12 +119,18 @@ impl Founding {
             return Err(FoundError::Founded(folder.to_owned()));
         }
         if unfinished.exists() {
+            if let Some(address) = &address {
+                Vault::take_back(&store.vault(), address)?;
+            }
             store::remove_folder(&store.vault())?;
         }
         if !store.vault().exists() {
             store::write_file(&unfinished, b"")?;
         }
-        let vault = Vault::create(&store.vault())?;
+        let vault = match &address {
+            Some(address) => Vault::create_shared(&store.vault(), address)?,
+            None => Vault::create(&store.vault())?,
+        };
         let keys = Keys::make(&vault)?;
         store::write_file(&config_file, toml::to_string(config)?.as_bytes())?;
         let founded = FoundedStore {
@@ -148,7 +163,7 @@ impl Founding {
     /// # Errors
     /// When the journal cannot be written.
     pub fn finish(mut self) -> Result<FoundedStore, FoundError> {
-        self.journal.append(&self.records)?;
+        self.journal.append_if(&self.records, Condition::EndsAt(Position(0)))?;
         // The first start removes it otherwise.
         let _ = store::remove_file(&self.unfinished);
         Ok(self.founded)

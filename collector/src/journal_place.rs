@@ -8,9 +8,9 @@ use zeroize::Zeroizing;
 
 use crate::config::{Config, ConfigError};
 use crate::journal::{
-    Address, Archiver, FileJournal, FileReader, Journal, JournalError, LateCheck, LocalDisk, Position,
-    PostgresError, PostgresJournal, SharedJournal,
+    Archiver, FileJournal, FileReader, Journal, JournalError, LateCheck, LocalDisk, Position, SharedJournal,
 };
+use crate::postgres::{Address, PostgresError, schema};
 
 /// Has the database's password, where no file is configured.
 pub const PASSWORD_VARIABLE: &str = "SEATBEAT_JOURNAL_PASSWORD";
@@ -156,12 +156,12 @@ impl Opened {
     }
 }
 
-/// Gets a database ready to hold a journal; whether it held none of our tables before.
+/// Gets a database ready to hold a journal and a vault; whether it held none of our tables before.
 ///
 /// # Errors
 /// When it cannot be reached, refuses, or was made ready by a later version.
-pub fn migrate(address: &Address) -> Result<bool, JournalError> {
-    PostgresJournal::migrate(address)
+pub fn migrate(address: &Address) -> Result<bool, PostgresError> {
+    schema::migrate(address)
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use seatbeat_proto::wire::{Settings, SettingsChanged, Signed};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 use crate::books::{Books, BooksEnd, BooksError};
 use crate::clock::Clock;
@@ -37,9 +38,13 @@ use crate::jobs::upload::{UnusableDestination, Uploads};
 use crate::journal::{AppendError, Lease};
 use crate::journal_place;
 use crate::service_manager;
+use crate::vault::VaultError;
 
 /// How often the jobs look whether something is due.
 const JOBS_EVERY: Duration = Duration::from_secs(60);
+
+/// How often what others wrote to a shared vault is looked for: a name is there about when its machine is.
+const VAULT_EVERY: Duration = Duration::from_millis(100);
 
 /// Why a collector did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -164,6 +169,10 @@ pub async fn start_with(
         });
     }
     let ended = || ended(stopped.clone());
+    if books.vault().is_shared() {
+        let (following, stopped) = (books.clone(), ended());
+        parts.spawn(async move { follow_vault(following, stopped).await });
+    }
     let (comparing, compared) = (console.clone(), job.clone());
     parts.spawn(async move {
         compared.run(|stopped| comparing.clone().compare_daily(stopped)).await;
@@ -325,6 +334,26 @@ async fn keep_counted(closing: Closing, stopped: impl Future<Output = ()>) {
         tokio::select! {
             () = &mut stopped => return,
             _ = tick.tick() => tokio::task::block_in_place(|| closing.keep_counted()),
+        }
+    }
+}
+
+/// Takes in what other collectors write to the vault; one that lost what was read from it ends this collector.
+async fn follow_vault(books: Books, stopped: impl Future<Output = ()>) -> Result<(), ServeError> {
+    let mut tick = tokio::time::interval(VAULT_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tokio::pin!(stopped);
+    loop {
+        tokio::select! {
+            () = &mut stopped => return Ok(()),
+            _ = tick.tick() => {
+                let books = books.clone();
+                match tokio::task::spawn_blocking(move || books.vault().catch_up()).await? {
+                    Ok(()) => {}
+                    Err(error @ VaultError::Lost { .. }) => return Err(BooksError::from(error).into()),
+                    Err(error) => tracing::debug!(%error, "what others wrote to the vault is not seen"),
+                }
+            }
         }
     }
 }

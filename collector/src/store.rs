@@ -204,6 +204,18 @@ pub(crate) fn remove_folder(path: &Path) -> Result<(), StoreError> {
     }
 }
 
+/// Gives a damaged folder another name: it may be what somebody looks for later. Its new name.
+pub(crate) fn lay_aside(folder: &Path) -> Result<PathBuf, StoreError> {
+    let mut name = folder.file_name().unwrap_or_default().to_owned();
+    name.push(".damaged");
+    let mut aside = folder.with_file_name(name);
+    while aside.exists() {
+        aside.as_mut_os_string().push("-again");
+    }
+    fs::rename(folder, &aside).map_err(StoreError::io("rename", folder))?;
+    Ok(aside)
+}
+
 /// Writes bytes, durably, beside the path where they are to be; where they are now.
 pub(crate) fn write_aside(path: &Path, parts: &[&[u8]]) -> Result<PathBuf, StoreError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();

@@ -14,10 +14,15 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
     ("seatbeat-agent", "agent", &["seatbeat-proto"]),
     ("seatbeat-ledger", "collector/ledger", &["seatbeat-proto"]),
     ("seatbeat-verify", "collector/verify", &["seatbeat-ledger", "seatbeat-proto"]),
-    ("seatbeat-collector", "collector", &["seatbeat-ledger", "seatbeat-proto", "seatbeat-standin"]),
+    (
+        "seatbeat-collector",
+        "collector",
+        &["seatbeat-ledger", "seatbeat-postgres", "seatbeat-proto", "seatbeat-standin"],
+    ),
     // It builds the others by running cargo, and shares no code with them.
     ("seatbeat-installer", "installer", &[]),
     ("seatbeat-standin", "tests/standin", &[]),
+    ("seatbeat-postgres", "tests/postgres", &[]),
     ("seatbeat-fleet", "tests/fleet", &["seatbeat-proto"]),
     (
         "seatbeat-benches",
@@ -56,6 +61,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
             "seatbeat-collector",
             "seatbeat-fleet",
             "seatbeat-ledger",
+            "seatbeat-postgres",
             "seatbeat-proto",
             "seatbeat-standin",
         ],

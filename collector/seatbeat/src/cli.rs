@@ -15,8 +15,8 @@ use crate::out::{self, Out};
 use crate::profile::{self, Profile};
 use crate::{
     alerts, api_tokens, audit, backup, catalogue, config, customers, doctor, document, export, hints, init,
-    journal, licences, machines, mapping, meter, moment, operators, orders, pass, policy, prices, reconcile,
-    serve, statement, status, tokens, upload, usage, verify,
+    join, journal, licences, machines, mapping, meter, moment, operators, orders, pass, policy, prices,
+    reconcile, serve, statement, status, tokens, upload, usage, verify,
 };
 
 /// Heading of the options that every verb takes.
@@ -49,6 +49,8 @@ pub struct Cli {
 enum Verb {
     /// Set up a new collector: store, keys, first operator
     Init(init::Args),
+    /// Set up one more collector on a database
+    Join(join::Args),
     /// Run the collector
     Serve(serve::Args),
     /// Carry agents of a site without a way out to a collector, on another machine
@@ -192,6 +194,7 @@ pub fn main_from(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
     let done = match verb {
         Verb::Init(args) => init::run(args, context),
+        Verb::Join(args) => join::run(args, context),
         Verb::Serve(args) => serve::run(&args, context),
         Verb::Pass(args) => pass::run(&args, context),
         Verb::Config(verb) => config::run(verb, context),

@@ -12,7 +12,9 @@ use seatbeat_collector::found::FoundError;
 use seatbeat_collector::journal::{CopyError, JournalError};
 use seatbeat_collector::journal_place::PlaceError;
 use seatbeat_collector::keys::KeysError;
+use seatbeat_collector::postgres::PostgresError;
 use seatbeat_collector::serve::ServeError;
+use seatbeat_collector::vault::VaultError;
 use seatbeat_ledger::sealed::VerifyError;
 
 use crate::connect::RemoteError;
@@ -73,6 +75,12 @@ pub fn of(error: &anyhow::Error) -> Option<String> {
             return place(error);
         }
         if let Some(error) = cause.downcast_ref::<JournalError>() {
+            return error.hint();
+        }
+        if let Some(error) = cause.downcast_ref::<PostgresError>() {
+            return error.hint();
+        }
+        if let Some(error) = cause.downcast_ref::<VaultError>() {
             return error.hint();
         }
         if let Some(error) = cause.downcast_ref::<CopyError>() {
@@ -272,7 +280,16 @@ fn found(error: &FoundError) -> Option<String> {
         FoundError::Vault(error) => error.hint(),
         FoundError::Journal(error) => error.hint(),
         FoundError::Place(error) => place(error),
-        FoundError::Taken(_) => Some("name a database of its own; `createdb` makes one".to_owned()),
+        FoundError::Taken(_) => Some(
+            "`seatbeat join` sets another collector up on it; new books need a database of their own".to_owned(),
+        ),
+        FoundError::NoDatabase => Some(
+            "collectors share a database: `seatbeat init --journal DATABASE`, or `seatbeat journal copy` to one".to_owned(),
+        ),
+        FoundError::Empty(_) => Some("`seatbeat init --journal DATABASE` sets the first collector up".to_owned()),
+        FoundError::ForeignVault(_) => {
+            Some("take `seatbeat.toml` and `vault/vault.key` from the same collector".to_owned())
+        }
         FoundError::Keys(error) => keys(error),
         FoundError::Fold(_) => Some("start the version that wrote this store, or a later one".to_owned()),
         FoundError::Policy(_) | FoundError::Config(_) => None,

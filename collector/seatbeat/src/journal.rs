@@ -1,5 +1,6 @@
-//! `seatbeat journal` and `seatbeat migrate`: a journal in a database. Invariant: what is copied from loses nothing but a
-//! record whose writing was never finished; a target with other records is refused; no password is on the command line.
+//! `seatbeat journal` and `seatbeat migrate`: books in a database. Invariant: what is copied from loses nothing but a
+//! record whose writing was never finished; a target with other records, or another's vault, is refused; no password is on
+//! the command line.
 
 use std::path::{Path, PathBuf};
 
@@ -7,8 +8,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
-use seatbeat_collector::journal::{Address, FileJournal, Journal, PostgresJournal, copy};
+use seatbeat_collector::journal::{FileJournal, Journal, PostgresJournal, copy};
 use seatbeat_collector::journal_place::{address, migrate, of_store};
+use seatbeat_collector::postgres::Address;
+use seatbeat_collector::vault::Vault;
 use serde::Serialize;
 
 use crate::cli::Context;
@@ -67,6 +70,7 @@ struct Copied {
     records: u64,
     copied: u64,
     root: String,
+    vault: bool,
 }
 
 #[derive(Serialize)]
@@ -114,18 +118,38 @@ pub fn run(verb: &Verb, context: &Context) -> anyhow::Result<()> {
     });
     bar.finish_and_clear();
     let copied = copied?;
-    let shown = Copied { records: copied.records, copied: copied.copied, root: STANDARD.encode(copied.root) };
+    let vault = copy_vault(args)?;
+    let (records, copied, root) = (copied.records, copied.copied, STANDARD.encode(copied.root));
+    let shown = Copied { records, copied, root, vault };
     context.out.value(&shown, || {
         out::fields(&[
             ("records", shown.records.to_string()),
             ("copied", shown.copied.to_string()),
             ("root", format!("{}, the same on both sides", shown.root)),
+            ("vault", if shown.vault { "copied with it" } else { "none was beside it" }.to_owned()),
         ])
     })?;
     if !context.out.is_json() && Address::is_one(&args.to) {
         out::note("set `journal` in the store's seatbeat.toml to that database, then start `seatbeat serve`");
     }
     Ok(())
+}
+
+/// Takes a store's vault to the database with its journal, or back; false where a folder is no store.
+fn copy_vault(args: &CopyArgs) -> anyhow::Result<bool> {
+    let vault_of = |place: &str| Some(Path::new(place).join("vault")).filter(|vault| vault.is_dir());
+    match (Address::is_one(&args.from), Address::is_one(&args.to)) {
+        (false, true) => {
+            let Some(vault) = vault_of(&args.from) else { return Ok(false) };
+            Vault::open(&vault)?.share(&args.access.to(&args.to)?)?;
+        }
+        (true, false) => {
+            let Some(vault) = vault_of(&args.to) else { return Ok(false) };
+            Vault::open_shared(&vault, &args.access.to(&args.from)?)?;
+        }
+        _ => return Ok(false),
+    }
+    Ok(true)
 }
 
 fn open(place: &str, access: &Access, is_target: bool) -> anyhow::Result<Box<dyn Journal>> {

@@ -23,6 +23,7 @@ mod hints;
 mod init;
 #[cfg(unix)]
 mod installed;
+mod join;
 mod journal;
 mod licences;
 mod machines;

@@ -92,13 +92,17 @@ struct House {
 
 impl House {
     fn founded(at: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
         let config = Config {
             agent_addresses: vec!["collector.example:8443".to_owned()],
             // Machines report once a month here.
             coverage_percent: 0,
             ..Config::default()
         };
+        Self::founded_with(at, config)
+    }
+
+    fn founded_with(at: &str, config: Config) -> Self {
+        let folder = tempfile::tempdir().unwrap();
         let founded = found(folder.path(), &config, POLICY, Clock::as_of(at.parse().unwrap())).unwrap();
         let token = founded.operator_token.to_string();
         let (console, end) = open(folder.path(), config, at);

@@ -273,6 +273,11 @@ fn not_written(error: &WriteError) -> (Option<String>, Status) {
                 Status::unavailable("the collector's journal cannot be reached: nothing of this was taken");
             (Some(format!("nothing is acknowledged: {error}")), status)
         }
+        AppendError::Unknown(_) => {
+            let status =
+                Status::unavailable("the collector's journal went away in the middle: send this again");
+            (Some(format!("nothing is acknowledged: {error}")), status)
+        }
         AppendError::Fatal(_) => {
             let status = Status::unavailable("the collector's journal has failed: nothing of this was taken");
             (Some(format!("nothing is acknowledged: {error}")), status)
@@ -302,6 +307,7 @@ mod tests {
         };
         check(AppendError::Full("no space left on device".into()), Code::ResourceExhausted, true);
         check(AppendError::Away("connection refused".into()), Code::Unavailable, true);
+        check(AppendError::Unknown("no answer in 20 s".into()), Code::Unavailable, true);
         check(AppendError::Fatal("fdatasync failed".into()), Code::Unavailable, true);
         check(AppendError::Closed, Code::Unavailable, false);
         check(AppendError::TooLarge { bytes: 2, limit: 1 }, Code::InvalidArgument, false);

@@ -125,7 +125,8 @@ impl Deliveries {
 async fn sealed(door: &Door, one: &Signing) -> Option<Vec<u8>> {
     let Some(expected) = one.secrets_hash else { return Some(Vec::new()) };
     let (books, order) = (door.books.clone(), one.order.clone());
-    let read = tokio::task::spawn_blocking(move || books.vault().get(VaultRow::OrderSealed(&order)));
+    let read =
+        tokio::task::spawn_blocking(move || books.vault().get_behind_others(VaultRow::OrderSealed(&order)));
     let why = match read.await {
         Ok(Ok(Some(bytes))) if hash(&bytes) == expected => return Some(bytes.to_vec()),
         Ok(Ok(Some(_))) => "they are not those that were signed for".to_owned(),

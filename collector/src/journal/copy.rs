@@ -4,7 +4,7 @@
 use seatbeat_ledger::merkle::{Frontier, Hash, leaf};
 
 use super::shared::in_batches;
-use super::{Journal, JournalError, Position};
+use super::{Condition, Journal, JournalError, Position};
 
 /// Records read at once.
 const READ_RECORDS: usize = 4096;
@@ -87,7 +87,8 @@ pub fn copy(
             records.drain(..known.len());
         }
         for batch in in_batches(&records) {
-            to.append(batch)?;
+            let end = to.size();
+            to.append_if(batch, Condition::EndsAt(end))?;
         }
         progress(log.size(), all.0);
     }

@@ -23,14 +23,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::postgres::PostgresError;
+
 pub use archive::{Archive, ArchiveError, Archived, INDEX};
 pub use archiver::Archiver;
 pub use copy::{Copied, CopyError, copy};
 pub use disk::{Disk, LocalDisk};
 pub use file::{BATCH_BYTES_MAX, FileJournal, LateCheck, SEGMENT_BYTES_MAX};
-#[cfg(test)]
-pub(crate) use postgres::tests::server;
-pub use postgres::{Address, Held, LEASE_SECONDS, Lease, PostgresError, PostgresJournal};
+pub use postgres::{Held, LEASE_SECONDS, Lease, PostgresJournal};
 pub use reader::{FileReader, InArchive, READ_BYTES_MAX, Segment};
 pub use recovery::{Inspected, inspect};
 pub use shared::SharedJournal;
@@ -58,6 +58,15 @@ impl fmt::Display for Position {
     }
 }
 
+/// On what condition a batch is appended where others append, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    /// Whoever runs the jobs has a lease with this fence.
+    Leads(i64),
+    /// Nothing stands at this position yet.
+    EndsAt(Position),
+}
+
 /// What keeps the records. Blocking; used by the one writer thread.
 pub trait Journal: Send + 'static {
     /// Writes records behind the last one, adjacent and in order. They are durable when it returns; the position
@@ -69,11 +78,12 @@ pub trait Journal: Send + 'static {
     /// journal refuses every later append.
     fn append(&mut self, batch: &[Vec<u8>]) -> Result<Position, JournalError>;
 
-    /// As [`Journal::append`], for whoever runs the jobs under a lease with this fence.
+    /// As [`Journal::append`], on a condition.
     ///
     /// # Errors
-    /// As there; [`PostgresError::Superseded`] when another has taken them over, and then nothing of it is kept.
-    fn append_as_leader(&mut self, batch: &[Vec<u8>], _fence: i64) -> Result<Position, JournalError> {
+    /// As there; [`PostgresError::Superseded`] or [`PostgresError::Longer`] when it does not hold, and then nothing of
+    /// the batch is kept. A journal that nobody else appends to holds every condition.
+    fn append_if(&mut self, batch: &[Vec<u8>], _condition: Condition) -> Result<Position, JournalError> {
         self.append(batch)
     }
 
@@ -217,8 +227,11 @@ impl JournalError {
 
     /// Whether the journal takes nothing any more.
     pub fn is_final(&self) -> bool {
-        let is_refusal =
-            matches!(self, Self::TooLarge { .. } | Self::Postgres(PostgresError::Superseded { .. }));
+        let is_refusal = match self {
+            Self::TooLarge { .. } => true,
+            Self::Postgres(error) => error.is_refusal(),
+            _ => false,
+        };
         !self.is_full() && !is_refusal
     }
 

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use super::disk::Disk;
 use super::file::{BATCH_BYTES_MAX, FileJournal};
-use super::postgres::{Address, PostgresError, PostgresJournal};
+use super::postgres::PostgresJournal;
 use super::writer::{BATCH_RECORDS_MAX, GATHER_BYTES_MAX};
-use super::{Journal, JournalError, Position};
+use super::{Condition, Journal, JournalError, Position};
+use crate::postgres::{Address, PostgresError};
+use crate::store::lay_aside;
 
 /// How often what others appended is looked for: an order waits this long at most for the collector that its machine is
 /// connected to.
@@ -73,7 +75,8 @@ impl SharedJournal {
             Err(error @ (JournalError::Damaged { .. } | JournalError::Missing { .. }))
                 if table.size() > Position(0) =>
             {
-                let aside = lay_aside(folder)?;
+                let aside = lay_aside(folder)
+                    .map_err(|error| JournalError::io("rename", folder, std::io::Error::other(error)))?;
                 tracing::warn!(%error, ?aside, "the copy of the journal is damaged: it is made anew");
                 open()?
             }
@@ -195,16 +198,6 @@ pub(super) fn in_batches(records: &[Vec<u8>]) -> impl Iterator<Item = &[Vec<u8>]
     })
 }
 
-/// Gives a damaged copy another name: it may be what somebody looks for later.
-fn lay_aside(folder: &Path) -> Result<PathBuf, JournalError> {
-    let name = folder.file_name().unwrap_or_default().to_string_lossy();
-    let aside = (1..).map(|number| folder.with_file_name(format!("{name}.damaged-{number}")));
-    let aside =
-        aside.take(1000).find(|aside| !aside.exists()).unwrap_or_else(|| folder.with_extension("damaged"));
-    fs::rename(folder, &aside).map_err(|e| JournalError::io("rename", folder, e))?;
-    Ok(aside)
-}
-
 /// Once the database has kept something no error may say that it did not.
 fn behind_an_append(error: JournalError, folder: &Path) -> JournalError {
     if error.is_full() {
@@ -219,8 +212,8 @@ impl Journal for SharedJournal {
         self.append_with(batch, |table| table.append(batch))
     }
 
-    fn append_as_leader(&mut self, batch: &[Vec<u8>], fence: i64) -> Result<Position, JournalError> {
-        self.append_with(batch, |table| table.append_as_leader(batch, fence))
+    fn append_if(&mut self, batch: &[Vec<u8>], condition: Condition) -> Result<Position, JournalError> {
+        self.append_with(batch, |table| table.append_if(batch, condition))
     }
 
     fn read_from(&self, from: Position, limit: usize) -> Result<Vec<(Position, Vec<u8>)>, JournalError> {

@@ -11,7 +11,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use super::file::BATCH_BYTES_MAX;
-use super::{Journal, JournalError, Position, PostgresError};
+use super::{Condition, Journal, JournalError, Position};
+use crate::postgres::PostgresError;
 
 /// Most records gathered into one batch: more would make the first of them wait without saving a sync that counts.
 pub const BATCH_RECORDS_MAX: usize = 512;
@@ -38,6 +39,9 @@ pub enum AppendError {
     /// The journal's database cannot be reached. Nothing of it was kept; try again later.
     #[error("the journal is away: {0}")]
     Away(Arc<str>),
+    /// The journal's database went away in the middle. Whether it was kept shows once it is back.
+    #[error("whether the journal has kept it is not known: {0}")]
+    Unknown(Arc<str>),
     /// Another collector runs the jobs by now. Nothing of it was kept.
     #[error("another collector runs the jobs")]
     NotLeading,
@@ -63,6 +67,7 @@ impl AppendError {
         match error {
             JournalError::Full { .. } => Self::Full(chain(error)),
             JournalError::Postgres(PostgresError::Superseded { .. }) => Self::NotLeading,
+            JournalError::Postgres(PostgresError::InDoubt { .. }) => Self::Unknown(chain(error)),
             error if error.is_full() => Self::Away(chain(error)),
             JournalError::TooLarge { bytes, limit } => Self::TooLarge { bytes: *bytes, limit: *limit },
             _ => Self::Fatal(chain(error)),
@@ -365,7 +370,7 @@ impl<C: FnMut(Position, &[Vec<u8>])> Writer<C> {
     fn commit(&mut self, batch: Batch) -> Result<(), AppendError> {
         let Batch { records, groups, fence, .. } = batch;
         let appended = match fence {
-            Some(fence) => self.journal.append_as_leader(&records, fence),
+            Some(fence) => self.journal.append_if(&records, Condition::Leads(fence)),
             None => self.journal.append(&records),
         };
         let first = match appended {

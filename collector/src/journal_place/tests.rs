@@ -2,11 +2,11 @@
 //! one, and each collector has a store of its own.
 
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use seatbeat_ledger::fold::Fold;
+use seatbeat_postgres::Server;
 use seatbeat_proto::wire::journal_record::Fact;
 use seatbeat_proto::wire::{CustomerAdded, OrderKeysSet};
 use tempfile::TempDir;
@@ -16,11 +16,12 @@ use tokio::time::{Instant, sleep, timeout};
 use super::*;
 use crate::books::{Books, BooksEnd, BooksError, Ordered, WriteError};
 use crate::clock::Clock;
-use crate::found::{FoundError, found};
+use crate::found::{FoundError, Founding, found};
 use crate::jobs::leading;
-use crate::journal::server::Server;
-use crate::journal::{AppendError, CopyError, Lease, copy};
-use crate::store::make_folder;
+use crate::joining::join;
+use crate::journal::{AppendError, CopyError, Lease, PostgresJournal, copy};
+use crate::postgres::testing::{self, shared};
+use crate::vault::{Vault, VaultError};
 
 const POLICY: &str = "zone = \"UTC\"";
 
@@ -37,15 +38,14 @@ struct House {
 impl House {
     /// The first is founded; the others have its keys.
     fn of(collectors: usize) -> Option<Self> {
-        let server = Server::shared()?;
+        let server = shared()?;
         let database = server.database();
         let stores: Vec<TempDir> = (0..collectors).map(|_| tempfile::tempdir().unwrap()).collect();
         let house = Self { server, database, stores };
         found(&house.store(0), &house.config(), POLICY, Clock::real()).unwrap();
+        let key = fs::read(house.store(0).join("vault/vault.key")).unwrap();
         for number in 1..collectors {
-            make_folder(&house.store(number)).unwrap();
-            fs::copy(house.store(0).join(Config::FILE), house.store(number).join(Config::FILE)).unwrap();
-            copy_folder(&house.store(0).join("vault"), &house.store(number).join("vault"));
+            join(&house.store(number), &house.config(), &key).unwrap();
         }
         Some(house)
     }
@@ -55,7 +55,7 @@ impl House {
     }
 
     fn address(&self) -> Address {
-        self.server.address(&self.database)
+        testing::address(&self.server, &self.database)
     }
 
     fn config(&self) -> Config {
@@ -65,18 +65,6 @@ impl House {
 
     fn open(&self, number: usize) -> Result<(Books, BooksEnd), BooksError> {
         Books::open(&self.store(number), Clock::real())
-    }
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().flatten() {
-        let path = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy_folder(&entry.path(), &path);
-        } else {
-            fs::copy(entry.path(), path).unwrap();
-        }
     }
 }
 
@@ -239,9 +227,47 @@ fn a_database_holds_one_collectors_books() {
     assert!(matches!(error, FoundError::Founded(_)), "{error}");
 }
 
+#[test]
+fn of_two_foundings_at_once_one_is_refused() {
+    let Some(server) = shared() else { return };
+    let config = Config { journal: Some(server.url(&server.database())), ..Config::default() };
+    let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let begin = |number: usize| Founding::begin(folders[number].path(), &config, POLICY, Clock::real());
+    let first = begin(0).unwrap();
+    let error = begin(1).err().unwrap();
+    assert!(matches!(error, FoundError::Vault(VaultError::Taken { .. })), "{error}");
+    drop(first);
+    // Cut short: the same folder begins anew, and its first vault goes.
+    begin(0).unwrap().finish().unwrap();
+    let (books, _end) = Books::open(folders[0].path(), Clock::real()).unwrap();
+    assert_eq!(books.read(Fold::position), 3);
+    let error = begin(1).err().unwrap();
+    assert!(matches!(error, FoundError::Taken(_)), "{error}");
+}
+
+#[test]
+fn who_joins_needs_the_database_its_books_and_the_vaults_key() {
+    let Some(house) = House::of(1) else { return };
+    let key = fs::read(house.store(0).join("vault/vault.key")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store");
+    let refused = |config: &Config, key: &[u8]| join(&store, config, key).unwrap_err().to_string();
+    assert!(refused(&Config::default(), &key).contains("names no database"));
+    assert!(refused(&house.config(), &[7; 32]).contains("another key"));
+    let empty = house.server.database();
+    let none = Config { journal: Some(house.server.url(&empty)), ..Config::default() };
+    assert!(refused(&none, &key).contains("no tables"));
+    // Each of these tries was cut short: the next begins anew.
+    let joined = join(&store, &house.config(), &key).unwrap();
+    assert_eq!(joined.records, 3);
+    assert!(refused(&house.config(), &key).contains("holds a collector's books already"));
+    assert!(join(&house.store(0), &house.config(), &key).is_err());
+    Books::open(&store, Clock::real()).unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reseller_moves_to_a_database_and_back_with_the_same_root() {
-    let Some(server) = Server::shared() else { return };
+    let Some(server) = shared() else { return };
     let folder = tempfile::tempdir().unwrap();
     let store = folder.path().join("store");
     found(&store, &Config::default(), POLICY, Clock::real()).unwrap();
@@ -254,7 +280,7 @@ async fn a_reseller_moves_to_a_database_and_back_with_the_same_root() {
     end.close().await.unwrap();
 
     let database = server.database();
-    let address = server.address(&database);
+    let address = testing::address(&server, &database);
     migrate(&address).unwrap();
     let files = FileJournal::open(&store.join("journal")).unwrap();
     let mut table = PostgresJournal::open(address.clone()).unwrap();
@@ -265,6 +291,7 @@ async fn a_reseller_moves_to_a_database_and_back_with_the_same_root() {
     let copied = copy(&files, &mut table, |_, _| ()).unwrap();
     assert_eq!((copied.root, copied.records, copied.copied), (root, 303, 203));
     drop((files, table));
+    Vault::open(&store.join("vault")).unwrap().share(&address).unwrap();
 
     let journal = format!("postgres://seatbeat@127.0.0.1:{}/{database}", server.port);
     let config = Config { journal: Some(journal), ..Config::default() };

@@ -1,6 +1,9 @@
 //! What may be relied upon of the vault, whatever happens to its files.
 
+use seatbeat_proto::ids::CustomerId;
+
 use super::*;
+use crate::rows::RowsError;
 use crate::rows::damage::{files, fill, places, restore};
 
 const SECRET: VaultRow<'static> = VaultRow::Secret("service-key");

@@ -115,7 +115,9 @@ impl Console {
         let handle = session.handle.clone();
         self.end_sessions(|one, session| session.operator == *operator && one != handle).await?;
         let (session, cookie) = session.session.renewed(self.books.clock().now());
-        self.keep_session(&handle, session.clone()).await?;
+        if !self.keep_changed_session(&handle, &session).await? {
+            return Err(Fault::Forbidden("this session was ended: sign in again"));
+        }
         Ok(NewSession { cookie, session: InSession { handle, session } })
     }
 

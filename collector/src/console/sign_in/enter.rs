@@ -150,7 +150,7 @@ impl Console {
     /// When the vault cannot be read.
     pub async fn by_cookie(&self, cookie: &str, by_itself: bool) -> Result<Option<Entered>, Fault> {
         let (id_hash, now) = (hash(cookie.as_bytes()), self.books.clock().now());
-        let Some(session) = self.session_of(&id_hash).await? else { return Ok(None) };
+        let Some(session) = self.session_behind_others(&id_hash).await? else { return Ok(None) };
         let let_in = self.books.read(|fold| fold.operators().let_in(&session.session.operator));
         let Some(let_in) = let_in.filter(|_| !session.session.is_over(now)) else {
             let _one_at_a_time = self.sign_in.changing.lock().await;
@@ -174,8 +174,9 @@ impl Console {
         if changed == session {
             return Ok(Some(Entered { let_in, session: InSession { handle, session }, cookie: None }));
         }
-        match self.keep_session(&handle, changed.clone()).await {
-            Ok(()) => Ok(Some(Entered { let_in, session: InSession { handle, session: changed }, cookie })),
+        match self.keep_changed_session(&handle, &changed).await {
+            Ok(false) => Ok(None),
+            Ok(true) => Ok(Some(Entered { let_in, session: InSession { handle, session: changed }, cookie })),
             // A vault that takes no writes now leaves the session as it was: it ends on time.
             Err(fault) => {
                 tracing::warn!(error = %fault.words(), "a session is not noted");
@@ -240,7 +241,7 @@ impl Console {
         self.end_sessions(ends).await?;
         let (session, cookie) = Session::new(operator.clone(), means, now);
         let handle = URL_SAFE_NO_PAD.encode(random::<16>());
-        self.keep_session(&handle, session.clone()).await?;
+        self.keep_session(&handle, &session).await?;
         Ok(NewSession { cookie, session: InSession { handle, session } })
     }
 
@@ -294,6 +295,19 @@ impl Console {
         }
         self.keep_account(operator, account).await?;
         Ok(true)
+    }
+
+    /// The session of a cookie, which another collector may have begun just now.
+    async fn session_behind_others(&self, id_hash: &[u8; 32]) -> Result<Option<InSession>, Fault> {
+        let known = self.session_of(id_hash).await?;
+        if known.is_some() || !self.books.vault().is_shared() {
+            return Ok(known);
+        }
+        let books = self.books.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || books.vault().catch_up()).await? {
+            tracing::debug!(%error, "sessions that others began are not known now");
+        }
+        self.session_of(id_hash).await
     }
 
     async fn session_of(&self, id_hash: &[u8; 32]) -> Result<Option<InSession>, Fault> {

@@ -1,5 +1,5 @@
-//! Signing in: what operators sign in with, and the sessions that follow. Invariant: what is kept lies in the vault and
-//! in memory alike, and is changed by one at a time; who may what is read from the fold at each request, never kept.
+//! Signing in: what operators sign in with, and the sessions that follow. Invariant: memory is what the vault holds, others'
+//! changes with it, and is changed by one at a time; who may what is read from the fold at each request, never kept.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -49,6 +49,8 @@ struct Kept {
     /// By the name of their row.
     sessions: BTreeMap<String, Session>,
     links: BTreeMap<OperatorId, Link>,
+    /// Up to where changes of the vault were taken in.
+    seen: u64,
 }
 
 /// A code that signs somebody in once.
@@ -72,8 +74,35 @@ impl Default for SignIn {
 impl Console {
     async fn kept(&self) -> Result<&RwLock<Kept>, Fault> {
         let books = self.books.clone();
-        let load = async move || Ok(RwLock::new(tokio::task::spawn_blocking(move || load(&books)).await??));
-        self.sign_in.kept.get_or_try_init(load).await
+        let load = async move || {
+            Ok::<_, Fault>(RwLock::new(tokio::task::spawn_blocking(move || load(&books)).await??))
+        };
+        let kept = self.sign_in.kept.get_or_try_init(load).await?;
+        self.take_in_changes(kept)?;
+        Ok(kept)
+    }
+
+    /// What was written to the vault since, here or by another collector.
+    fn take_in_changes(&self, kept: &RwLock<Kept>) -> Result<(), Fault> {
+        let vault = self.books.vault();
+        let seen = read(kept).seen;
+        let (now, _) = vault.signed_since(seen);
+        if now == seen {
+            return Ok(());
+        }
+        let mut kept = write(kept);
+        let (now, changed) = vault.signed_since(kept.seen);
+        match changed {
+            Some(names) => {
+                names.iter().try_for_each(|name| kept.take_in(&self.books, name))?;
+                kept.seen = now;
+            }
+            None => {
+                let links = std::mem::take(&mut kept.links);
+                *kept = Kept { links, ..load(&self.books)? };
+            }
+        }
+        Ok(())
     }
 
     /// What an operator signs in with.
@@ -93,19 +122,26 @@ impl Console {
         let value = serde_json::to_vec(&account).expect("an account has text keys and plain values");
         let put = move || books.vault().put(VaultRow::Account(&id), &value);
         tokio::task::spawn_blocking(put).await??;
-        write(kept).accounts.insert(operator.clone(), account);
-        Ok(())
+        self.take_in_changes(kept)
     }
 
-    /// Keeps a session; whoever calls it holds `changing`.
-    async fn keep_session(&self, handle: &str, session: Session) -> Result<(), Fault> {
+    /// Keeps a new session; whoever calls it holds `changing`.
+    async fn keep_session(&self, handle: &str, session: &Session) -> Result<(), Fault> {
         let kept = self.kept().await?;
-        let (books, row) = (self.books.clone(), handle.to_owned());
-        let value = serde_json::to_vec(&session).expect("a session has text keys and plain values");
+        let (books, row, value) = (self.books.clone(), handle.to_owned(), session.to_bytes());
         let put = move || books.vault().put(VaultRow::Session(&row), &value);
         tokio::task::spawn_blocking(put).await??;
-        write(kept).sessions.insert(handle.to_owned(), session);
-        Ok(())
+        self.take_in_changes(kept)
+    }
+
+    /// Keeps a session that has changed; false when it was ended elsewhere. Whoever calls it holds `changing`.
+    async fn keep_changed_session(&self, handle: &str, session: &Session) -> Result<bool, Fault> {
+        let kept = self.kept().await?;
+        let (books, row, value) = (self.books.clone(), handle.to_owned(), session.to_bytes());
+        let put = move || books.vault().replace(VaultRow::Session(&row), &value);
+        let goes_on = tokio::task::spawn_blocking(put).await??;
+        self.take_in_changes(kept)?;
+        Ok(goes_on)
     }
 
     /// Ends sessions. In memory they end at once, whatever becomes of the vault.
@@ -190,12 +226,40 @@ fn write(kept: &RwLock<Kept>) -> RwLockWriteGuard<'_, Kept> {
     kept.write().unwrap_or_else(PoisonError::into_inner)
 }
 
+impl Kept {
+    /// One row, as the vault holds it now.
+    fn take_in(&mut self, books: &Books, name: &str) -> Result<(), VaultError> {
+        let vault = books.vault();
+        let Some((kind, id)) = name.split_once('/') else { return Ok(()) };
+        match (kind, id.parse::<OperatorId>()) {
+            ("account", Ok(operator)) => {
+                let value = vault.get(VaultRow::Account(&operator))?;
+                match value.and_then(|value| serde_json::from_slice(&value).ok()) {
+                    Some(account) => drop(self.accounts.insert(operator, account)),
+                    None => drop(self.accounts.remove(&operator)),
+                }
+            }
+            ("session", _) => {
+                let value = vault.get(VaultRow::Session(id))?;
+                match value.and_then(|value| Session::from_bytes(&value)) {
+                    Some(session) => drop(self.sessions.insert(id.to_owned(), session)),
+                    None => drop(self.sessions.remove(id)),
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
 /// What the vault holds; sessions that are over and whatever belongs to nobody any more go.
 fn load(books: &Books) -> Result<Kept, VaultError> {
     let (vault, now) = (books.vault(), books.clock().now());
+    let (seen, _) = vault.signed_since(0);
     let operators: Operators = books.read(|fold| fold.operators().clone());
-    let is_let_in = |operator: &OperatorId| operators.let_in(operator).is_some();
-    let (mut kept, mut gone) = (Kept::default(), Vec::new());
+    // Whom another collector let in just now this one's fold may not know yet.
+    let is_let_in = |operator: &OperatorId| vault.is_shared() || operators.let_in(operator).is_some();
+    let (mut kept, mut gone) = (Kept { seen, ..Kept::default() }, Vec::new());
     for (id, value) in vault.scan(VaultKind::Account)? {
         let Ok(operator) = id.parse::<OperatorId>() else { continue };
         match serde_json::from_slice(&value) {
@@ -205,8 +269,8 @@ fn load(books: &Books) -> Result<Kept, VaultError> {
         }
     }
     for (handle, value) in vault.scan(VaultKind::Session)? {
-        match serde_json::from_slice::<Session>(&value) {
-            Ok(session) if is_let_in(&session.operator) && !session.is_over(now) => {
+        match Session::from_bytes(&value) {
+            Some(session) if is_let_in(&session.operator) && !session.is_over(now) => {
                 kept.sessions.insert(handle, session);
             }
             _ => gone.push(handle),

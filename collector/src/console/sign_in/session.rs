@@ -80,6 +80,16 @@ pub enum Due {
 }
 
 impl Session {
+    /// As it lies in the vault.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a session has text keys and plain values")
+    }
+
+    /// What lies in the vault; none where it is not a session.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
+    }
+
     /// A new one, with its cookie.
     pub fn new(operator: OperatorId, means: Means, now: Timestamp) -> (Self, Zeroizing<String>) {
         let (id, id_hash) = new_id();

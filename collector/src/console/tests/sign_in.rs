@@ -14,6 +14,7 @@ use super::*;
 
 mod attacks;
 mod credentials;
+mod elsewhere;
 mod routes;
 mod sessions;
 mod visits;

@@ -3,11 +3,8 @@
 
 use tokio_postgres::Client;
 
-use super::address::Address;
-use super::error::PostgresError;
-use super::random_name;
-use super::session::{answered, connect, failed};
 use crate::journal::Position;
+use crate::postgres::{Address, PostgresError, answered, connect, failed, random_name};
 
 /// Seconds for which a lease is given: a collector that died is replaced after as many.
 pub const LEASE_SECONDS: u32 = 15;

@@ -1,22 +1,23 @@
 //! A journal in a real PostgreSQL: what callers may rely on while others write, connections end and the database dies.
 //! Invariant: each check compares what was answered with what stands there afterwards.
 
-mod proxy;
-pub mod server;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
+use seatbeat_postgres::{GUARDED, Proxy, Server};
 use tempfile::TempDir;
 
 use super::*;
 use crate::journal::contract::CHECKS;
 use crate::journal::{FileJournal, SharedJournal};
-use proxy::Proxy;
-use server::{GUARDED, Server};
+use crate::postgres::schema;
+use crate::postgres::testing::{self, address_at, migrated, own, shared};
+
+/// A wait that nobody minds in a test.
+const SHORT: Duration = Duration::from_millis(500);
 
 fn texts(texts: &[&str]) -> Vec<Vec<u8>> {
     texts.iter().map(|text| text.as_bytes().to_vec()).collect()
@@ -77,14 +78,14 @@ fn write_at_once(addresses: &[Address], batches: usize, meanwhile: impl FnOnce()
 
 #[test]
 fn a_journal_of_any_kind_keeps_to_the_contract() {
-    let server = Server::shared();
+    let server = shared();
     for check in CHECKS {
         let folder = tempfile::tempdir().unwrap();
         check(&|| Box::new(FileJournal::open(folder.path()).unwrap()));
         if let Some(server) = &server {
-            let address = server.migrated();
+            let (_, address) = migrated(server);
             check(&|| Box::new(open(&address)));
-            let (address, folder) = (server.migrated(), tempfile::tempdir().unwrap());
+            let ((_, address), folder) = (migrated(server), tempfile::tempdir().unwrap());
             check(&|| Box::new(SharedJournal::open(&address, folder.path(), Position(0)).unwrap()));
         }
     }
@@ -92,19 +93,18 @@ fn a_journal_of_any_kind_keeps_to_the_contract() {
 
 #[test]
 fn two_writers_at_once_keep_one_order_without_a_gap() {
-    let Some(server) = Server::shared() else { return };
-    let address = server.migrated();
+    let Some(server) = shared() else { return };
+    let (_, address) = migrated(&server);
     let answered = write_at_once(&[address.clone(), address.clone()], 150, || ());
     assert_eq!(answered.into_values().collect::<Vec<_>>(), all(&address));
 }
 
 #[test]
 fn a_batch_whose_commit_or_its_answer_is_lost_stands_exactly_once() {
-    let Some(server) = Server::shared() else { return };
-    let address = server.migrated();
+    let Some(server) = shared() else { return };
+    let (database, address) = migrated(&server);
     let proxy = Proxy::before(server.port);
-    let database = address.config.get_dbname().unwrap();
-    let through = server.address_at(proxy.port, database);
+    let through = address_at(proxy.port, &database);
     let answered = write_at_once(&[through.clone(), address.clone(), through], 30, || ());
     assert!(proxy.commits.load(Ordering::SeqCst) > 60, "some were tried again");
     assert_eq!(answered.into_values().collect::<Vec<_>>(), all(&address));
@@ -112,8 +112,8 @@ fn a_batch_whose_commit_or_its_answer_is_lost_stands_exactly_once() {
 
 #[test]
 fn what_was_acknowledged_outlives_a_killed_database_and_the_collector_goes_on() {
-    let Some(server) = Server::start(&[]) else { return };
-    let address = server.migrated();
+    let Some(server) = own() else { return };
+    let (_, address) = migrated(&server);
     let killed = || {
         for written in [50, 400] {
             while !PostgresJournal::size_at(&address).is_ok_and(|size| size.0 >= written) {
@@ -136,15 +136,13 @@ fn what_was_acknowledged_outlives_a_killed_database_and_the_collector_goes_on() 
 
 #[test]
 fn a_database_that_is_away_keeps_nothing_and_is_tried_again() {
-    let Some(server) = Server::start(&[]) else { return };
-    let address = server.migrated();
+    let Some(server) = own() else { return };
+    let (_, address) = migrated(&server);
     let mut journal = open(&address);
     journal.append(&texts(&["before"])).unwrap();
     server.kill();
     // A session's own process may outlive the server for a moment, and keep something still.
-    journal.inside().session = None;
-    // As after a wait that nobody wants to see in a test.
-    journal.inside().is_away = true;
+    journal.inside().line = Line::new(address.clone(), SHORT);
     let error = journal.append(&texts(&["lost"])).unwrap_err();
     assert!(error.is_full() && error.to_string().ends_with("cannot be reached"), "{error}");
     assert!(error.hint().is_some());
@@ -152,9 +150,53 @@ fn a_database_that_is_away_keeps_nothing_and_is_tried_again() {
     assert!(error.to_string().contains("cannot be reached"), "{error}");
     server.run(&[]);
     // And it waits as long as the database takes to get ready.
-    journal.inside().is_away = false;
+    journal.inside().line = Line::new(address.clone(), PATIENCE);
     assert_eq!(journal.append(&texts(&["after"])).unwrap(), Position(1));
     assert_eq!(all(&address), texts(&["before", "after"]));
+}
+
+#[test]
+fn a_batch_that_nobody_knows_of_is_looked_up_before_the_next_one() {
+    let Some(server) = shared() else { return };
+    for is_kept in [true, false] {
+        let (_, address) = migrated(&server);
+        let mut journal = open(&address);
+        journal.append(&texts(&["before"])).unwrap();
+        // As a commit whose answer was lost leaves it.
+        journal.inside().in_doubt = true;
+        let mut expected = texts(&["before"]);
+        if is_kept {
+            let number = { journal.inside().number };
+            journal.append(&texts(&["in doubt"])).unwrap();
+            (journal.inside().number, journal.inside().in_doubt) = (number, true);
+            expected.extend(texts(&["in doubt"]));
+        }
+        let first = Position(expected.len() as u64);
+        assert_eq!(journal.append(&texts(&["after", "it"])).unwrap(), first, "{is_kept}");
+        expected.extend(texts(&["after", "it"]));
+        assert_eq!(journal.append(&texts(&["more"])).unwrap(), first.plus(2), "{is_kept}");
+        assert_eq!(all(&address), [expected, texts(&["more"])].concat(), "{is_kept}");
+    }
+    let in_doubt = PostgresError::InDoubt {
+        place: "there".to_owned(),
+        source: Box::new(PostgresError::Failed { place: "there".to_owned() }),
+    };
+    let error = JournalError::from(in_doubt);
+    assert!(!error.is_final() && !error.is_full(), "nobody may say that nothing was kept");
+}
+
+#[test]
+fn a_batch_for_a_place_that_is_taken_is_refused_and_the_next_is_not() {
+    let Some(server) = shared() else { return };
+    let (_, address) = migrated(&server);
+    let mut journals = [open(&address), open(&address)];
+    let first =
+        |journal: &mut PostgresJournal| journal.append_if(&texts(&["first"]), Condition::EndsAt(Position(0)));
+    assert_eq!(first(&mut journals[0]).unwrap(), Position(0));
+    let error = first(&mut journals[1]).unwrap_err();
+    assert!(error.to_string().contains("has records already, 1 of them"), "{error}");
+    assert_eq!(journals[1].append(&texts(&["second"])).unwrap(), Position(1));
+    assert_eq!(all(&address), texts(&["first", "second"]));
 }
 
 /// Makes inserts fail with a state: all of them, or the first few.
@@ -170,13 +212,12 @@ fn fail_inserts(server: &Server, database: &str, state: &str, times: u32) {
 
 #[test]
 fn no_room_keeps_nothing_and_a_clash_is_tried_again() {
-    let Some(server) = Server::shared() else { return };
+    let Some(server) = shared() else { return };
     for (state, times) in [("53100", 1), ("40001", 3), ("40P01", 2), ("57P01", 1)] {
-        let address = server.migrated();
-        let database = address.config.get_dbname().unwrap();
+        let (database, address) = migrated(&server);
         let mut journal = open(&address);
         journal.append(&texts(&["before"])).unwrap();
-        fail_inserts(&server, database, state, times);
+        fail_inserts(&server, &database, state, times);
         let appended = journal.append(&texts(&["one", "two"]));
         if state == "53100" {
             let error = appended.unwrap_err();
@@ -187,8 +228,8 @@ fn no_room_keeps_nothing_and_a_clash_is_tried_again() {
         }
         assert_eq!(all(&address), texts(&["before", "one", "two"]), "{state}");
     }
-    let address = server.migrated();
-    fail_inserts(&server, address.config.get_dbname().unwrap(), "23514", 1);
+    let (database, address) = migrated(&server);
+    fail_inserts(&server, &database, "23514", 1);
     let mut journal = open(&address);
     let error = journal.append(&texts(&["one"])).unwrap_err();
     assert!(error.to_string().contains("made to fail (23514)"), "{error}");
@@ -199,13 +240,12 @@ fn no_room_keeps_nothing_and_a_clash_is_tried_again() {
 
 #[test]
 fn each_month_has_a_partition_and_is_read_as_one_with_the_others() {
-    let Some(server) = Server::shared() else { return };
-    let address = server.migrated();
-    let database = address.config.get_dbname().unwrap();
+    let Some(server) = shared() else { return };
+    let (database, address) = migrated(&server);
     let mut journal = open(&address);
     journal.append(&texts(&["a", "b", "c"])).unwrap();
     server.sql(
-        database,
+        &database,
         "CREATE TABLE seatbeat.records_202001 PARTITION OF seatbeat.records FOR VALUES FROM (202001) TO (202002); \
          UPDATE seatbeat.records SET month = 202001; UPDATE seatbeat.months SET month = 202001; \
          UPDATE seatbeat.head SET month = 202001; \
@@ -219,7 +259,7 @@ fn each_month_has_a_partition_and_is_read_as_one_with_the_others() {
     assert_eq!(read, vec![(Position(2), b"c".to_vec()), (Position(3), b"d".to_vec())]);
     // The database's clock was set back: no record goes into a month before its predecessor's.
     server.sql(
-        database,
+        &database,
         "CREATE TABLE seatbeat.records_209912 PARTITION OF seatbeat.records FOR VALUES FROM (209912) TO (209913); \
          INSERT INTO seatbeat.months VALUES (209912, 5); UPDATE seatbeat.head SET month = 209912",
     );
@@ -229,9 +269,8 @@ fn each_month_has_a_partition_and_is_read_as_one_with_the_others() {
 
 #[test]
 fn a_record_that_was_changed_or_taken_away_is_not_handed_out() {
-    let Some(server) = Server::shared() else { return };
-    let address = server.migrated();
-    let database = address.config.get_dbname().unwrap();
+    let Some(server) = shared() else { return };
+    let (database, address) = migrated(&server);
     let mut journal = open(&address);
     journal.append(&texts(&["a", "b", "c"])).unwrap();
     let damaged = |expected: &str| {
@@ -239,30 +278,31 @@ fn a_record_that_was_changed_or_taken_away_is_not_handed_out() {
         assert!(error.to_string().contains(expected), "{error}");
         assert!(error.hint().is_some());
     };
-    server.sql(database, "UPDATE seatbeat.records SET body = 'x' WHERE position = 1");
+    server.sql(&database, "UPDATE seatbeat.records SET body = 'x' WHERE position = 1");
     damaged("record 1 in");
     damaged("is not as it was written");
-    server.sql(database, "DELETE FROM seatbeat.records WHERE position = 1");
+    server.sql(&database, "DELETE FROM seatbeat.records WHERE position = 1");
     damaged("is missing");
 }
 
 #[test]
 fn a_database_without_our_tables_or_with_later_ones_is_refused() {
-    let Some(server) = Server::shared() else { return };
-    let address = server.address(&server.database());
+    let Some(server) = shared() else { return };
+    let database = server.database();
+    let address = testing::address(&server, &database);
     let error = refused(&address);
     assert!(error.to_string().contains("has no tables"), "{error}");
     assert_eq!(error.hint().as_deref(), Some("`seatbeat migrate` makes them"));
     let both = thread::scope(|scope| {
-        let migrations = [(); 2].map(|()| scope.spawn(|| PostgresJournal::migrate(&address).unwrap()));
+        let migrations = [(); 2].map(|()| scope.spawn(|| schema::migrate(&address).unwrap()));
         migrations.map(|migration| migration.join().unwrap())
     });
     assert!(both.contains(&true), "one of two at once made them");
     open(&address).append(&texts(&["kept"])).unwrap();
-    assert!(!PostgresJournal::migrate(&address).unwrap());
+    assert!(!schema::migrate(&address).unwrap());
     assert_eq!(all(&address), texts(&["kept"]));
-    server.sql(address.config.get_dbname().unwrap(), "UPDATE seatbeat.version SET version = 1000");
-    for error in [refused(&address), PostgresJournal::migrate(&address).unwrap_err()] {
+    server.sql(&database, "UPDATE seatbeat.version SET version = 1000");
+    for error in [refused(&address), schema::migrate(&address).unwrap_err().into()] {
         assert!(error.to_string().contains("have version 1000"), "{error}");
         assert!(error.hint().is_some_and(|hint| hint.contains("or a later one")));
     }
@@ -270,7 +310,7 @@ fn a_database_without_our_tables_or_with_later_ones_is_refused() {
 
 #[test]
 fn passwords_and_certificates_are_looked_at_and_shown_nowhere() {
-    let Some(server) = Server::shared() else { return };
+    let Some(server) = shared() else { return };
     let (role, password) = GUARDED;
     let database = server.database();
     let owner =
@@ -283,7 +323,7 @@ fn passwords_and_certificates_are_looked_at_and_shown_nowhere() {
         Address::parse(&text, password, authority).unwrap()
     };
     let good = address(Some(password), Some(&certificate));
-    assert!(PostgresJournal::migrate(&good).unwrap());
+    assert!(schema::migrate(&good).unwrap());
     open(&good).append(&texts(&["over TLS"])).unwrap();
 
     let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -309,28 +349,26 @@ fn passwords_and_certificates_are_looked_at_and_shown_nowhere() {
 
 #[test]
 fn one_collector_at_a_time_runs_the_jobs_and_an_earlier_ones_records_are_refused() {
-    let Some(server) = Server::shared() else { return };
-    let address = server.migrated();
-    let database = address.config.get_dbname().unwrap();
-    let runtime = runtime().unwrap();
+    let Some(server) = shared() else { return };
+    let (database, address) = migrated(&server);
+    let engine = Engine::start().unwrap();
     let (mut first, mut second) = (Lease::new(address.clone()), Lease::new(address.clone()));
-    let ask = |lease: &mut Lease| wait(&runtime, lease.ask()).unwrap().map(|held| held.fence);
+    let ask = |lease: &mut Lease| engine.wait(lease.ask()).unwrap().map(|held| held.fence);
     assert_eq!((ask(&mut first), ask(&mut second), ask(&mut first)), (Some(1), None, Some(1)));
     let mut paused = open(&address);
-    assert_eq!(paused.append_as_leader(&texts(&["of the first"]), 1).unwrap(), Position(0));
+    assert_eq!(paused.append_if(&texts(&["of the first"]), Condition::Leads(1)).unwrap(), Position(0));
 
-    server.sql(database, "UPDATE seatbeat.lease SET until = CURRENT_TIMESTAMP - INTERVAL '1' SECOND");
-    let held = wait(&runtime, second.ask()).unwrap().unwrap();
+    server.sql(&database, "UPDATE seatbeat.lease SET until = CURRENT_TIMESTAMP - INTERVAL '1' SECOND");
+    let held = engine.wait(second.ask()).unwrap().unwrap();
     assert_eq!(held, Held { fence: 2, size: Position(1) }, "with all that the first wrote");
     assert_eq!(ask(&mut first), None);
-    let error = paused.append_as_leader(&texts(&["too late"]), 1).unwrap_err();
+    let error = paused.append_if(&texts(&["too late"]), Condition::Leads(1)).unwrap_err();
     assert!(error.to_string().contains("has taken the jobs over"), "{error}");
     assert_eq!(paused.append(&texts(&["an agent's"])).unwrap(), Position(1), "agents are served by both");
     let mut leads = open(&address);
-    assert_eq!(leads.append_as_leader(&texts(&["of the second"]), 2).unwrap(), Position(2));
+    assert_eq!(leads.append_if(&texts(&["of the second"]), Condition::Leads(2)).unwrap(), Position(2));
 
-    wait(&runtime, second.give_back()).unwrap();
+    engine.wait(second.give_back()).unwrap();
     assert_eq!((ask(&mut first), ask(&mut second)), (Some(3), None), "given back, it is free at once");
     assert_eq!(all(&address), texts(&["of the first", "an agent's", "of the second"]));
-    runtime.shutdown_background();
 }

@@ -1,4 +1,4 @@
-//! What can be wrong with a PostgreSQL journal, and what to do about it. Invariant: no password stands in an error; what
+//! What can be wrong with a database, and what to do about it. Invariant: no password stands in an error; what
 //! passes by itself is told apart from what needs a person.
 
 use std::error::Error as _;
@@ -32,7 +32,8 @@ pub enum PostgresError {
         #[source]
         source: Box<Self>,
     },
-    /// It went away while it was asked to keep a batch, and could not be asked since whether it did.
+    /// It went away while it was asked to keep a batch, and could not be asked since whether it did. That is looked up
+    /// before the next one.
     #[error("`{place}` went away before it said whether it kept a batch")]
     InDoubt {
         /// Where it is.
@@ -105,6 +106,17 @@ pub enum PostgresError {
         /// Where it is.
         place: String,
     },
+    /// Others have appended to it; nothing was kept.
+    #[error("`{place}` has records already, {size} of them")]
+    Longer {
+        /// Where it is.
+        place: String,
+        /// How many.
+        size: u64,
+    },
+    /// The system gave no runtime to ask it with.
+    #[error("failed to start a runtime for the database")]
+    Runtime(#[from] std::io::Error),
     /// An earlier error was final.
     #[error("`{place}` is given no more records since an earlier error")]
     Failed {
@@ -127,7 +139,7 @@ impl PostgresError {
                 "start it, or look at the network in between; it is tried again by itself".into()
             }
             Self::InDoubt { .. } => {
-                "restart once it is back: the journal shows then what was kept, and agents send the rest again".into()
+                "start it, or look at the network in between; the journal shows then what was kept".into()
             }
             Self::Unsafe { setting, .. } => format!("set `{setting} = on` in postgresql.conf, and start PostgreSQL again"),
             Self::Version { found, known, .. } if found.is_some_and(|found| found > *known) => {
@@ -141,7 +153,8 @@ impl PostgresError {
                     .into()
             }
             Self::Failed { .. } => "restart; the first error is in the log".into(),
-            Self::Superseded { .. } => return None,
+            Self::Longer { .. } => "name an empty database".into(),
+            Self::Superseded { .. } | Self::Runtime(_) => return None,
             Self::Sql { source, .. } => return hint_of(source),
         })
     }
@@ -149,6 +162,11 @@ impl PostgresError {
     /// Whether nothing was kept and a later try may succeed.
     pub fn is_away(&self) -> bool {
         matches!(self, Self::Away { .. })
+    }
+
+    /// Whether nothing was kept, or nobody knows, and what comes next is not touched by it.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Superseded { .. } | Self::Longer { .. } | Self::InDoubt { .. })
     }
 
     /// Whether the same may succeed when it is tried again, perhaps over another connection.
@@ -171,12 +189,12 @@ impl PostgresError {
     }
 
     /// Whether the database has no room.
-    pub(super) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         matches!(self, Self::Sql { source, .. } if source.code() == Some(&SqlState::DISK_FULL))
     }
 
     /// Whether the database certainly kept nothing of a transaction whose commit answered this.
-    pub(super) fn undid(&self) -> bool {
+    pub(crate) fn undid(&self) -> bool {
         match self {
             Self::Sql { source, .. } => source.code().is_some_and(|code| {
                 let class = code.code().get(..2).unwrap_or_default();

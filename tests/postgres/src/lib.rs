@@ -12,10 +12,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+pub use proxy::Proxy;
 use tempfile::TempDir;
 
-use super::super::{Address, PostgresJournal, runtime, wait};
-use crate::distributor::independent::skip;
+mod proxy;
 
 /// Where Debian puts what `PATH` does not have.
 const DEBIAN: &str = "/usr/lib/postgresql";
@@ -32,6 +32,7 @@ static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
 pub struct Server {
     folder: TempDir,
     programs: PathBuf,
+    /// Where it listens.
     pub port: u16,
     running: Mutex<Option<Running>>,
     databases: AtomicUsize,
@@ -64,10 +65,7 @@ impl Server {
 
     /// One of the caller's own, with these options.
     pub fn start(options: &[&str]) -> Option<Self> {
-        let Some(programs) = programs() else {
-            skip("PostgreSQL", "apt-get install postgresql");
-            return None;
-        };
+        let programs = programs()?;
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
         if rustix::process::geteuid().is_root() {
@@ -171,21 +169,10 @@ impl Server {
         name
     }
 
-    /// A database with our tables.
-    pub fn migrated(&self) -> Address {
-        let address = self.address(&self.database());
-        assert!(PostgresJournal::migrate(&address).unwrap());
-        address
-    }
-
-    /// How a database is reached.
-    pub fn address(&self, database: &str) -> Address {
-        self.address_at(self.port, database)
-    }
-
-    /// How it is reached through another port.
-    pub fn address_at(&self, port: u16, database: &str) -> Address {
-        Address::parse(&format!("postgres://seatbeat@127.0.0.1:{port}/{database}"), None, None).unwrap()
+    /// Where a database is.
+    #[must_use]
+    pub fn url(&self, database: &str) -> String {
+        url(self.port, database)
     }
 
     /// Runs statements in a database.
@@ -194,18 +181,19 @@ impl Server {
     }
 
     fn try_sql(&self, database: &str, statements: &str) -> Result<(), String> {
-        let address = self.address(database);
-        let runtime = runtime().unwrap();
-        let run = wait(&runtime, async {
-            // Not as the journal does: it refuses some of what is set here.
-            let connected = address.config.connect(address.tls.clone()).await;
-            let (client, connection) = connected.map_err(|error| error.to_string())?;
-            tokio::spawn(connection);
-            client.batch_execute(statements).await.map_err(|error| format!("{error:?}"))
-        });
-        runtime.shutdown_background();
-        run
+        let mut psql = Command::new(self.programs.join("psql"));
+        psql.args(["--no-psqlrc", "--quiet", "--output=/dev/null", "--set=ON_ERROR_STOP=1"]);
+        psql.args(["--dbname", &self.url(database), "--command", statements]).env("PGCONNECT_TIMEOUT", "5");
+        let ran = psql.output().map_err(|error| error.to_string())?;
+        let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+        if ran.status.success() { Ok(()) } else { Err(said) }
     }
+}
+
+/// Where a database is behind a port.
+#[must_use]
+pub fn url(port: u16, database: &str) -> String {
+    format!("postgres://seatbeat@127.0.0.1:{port}/{database}")
 }
 
 impl Drop for Server {
@@ -241,7 +229,7 @@ fn serve(mut command: Command, stopped: &mpsc::Receiver<Stop>) {
 
 /// Its programs, of the newest version.
 fn programs() -> Option<PathBuf> {
-    let has = |folder: &PathBuf| ["initdb", "postgres"].iter().all(|name| folder.join(name).exists());
+    let has = |folder: &PathBuf| ["initdb", "postgres", "psql"].iter().all(|name| folder.join(name).exists());
     let debian = fs::read_dir(DEBIAN).into_iter().flatten().flatten().map(|entry| entry.path().join("bin"));
     let mut debian: Vec<PathBuf> = debian.filter(has).collect();
     debian.sort();

@@ -4,13 +4,11 @@
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use super::address::Address;
-use super::error::PostgresError;
-use super::session::{answered, connect, failed};
+use super::{Address, Engine, PostgresError, answered, connect, failed};
 
 /// One a version. `month` is a number, 202611: the month in which a record was appended, by the database's calendar; it
 /// never goes back from one record to the next.
-const STEPS: [&str; 2] = [
+const STEPS: [&str; 3] = [
     "CREATE TABLE seatbeat.head (
          id smallint PRIMARY KEY, size bigint NOT NULL, month integer NOT NULL
      );
@@ -28,13 +26,27 @@ const STEPS: [&str; 2] = [
          until timestamp with time zone NOT NULL
      );
      INSERT INTO seatbeat.lease (name, holder, fence, until) VALUES ('jobs', '', 0, CURRENT_TIMESTAMP);",
+    // An erased row keeps its key, with an empty value: whoever has read it before has to hear of it.
+    "CREATE TABLE seatbeat.vault_head (id smallint PRIMARY KEY, number bigint NOT NULL, marker bytea NOT NULL);
+     CREATE TABLE seatbeat.vault (
+         name varchar(500) PRIMARY KEY, sealed bytea NOT NULL, number bigint NOT NULL, UNIQUE (number, name)
+     );
+     INSERT INTO seatbeat.vault_head (id, number, marker) VALUES (1, 0, '');",
 ];
 
 /// The version of the tables that this program needs.
-pub const VERSION: i32 = STEPS.len() as i32;
+const VERSION: i32 = STEPS.len() as i32;
 
-/// Makes the tables, or what they lack; the version that was there before.
-pub async fn migrate(address: &Address) -> Result<Option<i32>, PostgresError> {
+/// Makes the tables of an address, or what they lack; whether there were none.
+///
+/// # Errors
+/// When the database cannot be reached, refuses, or has tables of a later version.
+pub fn migrate(address: &Address) -> Result<bool, PostgresError> {
+    Ok(Engine::start()?.wait(bring_forward(address))?.is_none())
+}
+
+/// The version that was there before.
+async fn bring_forward(address: &Address) -> Result<Option<i32>, PostgresError> {
     let place = address.to_string();
     let client = connect(address).await?;
     let made = answered("make the tables in", &place, make(&client, &place)).await;
@@ -51,7 +63,7 @@ async fn make(client: &Client, place: &str) -> Result<Option<i32>, PostgresError
     let failed = failed("make the tables in", place);
     // What another attempt left open is of no use.
     client.batch_execute("ROLLBACK; START TRANSACTION").await.map_err(&failed)?;
-    let found = version(client, place).await?;
+    let found = version(client, place, " FOR UPDATE").await?;
     let done = usize::try_from(found.unwrap_or(0)).unwrap_or_default();
     if done > STEPS.len() {
         return Err(PostgresError::Version { place: place.to_owned(), found, known: VERSION });
@@ -83,8 +95,16 @@ fn is_there(code: Option<&SqlState>) -> bool {
     code.is_some_and(|code| codes.contains(code))
 }
 
-/// The version of the tables; none where there are none.
-pub async fn version(client: &Client, place: &str) -> Result<Option<i32>, PostgresError> {
+/// Refuses tables of another version.
+pub async fn expect_own(client: &Client, place: &str) -> Result<(), PostgresError> {
+    match version(client, place, "").await? {
+        Some(VERSION) => Ok(()),
+        found => Err(PostgresError::Version { place: place.to_owned(), found, known: VERSION }),
+    }
+}
+
+/// The version of the tables, read under this lock; none where there are none.
+async fn version(client: &Client, place: &str, lock: &str) -> Result<Option<i32>, PostgresError> {
     let failed = failed("look for the tables in", place);
     let there = "SELECT COUNT(*) FROM information_schema.tables \
                  WHERE table_schema = 'seatbeat' AND table_name = 'version'";
@@ -92,7 +112,7 @@ pub async fn version(client: &Client, place: &str) -> Result<Option<i32>, Postgr
     if count == 0 {
         return Ok(None);
     }
-    let version = "SELECT version FROM seatbeat.version WHERE id = 1 FOR UPDATE";
-    let row = client.query_opt(version, &[]).await.map_err(&failed)?;
+    let version = format!("SELECT version FROM seatbeat.version WHERE id = 1{lock}");
+    let row = client.query_opt(&version, &[]).await.map_err(&failed)?;
     Ok(row.map(|row| row.get(0)))
 }

@@ -1,4 +1,4 @@
-//! Where a PostgreSQL journal is, and how it is reached. Invariant: no password stands in an address, in what is shown
+//! Where a database is, and how it is reached. Invariant: no password stands in an address, in what is shown
 //! of it or in an error; beyond this machine nothing crosses a network without TLS.
 
 use std::fmt;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
-use super::error::PostgresError;
+use super::PostgresError;
 use super::tls::Tls;
 
 /// How an address begins.
