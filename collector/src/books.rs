@@ -425,6 +425,12 @@ impl Books {
         }
     }
 
+    /// Returns once the fold has all that other collectors on the same journal had written when it was asked: whoever was
+    /// told something by one of them may come here next. At once where there is no other; soon where that cannot be told.
+    pub async fn caught_up(&self) {
+        self.appender.caught_up().await;
+    }
+
     /// Returns when the writer has come by: nothing is written, but whatever was waiting before is.
     ///
     /// # Errors

@@ -67,13 +67,35 @@ impl Desk {
 
     /// A founded store whose processes all run as of a time.
     pub fn founded_at(clock: Option<&str>) -> Self {
+        Self::founded_with(clock, &[])
+    }
+
+    /// A store that is founded with further arguments.
+    pub fn founded_with(clock: Option<&str>, arguments: &[&str]) -> Self {
         let mut desk = Self::unfounded();
         desk.clock = clock.map(str::to_owned);
         let (agents, operators) = (desk.agents.to_string(), desk.operators.to_string());
         let store = desk.store();
         let init =
             ["init", "--store", text(&store), "--agent-listen", &agents, "--operator-listen", &operators];
-        desk.operator_ok(&init);
+        desk.operator_ok(&[&init, arguments].concat());
+        desk
+    }
+
+    /// One more collector on this one's database, behind the same operator's token. `config` is this one's, perhaps with
+    /// another way to the database.
+    pub fn joined_by(&self, config: &Path) -> Self {
+        let mut desk = Self::unfounded();
+        desk.clock.clone_from(&self.clock);
+        let (agents, operators) = (desk.agents.to_string(), desk.operators.to_string());
+        let (store, key) = (desk.store(), self.store().join("vault/vault.key"));
+        let files = ["join", "--config", text(config), "--vault-key", text(&key), "--store", text(&store)];
+        desk.operator_ok(
+            &[&files[..], &["--agent-listen", &agents, "--operator-listen", &operators]].concat(),
+        );
+        let profile = std::fs::read_to_string(self.path("operator.toml")).expect("a profile");
+        let profile = profile.replace(&self.operators.to_string(), &operators);
+        std::fs::write(desk.path("operator.toml"), profile).expect("it can be written");
         desk
     }
 
@@ -207,6 +229,21 @@ impl Desk {
         if let Some(mut child) = self.collector.take() {
             kill(&mut child);
         }
+    }
+
+    /// Lets the collector do nothing until it goes on, as a machine that swaps or a virtual one that is moved.
+    pub fn pause(&self) {
+        self.signal(rustix::process::Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn go_on(&self) {
+        self.signal(rustix::process::Signal::CONT);
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let child = self.collector.as_ref().expect("it runs");
+        rustix::process::kill_process(id(child), signal).expect("a child can be signalled");
     }
 
     /// Stops the collector in order; answers whether it ended well.

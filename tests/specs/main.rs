@@ -4,6 +4,7 @@ mod abuse;
 mod browser;
 mod catalogue;
 mod closing;
+mod collectors;
 mod dashboard;
 mod descriptors;
 mod desk;

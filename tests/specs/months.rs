@@ -11,7 +11,7 @@ use crate::desk::{Desk, text};
 
 pub const OCTOBER: &str = "2026-10-20T09:00:00Z";
 
-fn policy(presume_days: u32) -> String {
+pub fn policy(presume_days: u32) -> String {
     format!(
         r#"
 zone = "UTC"

@@ -14,11 +14,11 @@ use crate::desk::{Desk, eventually, text};
 use crate::months::{OCTOBER, desk_in_october, instant, report, restart_at};
 use crate::reporters::reporter;
 
-const API_KEY: &str = "SU-123-456-789:0f1e2d3c4b5a69788796a5b4c3d2e1f0";
-const NOVEMBER: &str = "2026-11-04T12:00:00Z";
+pub const API_KEY: &str = "SU-123-456-789:0f1e2d3c4b5a69788796a5b4c3d2e1f0";
+pub const NOVEMBER: &str = "2026-11-04T12:00:00Z";
 
 /// The platform, on a port of its own, for as long as the runtime lives.
-fn platform(runtime: &tokio::runtime::Runtime) -> SocketAddr {
+pub fn platform(runtime: &tokio::runtime::Runtime) -> SocketAddr {
     let listener =
         runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("loopback has ports");
     let address = listener.local_addr().expect("it is bound");
@@ -33,7 +33,7 @@ fn platform(runtime: &tokio::runtime::Runtime) -> SocketAddr {
     address
 }
 
-fn effects(address: SocketAddr) -> Vec<String> {
+pub fn effects(address: SocketAddr) -> Vec<String> {
     use std::io::{Read as _, Write as _};
     let mut stream = std::net::TcpStream::connect(address).expect("it listens");
     let request = "GET /_standin/effects HTTP/1.1\r\nhost: it\r\nconnection: close\r\n\r\n";
@@ -44,13 +44,13 @@ fn effects(address: SocketAddr) -> Vec<String> {
     serde_json::from_str(body).expect("a list")
 }
 
-fn write_secret(path: &Path, key: &str) {
+pub fn write_secret(path: &Path, key: &str) {
     fs::write(path, format!("api_key = \"{key}\"\n")).expect("a file can be written");
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("it is ours");
 }
 
 /// Adds a destination to the configuration: for the next start.
-fn configure_destination(desk: &Desk, address: SocketAddr, secrets: &Path) {
+pub fn configure_destination(desk: &Desk, address: SocketAddr, secrets: &Path) {
     let path = desk.store().join("seatbeat.toml");
     let before = fs::read_to_string(&path).expect("a configuration");
     let destination = format!(
@@ -63,11 +63,11 @@ fn configure_destination(desk: &Desk, address: SocketAddr, secrets: &Path) {
     fs::write(&path, format!("{before}\n{destination}")).expect("it can be written");
 }
 
-fn only_row(desk: &Desk) -> Value {
+pub fn only_row(desk: &Desk) -> Value {
     desk.operator_json(&["upload", "status"])[0].clone()
 }
 
-fn waits_for(desk: &Desk, status: &str) {
+pub fn waits_for(desk: &Desk, status: &str) {
     eventually(status, || (only_row(desk)["status"] == status).then_some(()));
 }
 

@@ -27,7 +27,7 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
     (
         "seatbeat-benches",
         "tests/benches",
-        &["seatbeat-collector", "seatbeat-fleet", "seatbeat-ledger", "seatbeat-proto"],
+        &["seatbeat-collector", "seatbeat-fleet", "seatbeat-ledger", "seatbeat-postgres", "seatbeat-proto"],
     ),
     (
         "seatbeat-sim",

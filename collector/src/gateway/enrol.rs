@@ -25,7 +25,16 @@ pub async fn enrol(
     }
     let asker = Asker::read(request).map_err(|fault| Status::invalid_argument(fault.to_string()))?;
     let now = door.books.clock().now();
-    let answer = match door.books.read(|fold| asker.known(fold, now))? {
+    let known = || door.books.read(|fold| asker.known(fold, now));
+    let known = match known() {
+        Err(_) => {
+            // Another collector may have made its token just now.
+            door.books.caught_up().await;
+            known()
+        }
+        known => known,
+    };
+    let answer = match known? {
         Some(known) => known,
         None => {
             door.write(&asker.machine, vec![asker.fact()]).await?;

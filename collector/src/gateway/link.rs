@@ -57,15 +57,23 @@ impl Stream for Sent {
 ///
 /// # Errors
 /// When it presented no key, or one that is not let in.
-pub fn machine_of(door: &Door, peer: Option<&Peer>) -> Result<(MachineId, VerifyingKey), Status> {
+pub async fn machine_of(door: &Door, peer: Option<&Peer>) -> Result<(MachineId, VerifyingKey), Status> {
     let key = peer
         .and_then(|peer| peer.key)
         .and_then(|key| VerifyingKey::from_bytes(&key).ok())
         .ok_or_else(|| Status::unauthenticated("no machine's certificate was presented: enrol first"))?;
     let machine = MachineId::derived_from(key.as_bytes());
-    let known = door.books.read(|fold| {
-        fold.registry().machine(&machine).map(|machine| (machine.banned, machine.key == *key.as_bytes()))
-    });
+    let ask = || {
+        door.books.read(|fold| {
+            fold.registry().machine(&machine).map(|machine| (machine.banned, machine.key == *key.as_bytes()))
+        })
+    };
+    let mut known = ask();
+    if known.is_none() {
+        // Another collector may have let it in just now.
+        door.books.caught_up().await;
+        known = ask();
+    }
     match known {
         Some((false, true)) => Ok((machine, key)),
         Some((true, _)) => Err(Ending::Banned.status()),
@@ -125,7 +133,13 @@ impl<'a> Conversation<'a> {
         let spool = greeting::checked(&hello)?;
         let place = door.streams.open(&machine);
         // Asked behind the place: a ban from here on ends the stream through it.
-        let tip = door.books.read(|fold| greeting::tip(fold, &machine, spool.as_ref()))?;
+        let known = || door.books.read(|fold| greeting::tip(fold, &machine, spool.as_ref()));
+        let mut tip = known()?;
+        if tip.map_or(0, |tip| tip.sequence) < hello.sequence {
+            // Another collector may have acknowledged more: it is not asked for again.
+            door.books.caught_up().await;
+            tip = known()?;
+        }
         let now = door.books.clock().now();
         let now_ms = door.books.clock().now_ms();
         let offset_ms = hello.sent_at_ms.saturating_sub(now_ms);

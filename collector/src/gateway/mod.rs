@@ -151,7 +151,7 @@ impl AgentLink for Service {
     }
 
     async fn leave(&self, request: Request<LeaveRequest>) -> Result<Response<LeaveResponse>, Status> {
-        let (machine, _) = link::machine_of(&self.door, request.extensions().get::<Peer>())?;
+        let (machine, _) = link::machine_of(&self.door, request.extensions().get::<Peer>()).await?;
         leave::leave(&self.door, &machine).await.map(|()| Response::new(LeaveResponse {}))
     }
 
@@ -159,7 +159,7 @@ impl AgentLink for Service {
         &self,
         request: Request<Streaming<AgentMessage>>,
     ) -> Result<Response<Self::LinkStream>, Status> {
-        let (machine, key) = link::machine_of(&self.door, request.extensions().get::<Peer>())?;
+        let (machine, key) = link::machine_of(&self.door, request.extensions().get::<Peer>()).await?;
         let (down, stream) = mpsc::channel(DOWN_QUEUE);
         let span = tracing::info_span!("stream", %machine);
         let talk = link::talk(Arc::clone(&self.door), machine, key, request.into_inner(), down);

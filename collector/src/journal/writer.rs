@@ -30,6 +30,9 @@ const GATHER_STEP: Duration = Duration::from_millis(1);
 /// Bytes that may wait to be written; whoever brings more waits before its records are taken.
 pub const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Longest that a look for others' records is waited for.
+const CAUGHT_UP_WAIT: Duration = Duration::from_secs(2);
+
 /// Why records were not appended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
@@ -110,6 +113,15 @@ pub struct Appender {
     jobs: mpsc::UnboundedSender<Job>,
     room: Arc<Semaphore>,
     ending: Arc<OnceLock<AppendError>>,
+    /// Where others append, too.
+    looked: Option<watch::Receiver<Looked>>,
+}
+
+/// How often others' records were looked for, from when that began and to its end.
+#[derive(Debug, Clone, Copy, Default)]
+struct Looked {
+    begun: u64,
+    done: u64,
 }
 
 impl Appender {
@@ -160,6 +172,16 @@ impl Appender {
         QUEUE_BYTES_MAX.saturating_sub(self.room.available_permits())
     }
 
+    /// Returns once `committed` has seen all that others had appended when it was asked; at once where nobody else does.
+    /// Nothing is waited for after a while: the journal may be away.
+    pub async fn caught_up(&self) {
+        let Some(looked) = &self.looked else { return };
+        let mut looked = looked.clone();
+        let begun = looked.borrow().begun;
+        // An error means that the writer has ended, or that nobody knows in time.
+        let _ = timeout(CAUGHT_UP_WAIT, looked.wait_for(|looked| looked.done > begun)).await;
+    }
+
     fn ending(&self) -> AppendError {
         self.ending.get().cloned().unwrap_or(AppendError::Closed)
     }
@@ -207,7 +229,9 @@ pub fn start(
     let ending = Arc::new(OnceLock::new());
     let (end, ended) = watch::channel(());
     let handle = WriterHandle { jobs: jobs.downgrade(), ended, ending: Arc::clone(&ending) };
-    let appender = Appender { jobs, room: Arc::clone(&room), ending: Arc::clone(&ending) };
+    let (look, looked) = watch::channel(Looked::default());
+    let looked = journal.look_every().map(|_| looked);
+    let appender = Appender { jobs, room: Arc::clone(&room), ending: Arc::clone(&ending), looked };
     let last_words = LastWords { room: Arc::clone(&room), ending: Arc::clone(&ending), _end: end };
     let writer = Writer {
         passed: journal.size(),
@@ -218,6 +242,7 @@ pub fn start(
         ending: Arc::clone(&ending),
         closing: false,
         answers: Answers::start(),
+        look,
     };
     let spawned = thread::Builder::new().name("journal".into()).spawn(move || {
         // Dropped behind the writer, so that the journal is let go before anyone hears of the end.
@@ -254,6 +279,7 @@ struct Writer<C> {
     ending: Arc<OnceLock<AppendError>>,
     closing: bool,
     answers: Answers,
+    look: watch::Sender<Looked>,
 }
 
 impl<C: FnMut(Position, &[Vec<u8>])> Writer<C> {
@@ -311,13 +337,26 @@ impl<C: FnMut(Position, &[Vec<u8>])> Writer<C> {
             if let Ok(job) = waited {
                 return Ok(job);
             }
+            let begun = self.begin_to_look();
             match self.journal.look() {
-                Ok(()) => self.pass_until(self.journal.size())?,
+                Ok(()) => {
+                    self.pass_until(self.journal.size())?;
+                    self.have_looked(begun);
+                }
                 // It is looked again; what is to be written says so to whom it concerns.
                 Err(error) if error.is_full() => tracing::debug!(%error, "others' records are not seen"),
                 Err(error) => return Err(AppendError::of(&error)),
             }
         }
+    }
+
+    fn begin_to_look(&self) -> u64 {
+        self.look.send_modify(|looked| looked.begun += 1);
+        self.look.borrow().begun
+    }
+
+    fn have_looked(&self, begun: u64) {
+        self.look.send_modify(|looked| looked.done = begun);
     }
 
     /// Hands on what others appended before a position.
@@ -369,6 +408,7 @@ impl<C: FnMut(Position, &[Vec<u8>])> Writer<C> {
 
     fn commit(&mut self, batch: Batch) -> Result<(), AppendError> {
         let Batch { records, groups, fence, .. } = batch;
+        let begun = self.begin_to_look();
         let appended = match fence {
             Some(fence) => self.journal.append_if(&records, Condition::Leads(fence)),
             None => self.journal.append(&records),
@@ -388,6 +428,7 @@ impl<C: FnMut(Position, &[Vec<u8>])> Writer<C> {
             }
             (self.committed)(first, &records);
             self.passed = first.plus(records.len() as u64);
+            self.have_looked(begun);
         }
         self.answers.give(groups.into_iter().map(|(offset, group)| (group, first.plus(offset))).collect());
         Ok(())

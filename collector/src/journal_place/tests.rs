@@ -227,6 +227,24 @@ fn a_database_holds_one_collectors_books() {
     assert!(matches!(error, FoundError::Founded(_)), "{error}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_asks_knows_what_another_wrote_before() {
+    let Some(house) = House::of(2) else { return };
+    let (first, _first_end) = house.open(0).unwrap();
+    let (second, _second_end) = house.open(1).unwrap();
+    for number in 0..20 {
+        let at = add(&first, format!("cus_{number}")).await;
+        second.caught_up().await;
+        assert!(second.read(Fold::position) >= at.0);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    found(folder.path(), &Config::default(), POLICY, Clock::real()).unwrap();
+    let (alone, _end) = Books::open(folder.path(), Clock::real()).unwrap();
+    let asked = Instant::now();
+    alone.caught_up().await;
+    assert!(asked.elapsed() < Duration::from_millis(50), "nobody else writes there");
+}
+
 #[test]
 fn of_two_foundings_at_once_one_is_refused() {
     let Some(server) = shared() else { return };

@@ -9,7 +9,9 @@ use crate::results::Section;
 use crate::{desk, table};
 
 pub mod bare;
+pub mod database;
 pub mod load;
+pub mod mosquitto;
 pub mod orders;
 mod processes;
 mod store;

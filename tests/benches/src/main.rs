@@ -55,6 +55,12 @@ enum Bench {
     Handshakes,
     /// Ten thousand machines that lost their connection come back at once
     Storm,
+    /// Reports kept in PostgreSQL, by one collector and by three, beside files
+    Database,
+    /// 64,000 machines connected to four collectors on one database
+    Many,
+    /// Idle connections and small messages beside Debian's MQTT broker
+    Mosquitto,
     /// How long an order takes from its signature to its machine
     Orders,
     /// Simulated machines that do what they are asked on stdin
@@ -210,11 +216,14 @@ struct Fleets {
 const ALL: &[&str] = &[
     "close",
     "connections",
+    "database",
     "handshakes",
     "idle",
     "journal",
     "lists",
+    "many",
     "messages",
+    "mosquitto",
     "orders",
     "proof",
     "queries",
@@ -234,6 +243,9 @@ fn main() -> ExitCode {
         Bench::Connections => gate::connections(),
         Bench::Handshakes => gate::handshakes(),
         Bench::Storm => gate::storm(),
+        Bench::Database => gate::database::bench(),
+        Bench::Many => gate::database::many(),
+        Bench::Mosquitto => gate::mosquitto::bench(),
         Bench::Orders => gate::orders::bench(),
         Bench::Load { token, address } => gate::load::run(&token, &address),
         Bench::Door { kind, store } => gate::bare::run(kind, &store),

@@ -367,12 +367,16 @@ fn checksum(record: &[u8]) -> i32 {
     crc32c::crc32c(record).cast_signed()
 }
 
-/// A partition for the records of a month, which begins behind those that are there.
+/// A partition for the records of a month, which begins behind those that are there. Made beside and attached, it waits for
+/// nobody who reads the table.
 fn new_month(month: i32, first: i64) -> String {
+    let next = month + 1;
     format!(
-        "CREATE TABLE seatbeat.records_{month} PARTITION OF seatbeat.records FOR VALUES FROM ({month}) TO ({next}); \
-         INSERT INTO seatbeat.months (month, first) VALUES ({month}, {first})",
-        next = month + 1
+        "CREATE TABLE seatbeat.records_{month} (month integer NOT NULL, position bigint NOT NULL, \
+         checksum integer NOT NULL, body bytea NOT NULL, PRIMARY KEY (month, position), \
+         CHECK (month >= {month} AND month < {next})); \
+         ALTER TABLE seatbeat.records ATTACH PARTITION seatbeat.records_{month} FOR VALUES FROM ({month}) TO ({next}); \
+         INSERT INTO seatbeat.months (month, first) VALUES ({month}, {first})"
     )
 }
 

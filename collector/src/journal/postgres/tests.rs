@@ -268,6 +268,22 @@ fn each_month_has_a_partition_and_is_read_as_one_with_the_others() {
 }
 
 #[test]
+fn the_first_record_of_a_month_waits_for_nobody_who_reads() {
+    let Some(server) = shared() else { return };
+    let (database, address) = migrated(&server);
+    let mut journal = open(&address);
+    thread::scope(|scope| {
+        // As `pg_dump` does, for as long as it takes.
+        let reads = "LOCK TABLE seatbeat.records IN ACCESS SHARE MODE; SELECT pg_sleep(6)";
+        let reading = scope.spawn(|| server.sql(&database, reads));
+        thread::sleep(Duration::from_millis(500));
+        journal.append(&texts(&["of a new month"])).unwrap();
+        assert!(!reading.is_finished(), "it was read all the while");
+    });
+    assert_eq!(all(&address), texts(&["of a new month"]));
+}
+
+#[test]
 fn a_record_that_was_changed_or_taken_away_is_not_handed_out() {
     let Some(server) = shared() else { return };
     let (database, address) = migrated(&server);

@@ -2,9 +2,10 @@
 //! from the kernel's own books of that process; both end with this one.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
@@ -13,6 +14,10 @@ use super::load::{Ask, Told};
 
 /// Microseconds of a tick of `/proc/PID/stat`: the kernel tells all programs 100 ticks a second.
 const TICK_US: u64 = 10_000;
+
+/// How often, and how many times, it is looked whether a server listens.
+const READY_PAUSE: Duration = Duration::from_millis(50);
+const READY_TRIES: u32 = 200;
 
 /// A server process.
 pub struct Server {
@@ -75,14 +80,24 @@ impl Server {
         }
     }
 
+    /// A program that does not say when it is ready, but listens then.
+    pub fn listening(mut command: Command, agents: SocketAddr) -> anyhow::Result<Self> {
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let child = command.spawn().with_context(|| format!("failed to start {command:?}"))?;
+        let server = Self { child, agents };
+        for _ in 0..READY_TRIES {
+            if TcpStream::connect(agents).is_ok() {
+                return Ok(server);
+            }
+            std::thread::sleep(READY_PAUSE);
+        }
+        bail!("{command:?} did not get ready")
+    }
+
     /// CPU time since its start, the user's and the system's, in microseconds.
     pub fn cpu_us(&self) -> anyhow::Result<u64> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        let (_, fields) = stat.rsplit_once(')').context("a process has a name")?;
-        let field = |number: usize| fields.split_whitespace().nth(number)?.parse::<u64>().ok();
-        // Fields 14 and 15 of proc(5); the first two stand before the name's end.
-        let (user, system) = field(11).zip(field(12)).context("a process has used time")?;
-        Ok((user + system) * TICK_US)
+        used(&stat, false).context("a process has used time")
     }
 
     /// Resident memory in KiB.
@@ -124,6 +139,23 @@ impl Load {
         self.told.read_line(&mut line)?;
         serde_json::from_str(&line).context("the load generator failed")
     }
+}
+
+/// CPU time of all processes of a name and of their children that have ended, in microseconds.
+pub fn cpu_us_of(name: &str) -> anyhow::Result<u64> {
+    let stat = |entry: std::fs::DirEntry| std::fs::read_to_string(entry.path().join("stat")).ok();
+    let stats = std::fs::read_dir("/proc")?.flatten().filter_map(stat);
+    let named = stats
+        .filter(|stat| stat.split_once('(').is_some_and(|(_, rest)| rest.starts_with(&format!("{name})"))));
+    Ok(named.filter_map(|stat| used(&stat, true)).sum())
+}
+
+/// What a line of `/proc/PID/stat` says was used, in microseconds.
+fn used(stat: &str, with_children: bool) -> Option<u64> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    // Fields 14 to 17 of proc(5); the first two stand before the name's end.
+    let ticks = fields.split_whitespace().skip(11).take(if with_children { 4 } else { 2 });
+    ticks.map(|field| field.parse::<u64>().ok()).sum::<Option<u64>>().map(|ticks| ticks * TICK_US)
 }
 
 fn own() -> anyhow::Result<PathBuf> {

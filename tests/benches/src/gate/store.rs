@@ -45,11 +45,22 @@ impl Prepared {
     pub fn copy(&self, name: &str) -> anyhow::Result<PathBuf> {
         let to = self.folder.path().join(name.replace([' ', ','], "-"));
         copy(&self.folder.path().join("store"), &to)?;
-        let (agents, operators) = (free_address()?, free_address()?);
-        let config = format!("agent_listen = \"{agents}\"\noperator_listen = \"{operators}\"\n");
-        std::fs::write(to.join(Config::FILE), config)?;
+        configure(&to, None)?;
         Ok(to)
     }
+
+    /// A place beside it where nothing is yet.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
+/// Gives a store doors of its own, and its journal to a database where one is named.
+pub fn configure(store: &Path, journal: Option<&str>) -> anyhow::Result<()> {
+    let (agents, operators) = (free_address()?, free_address()?);
+    let mut config = format!("agent_listen = \"{agents}\"\noperator_listen = \"{operators}\"\n");
+    config.extend(journal.map(|journal| format!("journal = \"{journal}\"\n")));
+    Ok(std::fs::write(store.join(Config::FILE), config)?)
 }
 
 async fn filled(store: &Path, machines: usize) -> anyhow::Result<String> {
@@ -115,6 +126,7 @@ fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn free_address() -> anyhow::Result<SocketAddr> {
+/// An address where nobody listens.
+pub fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }

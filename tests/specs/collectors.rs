@@ -1,0 +1,262 @@
+//! Several collectors on one PostgreSQL, as processes of their own: each is killed in turn, and the database, and answers
+//! to commits are lost, and whoever runs the jobs is paused for longer than its lease. Invariant: what is compared with
+//! what the machines saw acknowledged comes from a collector that was not the one to acknowledge it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use seatbeat_fleet::client::{Connection, Door};
+use seatbeat_fleet::machine::{Link, Machine};
+use seatbeat_fleet::seed::Seed;
+use seatbeat_postgres::{Proxy, Server, url};
+
+use crate::desk::{Desk, eventually, say, skip, text};
+use crate::months::{OCTOBER, instant, policy, report};
+use crate::reporters::{exported, now, reporter};
+use crate::sending::{API_KEY, NOVEMBER, configure_destination, effects, platform, waits_for, write_secret};
+
+const MACHINES: usize = 6;
+
+/// Longer than a lease is given for.
+const PAST_THE_LEASE: Duration = Duration::from_secs(20);
+
+/// A database and collectors on it; the second reaches it through a proxy that loses commits and their answers.
+struct House {
+    desks: Vec<Desk>,
+    server: Server,
+    proxy: Proxy,
+}
+
+impl House {
+    fn of(collectors: usize, clock: Option<&str>) -> Option<Self> {
+        let Some(server) = Server::start(&[]) else {
+            skip("PostgreSQL", "apt-get install postgresql");
+            return None;
+        };
+        let database = server.database();
+        let proxy = Proxy::before(server.port);
+        let first = Desk::founded_with(clock, &["--journal", &server.url(&database)]);
+        let config = fs::read_to_string(first.store().join("seatbeat.toml")).expect("a configuration");
+        let joined = (1..collectors).map(|number| {
+            let port = if number == 1 { proxy.port } else { server.port };
+            let path = first.path(&format!("joined-{number}.toml"));
+            let config = config.replace(&server.url(&database), &url(port, &database));
+            fs::write(&path, config).expect("it can be written");
+            first.joined_by(&path)
+        });
+        let joined: Vec<Desk> = joined.collect();
+        let mut desks: Vec<Desk> = std::iter::once(first).chain(joined).collect();
+        desks.iter_mut().for_each(Desk::start);
+        Some(Self { desks, server, proxy })
+    }
+
+    /// The one that runs the jobs, as the newest of their logs say.
+    fn leader(&self) -> Option<usize> {
+        let fence = |desk: &Desk| {
+            let log = desk.log();
+            let newest = log
+                .lines()
+                .rev()
+                .find(|line| line.contains("run the jobs") || line.contains("runs the jobs"))?;
+            let leads = newest.contains("this collector runs the jobs");
+            let fence = newest.rsplit("fence").next()?;
+            let digits: String = fence.chars().filter(char::is_ascii_digit).collect();
+            leads.then(|| digits.parse::<u64>().ok()).flatten()
+        };
+        let fences = self.desks.iter().enumerate().filter_map(|(number, desk)| Some((fence(desk)?, number)));
+        fences.max().map(|(_, number)| number)
+    }
+}
+
+/// What one machine did: its whole chain, and how much of it was acknowledged by whom.
+struct Told {
+    machine: Machine,
+    links: Vec<Link>,
+    acked: u64,
+}
+
+/// What the machines are told of the test's progress.
+#[derive(Default)]
+struct Progress {
+    stop: AtomicBool,
+    /// The database is away: a collector may not know what another has acknowledged.
+    away: AtomicBool,
+}
+
+/// Sends a growing chain to one collector after another, whenever a connection ends, until told to stop.
+async fn report_on(
+    doors: Vec<Door>,
+    mut machine: Machine,
+    began: Timestamp,
+    progress: Arc<Progress>,
+) -> Told {
+    let is_over = || progress.stop.load(Ordering::SeqCst);
+    let (mut links, mut acked, mut made) = (Vec::<Link>::new(), 0, 0);
+    let mut doors = doors.iter().cycle();
+    while !is_over() {
+        let door = doors.next().expect("there is no end of them");
+        let Ok(mut connection) = Connection::open(door, &machine, now()).await else {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            continue;
+        };
+        let held = connection.welcomed_at().map_or(0, |tip| tip.sequence);
+        let is_known = held >= acked || progress.away.load(Ordering::SeqCst);
+        assert!(is_known, "acknowledged up to {acked}, but this collector holds {held}");
+        let mut alive = connection.send_all(&links).await.is_ok();
+        // Not for ever: each collector has to take what another acknowledged.
+        for _ in 0..200 {
+            if !alive || is_over() {
+                break;
+            }
+            made += 1;
+            let at = began.saturating_add(SignedDuration::from_millis(made)).expect("a day has room");
+            links.extend(machine.link_at(at));
+            alive = match links.last() {
+                Some(link) => connection.send(link).await.is_ok(),
+                None => true,
+            };
+            acked = acked.max(connection.acked());
+            tokio::time::sleep(Duration::from_millis(4)).await;
+        }
+        acked = acked.max(connection.acked());
+    }
+    Told { machine, links, acked }
+}
+
+#[test]
+fn whatever_is_killed_the_ledger_is_what_the_machines_saw_acknowledged() {
+    let Some(mut house) = House::of(3, None) else { return };
+    let token = house.desks[0].customer_with_token("cus_a", &MACHINES.to_string());
+    let first = Door::of(&token).expect("a token opens a door");
+    let doors: Vec<Door> =
+        house.desks.iter().map(|desk| first.clone().at(&desk.agents.to_string())).collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("a runtime starts");
+    let (progress, seed) = (Arc::new(Progress::default()), Seed::new(12));
+    let began = now().saturating_sub(SignedDuration::from_mins(1)).expect("the clock is past its start");
+    let tasks: Vec<_> = (0..MACHINES)
+        .map(|number| {
+            let machine = reporter(&format!("pc-{number}"), &seed);
+            // Let in by one, and at once at the next.
+            let mut doors = doors.clone();
+            doors.rotate_left(number % 3);
+            runtime.block_on(doors[2].enrol(&machine, now())).expect("the token lets it in");
+            runtime.spawn(report_on(doors, machine, began, Arc::clone(&progress)))
+        })
+        .collect();
+    let pause = |milliseconds| std::thread::sleep(Duration::from_millis(milliseconds));
+    for round in 0..2 {
+        for number in 0..3 {
+            pause(700);
+            house.desks[number].kill();
+            pause(300);
+            house.desks[number].start();
+        }
+        pause(500);
+        progress.away.store(true, Ordering::SeqCst);
+        house.server.kill();
+        pause(500 * round);
+        house.server.run(&[]);
+        // A connection that was begun meanwhile has been welcomed, or given up.
+        pause(4_000);
+        progress.away.store(false, Ordering::SeqCst);
+    }
+    let leader = eventually("somebody runs the jobs", || house.leader());
+    house.desks[leader].pause();
+    std::thread::sleep(PAST_THE_LEASE);
+    let next = eventually("another runs the jobs", || house.leader().filter(|next| *next != leader));
+    house.desks[leader].go_on();
+    pause(2_000);
+    assert_eq!(house.leader(), Some(next), "it does not take them back");
+    progress.stop.store(true, Ordering::SeqCst);
+
+    let mut expected = BTreeMap::new();
+    for (number, task) in tasks.into_iter().enumerate() {
+        let told = runtime.block_on(task).expect("a machine's task ends well");
+        assert!(told.acked > 0, "a machine was never acknowledged");
+        let drain = async {
+            let mut connection =
+                Connection::open(&doors[number % 3], &told.machine, now()).await.expect("it runs");
+            let held = connection.welcomed_at().map_or(0, |tip| tip.sequence);
+            assert!(held >= told.acked, "acknowledged up to {}, but it holds {held}", told.acked);
+            connection.send_all(&told.links).await.expect("what is left is taken");
+            connection.close().await;
+        };
+        runtime.block_on(drain);
+        expected
+            .extend(told.links.iter().map(|link| ((told.machine.id().to_string(), link.tip.sequence), 1)));
+    }
+    let commits = house.proxy.commits.load(Ordering::SeqCst);
+    say(&format!(
+        "{} reports, {commits} commits through the proxy, of three one and one answer lost",
+        expected.len()
+    ));
+    assert!(commits > 20, "{commits}");
+    let period = house.desks[0].operator_json(&["usage"])["period"].as_str().expect("a period").to_owned();
+    // What was drained at one collector the others know a moment later.
+    for desk in &house.desks {
+        let same = || (exported_anew(desk, &period) == expected).then_some(());
+        eventually("each collector has the same reports", same);
+    }
+    let counted = |desk: &Desk| desk.operator_ok(&["usage", "--json"]);
+    assert_eq!(counted(&house.desks[0]), counted(&house.desks[1]));
+    let root = |desk: &Desk| desk.operator_json(&["status"])["journal_root"].clone();
+    eventually("one root", || (root(&house.desks[0]) == root(&house.desks[2])).then_some(()));
+}
+
+fn exported_anew(desk: &Desk, period: &str) -> BTreeMap<(String, u64), u32> {
+    let _ = fs::remove_dir_all(desk.path("export"));
+    exported(desk, period)
+}
+
+#[test]
+fn an_upload_arrives_once_whoever_runs_the_jobs() {
+    let Some(mut house) = House::of(3, Some(OCTOBER)) else { return };
+    let policies: PathBuf = house.desks[0].path("policy.toml");
+    fs::write(&policies, policy(0)).expect("a policy can be written");
+    house.desks[0].operator_ok(&["policy", "set", text(&policies)]);
+    let door = Door::of(&house.desks[0].customer_with_token("cus_a", "2")).expect("a token opens a door");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
+    let mut machine = reporter("pc", &Seed::new(11));
+    // The token was made at the first: the second knows it at once.
+    let second = door.clone().at(&house.desks[1].agents.to_string());
+    runtime.block_on(second.enrol(&machine, instant(OCTOBER))).expect("the token lets it in");
+    runtime.block_on(report(&door, &mut machine, OCTOBER, &["2026-10-20T08:00:00Z"]));
+    let (address, secrets) = (platform(&runtime), house.desks[0].path("connect.secrets"));
+    write_secret(&secrets, API_KEY);
+    for desk in &mut house.desks {
+        configure_destination(desk, address, &secrets);
+        assert!(desk.stop(), "{}", desk.log());
+        desk.set_clock(NOVEMBER);
+        desk.start();
+    }
+    let rows = house.desks[0].path("mapping.csv");
+    fs::write(&rows, "customer,sku,item,asset\ncus_a,DS-CLOUD,DS-CLOUD,AS-1\n").expect("it can be written");
+    house.desks[2].operator_ok(&["mapping", "import", "connect", text(&rows), "--reason", "agreed"]);
+    let leader = eventually("somebody runs the jobs", || house.leader());
+    // Approved at another one.
+    let close = ["statement", "close", "2026-10", "--reason", "checked"];
+    let other = (leader + 1) % 3;
+    eventually("the mapping is known there", || {
+        house.desks[other].operator(&close).status.success().then_some(())
+    });
+    // In the middle of it, or before it has begun: it may have noticed the approval, and nobody else may go on at once.
+    std::thread::sleep(Duration::from_millis(400));
+    house.desks[leader].kill();
+    let next = eventually("another runs the jobs", || house.leader().filter(|next| *next != leader));
+    waits_for(&house.desks[next], "settled");
+    house.desks[leader].start();
+    house.desks[next].pause();
+    std::thread::sleep(PAST_THE_LEASE);
+    house.desks[next].go_on();
+    for desk in &house.desks {
+        waits_for(desk, "settled");
+    }
+    let submitted = effects(address).iter().filter(|effect| effect.ends_with("submitted")).count();
+    assert_eq!(submitted, 1, "{:?}", effects(address));
+}
