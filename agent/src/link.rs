@@ -9,8 +9,8 @@ use ed25519_dalek::SigningKey;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use seatbeat_proto::tls::{PinVerifier, TlsError, client_config};
-use seatbeat_proto::wire;
 use seatbeat_proto::wire::agent_link_client::AgentLinkClient;
+use seatbeat_proto::wire::{self, RETRY_AFTER};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
@@ -101,6 +101,14 @@ pub enum LinkError {
     /// The collector has too much to do, or a limit was reached.
     #[error("the collector takes no more at the moment: {0}")]
     Exhausted(String),
+    /// The collector ended it, and said when it is worth another try.
+    #[error("the collector takes nothing for {} s: {said}", after.as_secs())]
+    Later {
+        /// In its words.
+        said: String,
+        /// After how long.
+        after: Duration,
+    },
     /// The conversation broke.
     #[error("the connection to the collector broke: {0}")]
     Broken(String),
@@ -112,7 +120,11 @@ pub enum LinkError {
 impl LinkError {
     /// What it means for the conversation.
     pub fn loss(&self) -> Loss {
-        if matches!(self, Self::Rejected(_)) { Loss::Rejected } else { Loss::Broken }
+        match self {
+            Self::Rejected(_) => Loss::Rejected,
+            Self::Later { after, .. } => Loss::Asked { after: *after },
+            _ => Loss::Broken,
+        }
     }
 
     /// What a person can do about it.
@@ -131,7 +143,7 @@ impl LinkError {
             Self::Rejected(_) => {
                 "ask the operator whether the machine was banned or removed (`seatbeat machines show`)"
             }
-            Self::Exhausted(_) => "it is tried again by itself",
+            Self::Exhausted(_) | Self::Later { .. } => "it is tried again by itself",
             Self::Setup(_) | Self::Broken(_) | Self::Closed => return None,
         })
     }
@@ -142,10 +154,17 @@ impl From<Status> for LinkError {
         let said = plain(status.message());
         match status.code() {
             Code::Unauthenticated | Code::PermissionDenied => Self::Rejected(said),
+            _ if let Some(after) = after(&status) => Self::Later { said, after },
             Code::ResourceExhausted => Self::Exhausted(said),
             code => Self::Broken(if said.is_empty() { code.description().to_owned() } else { said }),
         }
     }
+}
+
+/// What the collector says of the next try.
+fn after(status: &Status) -> Option<Duration> {
+    let said = status.metadata().get(RETRY_AFTER)?.to_str().ok()?;
+    said.parse().ok().map(Duration::from_millis)
 }
 
 /// Opens connections to one collector.
@@ -380,6 +399,12 @@ mod tests {
         assert_eq!(lost(Code::Unauthenticated).loss(), Loss::Rejected);
         assert_eq!(lost(Code::ResourceExhausted).loss(), Loss::Broken);
         assert_eq!(lost(Code::Unavailable).loss(), Loss::Broken);
+        let mut asked = Status::unavailable("shutting down");
+        asked.metadata_mut().insert(RETRY_AFTER, "2500".parse().unwrap());
+        let after = Duration::from_millis(2500);
+        assert_eq!(LinkError::from(asked.clone()).loss(), Loss::Asked { after });
+        asked.metadata_mut().insert(RETRY_AFTER, "soon".parse().unwrap());
+        assert_eq!(LinkError::from(asked).loss(), Loss::Broken);
         assert_eq!(lost(Code::PermissionDenied).to_string(), "the collector refuses this machine: banned");
     }
 

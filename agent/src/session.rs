@@ -434,6 +434,7 @@ impl Session {
         let ceiling = BACK_OFF_FIRST.saturating_mul(1 << self.failures.min(10)).min(BACK_OFF_MAX);
         let wait = match loss {
             Loss::Broken => self.jitter.up_to(ceiling),
+            Loss::Asked { after } => after.min(BACK_OFF_MAX).max(self.jitter.up_to(ceiling)),
             Loss::Rejected => BACK_OFF_MAX / 2 + self.jitter.up_to(BACK_OFF_MAX / 2),
         };
         self.failures = self.failures.saturating_add(1);

@@ -17,3 +17,6 @@ pub const PROTOCOL_VERSION: u32 = 1;
 
 /// Largest message on a door in bytes: a report of 200 products with their signals is a tenth of it.
 pub const MESSAGE_LENGTH_MAX: usize = 256 * 1024;
+
+/// In the metadata of a refusal: milliseconds after which it is worth another try (gRPC's proposal A6, "retry pushback").
+pub const RETRY_AFTER: &str = "grpc-retry-pushback-ms";

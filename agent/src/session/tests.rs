@@ -359,6 +359,20 @@ fn back_off_doubles_to_a_quarter_of_an_hour_and_uses_all_of_its_span() {
 }
 
 #[test]
+fn who_is_told_when_to_come_again_comes_then_and_never_later_than_by_itself() {
+    for (asked, longest) in [(7, 7), (0, 1), (100_000, BACK_OFF_MAX.as_secs())] {
+        let (after, longest) = (Duration::from_secs(asked), Duration::from_secs(longest));
+        for seed in 0..50 {
+            let mut talk = Talk::with_seed(0, 0, seed);
+            talk.sleep();
+            talk.tell(Event::Disconnected(Loss::Asked { after }));
+            let wait = talk.session.timer() - talk.now.uptime;
+            assert!(wait >= after.min(BACK_OFF_MAX) && wait <= longest, "{asked}: {wait:?}");
+        }
+    }
+}
+
+#[test]
 fn a_good_link_makes_the_next_back_off_short_and_a_flickering_one_does_not() {
     let wait_after = |open_for| {
         let mut longest = Duration::ZERO;

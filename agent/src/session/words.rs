@@ -1,6 +1,7 @@
 //! What can happen to a conversation, and what it can want.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ed25519_dalek::VerifyingKey;
 use seatbeat_proto::catalogue::Catalogue;
@@ -64,6 +65,11 @@ pub enum Event {
 pub enum Loss {
     /// Cannot be reached, closed, or gone silent.
     Broken,
+    /// Ended by the collector, which said when it is worth another try.
+    Asked {
+        /// After so long.
+        after: Duration,
+    },
     /// The collector does not want this machine: unknown or banned.
     Rejected,
 }

@@ -21,6 +21,7 @@ use super::limits::{
     ROOM_TIMEOUT, address_key, is_own,
 };
 use super::presence::Presence;
+use super::retry;
 use super::streams::Streams;
 use super::witness::Witness;
 use crate::books::{Books, WriteError};
@@ -123,7 +124,8 @@ impl Door {
         let bytes = bytes.min(EVIDENCE_BYTES_MAX) as u32;
         let room = timeout(ROOM_TIMEOUT, Arc::clone(&self.room).acquire_many_owned(bytes)).await;
         room.ok().and_then(Result::ok).ok_or_else(|| {
-            Status::resource_exhausted("the collector is busy: nothing of this was taken, come again")
+            let busy = "the collector is busy: nothing of this was taken, come again";
+            retry::later(Status::resource_exhausted(busy), retry::BUSY)
         })
     }
 
@@ -262,7 +264,7 @@ pub fn is_host_name(text: &str) -> bool {
 /// The alarm and the agent's words for records that were not written.
 fn not_written(error: &WriteError) -> (Option<String>, Status) {
     let WriteError::Append(error) = error;
-    match error {
+    let (words, status) = match error {
         AppendError::Full(_) => {
             let status =
                 Status::resource_exhausted("the collector's disk is full: nothing of this was taken");
@@ -286,7 +288,10 @@ fn not_written(error: &WriteError) -> (Option<String>, Status) {
             (None, Status::unavailable("the collector is shutting down"))
         }
         AppendError::TooLarge { .. } => (None, Status::invalid_argument(error.to_string())),
-    }
+    };
+    // What passes by itself or by an operator's hand takes a while.
+    let status = if words.is_some() { retry::later(status, retry::JOURNAL_AWAY) } else { status };
+    (words, status)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

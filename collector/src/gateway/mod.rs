@@ -18,6 +18,7 @@ pub mod meters;
 mod orders;
 pub mod plan;
 pub mod presence;
+mod retry;
 mod rounds;
 mod streams;
 #[cfg(test)]

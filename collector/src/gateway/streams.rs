@@ -3,10 +3,13 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use seatbeat_proto::ids::MachineId;
 use tokio::sync::{Notify, oneshot};
 use tonic::Status;
+
+use super::retry;
 
 /// Why a stream is ended from this side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,8 +18,8 @@ pub enum Ending {
     Superseded,
     /// The machine was banned.
     Banned,
-    /// The collector ends.
-    Closing,
+    /// The collector ends; the machine is to come back after so long.
+    Closing(Duration),
 }
 
 impl Ending {
@@ -27,7 +30,7 @@ impl Ending {
                 "another connection of this machine took over: if this repeats, two machines hold one key (a clone?)",
             ),
             Self::Banned => Status::permission_denied("this machine is banned"),
-            Self::Closing => Status::unavailable("the collector is shutting down"),
+            Self::Closing(after) => retry::at(Status::unavailable("the collector is shutting down"), after),
         }
     }
 }
@@ -67,7 +70,7 @@ impl Streams {
         places.opened += 1;
         let number = places.opened;
         if places.closing {
-            let _ = end.send(Ending::Closing);
+            let _ = end.send(Ending::Closing(Duration::ZERO));
         } else {
             let open = Open { number, end, wake: Arc::clone(&woken) };
             if let Some(older) = places.open.insert(machine.clone(), open) {
@@ -101,12 +104,12 @@ impl Streams {
         }
     }
 
-    /// Ends all streams, and those that are opened from now on.
+    /// Ends all streams, and those that are opened from now on. Each machine is told its turn to come back.
     pub fn close(&self) {
         let mut places = self.places();
         places.closing = true;
-        for (_, open) in places.open.drain() {
-            let _ = open.end.send(Ending::Closing);
+        for (number, (_, open)) in places.open.drain().enumerate() {
+            let _ = open.end.send(Ending::Closing(retry::turn(number)));
         }
     }
 
@@ -158,6 +161,7 @@ mod tests {
         let mut before = streams.open(&MachineId::random());
         streams.close();
         let mut after = streams.open(&MachineId::random());
-        assert_eq!((before.ended().await, after.ended().await), (Ending::Closing, Ending::Closing));
+        let at_once = Ending::Closing(Duration::ZERO);
+        assert_eq!((before.ended().await, after.ended().await), (at_once, at_once));
     }
 }
