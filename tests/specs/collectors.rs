@@ -6,18 +6,16 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
-use seatbeat_fleet::client::{Connection, Door};
-use seatbeat_fleet::machine::{Link, Machine};
+use seatbeat_fleet::client::Door;
 use seatbeat_fleet::seed::Seed;
 use seatbeat_postgres::{Proxy, Server, url};
 
 use crate::desk::{Desk, eventually, say, skip, text};
 use crate::months::{OCTOBER, instant, policy, report};
-use crate::reporters::{exported, now, reporter};
+use crate::reporters::{Reporting, exported, reporter};
 use crate::sending::{API_KEY, NOVEMBER, configure_destination, effects, platform, waits_for, write_secret};
 
 const MACHINES: usize = 6;
@@ -73,61 +71,6 @@ impl House {
     }
 }
 
-/// What one machine did: its whole chain, and how much of it was acknowledged by whom.
-struct Told {
-    machine: Machine,
-    links: Vec<Link>,
-    acked: u64,
-}
-
-/// What the machines are told of the test's progress.
-#[derive(Default)]
-struct Progress {
-    stop: AtomicBool,
-    /// The database is away: a collector may not know what another has acknowledged.
-    away: AtomicBool,
-}
-
-/// Sends a growing chain to one collector after another, whenever a connection ends, until told to stop.
-async fn report_on(
-    doors: Vec<Door>,
-    mut machine: Machine,
-    began: Timestamp,
-    progress: Arc<Progress>,
-) -> Told {
-    let is_over = || progress.stop.load(Ordering::SeqCst);
-    let (mut links, mut acked, mut made) = (Vec::<Link>::new(), 0, 0);
-    let mut doors = doors.iter().cycle();
-    while !is_over() {
-        let door = doors.next().expect("there is no end of them");
-        let Ok(mut connection) = Connection::open(door, &machine, now()).await else {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            continue;
-        };
-        let held = connection.welcomed_at().map_or(0, |tip| tip.sequence);
-        let is_known = held >= acked || progress.away.load(Ordering::SeqCst);
-        assert!(is_known, "acknowledged up to {acked}, but this collector holds {held}");
-        let mut alive = connection.send_all(&links).await.is_ok();
-        // Not for ever: each collector has to take what another acknowledged.
-        for _ in 0..200 {
-            if !alive || is_over() {
-                break;
-            }
-            made += 1;
-            let at = began.saturating_add(SignedDuration::from_millis(made)).expect("a day has room");
-            links.extend(machine.link_at(at));
-            alive = match links.last() {
-                Some(link) => connection.send(link).await.is_ok(),
-                None => true,
-            };
-            acked = acked.max(connection.acked());
-            tokio::time::sleep(Duration::from_millis(4)).await;
-        }
-        acked = acked.max(connection.acked());
-    }
-    Told { machine, links, acked }
-}
-
 #[test]
 fn whatever_is_killed_the_ledger_is_what_the_machines_saw_acknowledged() {
     let Some(mut house) = House::of(3, None) else { return };
@@ -137,18 +80,15 @@ fn whatever_is_killed_the_ledger_is_what_the_machines_saw_acknowledged() {
         house.desks.iter().map(|desk| first.clone().at(&desk.agents.to_string())).collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime starts");
-    let (progress, seed) = (Arc::new(Progress::default()), Seed::new(12));
-    let began = now().saturating_sub(SignedDuration::from_mins(1)).expect("the clock is past its start");
+    // A machine is let in by one, goes to the next at once, and on after a while: each takes what another acknowledged.
+    let (reporting, seed) = (Reporting::to(doors.clone(), 200), Seed::new(12));
     let tasks: Vec<_> = (0..MACHINES)
         .map(|number| {
             let machine = reporter(&format!("pc-{number}"), &seed);
-            // Let in by one, and at once at the next.
-            let mut doors = doors.clone();
-            doors.rotate_left(number % 3);
-            runtime.block_on(doors[2].enrol(&machine, now())).expect("the token lets it in");
-            runtime.spawn(report_on(doors, machine, began, Arc::clone(&progress)))
+            runtime.spawn(Arc::clone(&reporting).run(machine, number))
         })
         .collect();
+    eventually("all are let in", || (reporting.acked().len() == MACHINES).then_some(()));
     let pause = |milliseconds| std::thread::sleep(Duration::from_millis(milliseconds));
     for round in 0..2 {
         for number in 0..3 {
@@ -158,13 +98,13 @@ fn whatever_is_killed_the_ledger_is_what_the_machines_saw_acknowledged() {
             house.desks[number].start();
         }
         pause(500);
-        progress.away.store(true, Ordering::SeqCst);
+        reporting.is_away.store(true, Ordering::SeqCst);
         house.server.kill();
         pause(500 * round);
         house.server.run(&[]);
         // A connection that was begun meanwhile has been welcomed, or given up.
         pause(4_000);
-        progress.away.store(false, Ordering::SeqCst);
+        reporting.is_away.store(false, Ordering::SeqCst);
     }
     let leader = eventually("somebody runs the jobs", || house.leader());
     house.desks[leader].pause();
@@ -173,23 +113,13 @@ fn whatever_is_killed_the_ledger_is_what_the_machines_saw_acknowledged() {
     house.desks[leader].go_on();
     pause(2_000);
     assert_eq!(house.leader(), Some(next), "it does not take them back");
-    progress.stop.store(true, Ordering::SeqCst);
+    reporting.stop();
 
     let mut expected = BTreeMap::new();
     for (number, task) in tasks.into_iter().enumerate() {
         let told = runtime.block_on(task).expect("a machine's task ends well");
-        assert!(told.acked > 0, "a machine was never acknowledged");
-        let drain = async {
-            let mut connection =
-                Connection::open(&doors[number % 3], &told.machine, now()).await.expect("it runs");
-            let held = connection.welcomed_at().map_or(0, |tip| tip.sequence);
-            assert!(held >= told.acked, "acknowledged up to {}, but it holds {held}", told.acked);
-            connection.send_all(&told.links).await.expect("what is left is taken");
-            connection.close().await;
-        };
-        runtime.block_on(drain);
-        expected
-            .extend(told.links.iter().map(|link| ((told.machine.id().to_string(), link.tip.sequence), 1)));
+        runtime.block_on(told.drain(&doors[number % 3]));
+        expected.extend(told.places());
     }
     let commits = house.proxy.commits.load(Ordering::SeqCst);
     say(&format!(
@@ -200,18 +130,13 @@ fn whatever_is_killed_the_ledger_is_what_the_machines_saw_acknowledged() {
     let period = house.desks[0].operator_json(&["usage"])["period"].as_str().expect("a period").to_owned();
     // What was drained at one collector the others know a moment later.
     for desk in &house.desks {
-        let same = || (exported_anew(desk, &period) == expected).then_some(());
+        let same = || (exported(desk, &period) == expected).then_some(());
         eventually("each collector has the same reports", same);
     }
     let counted = |desk: &Desk| desk.operator_ok(&["usage", "--json"]);
     assert_eq!(counted(&house.desks[0]), counted(&house.desks[1]));
     let root = |desk: &Desk| desk.operator_json(&["status"])["journal_root"].clone();
     eventually("one root", || (root(&house.desks[0]) == root(&house.desks[2])).then_some(()));
-}
-
-fn exported_anew(desk: &Desk, period: &str) -> BTreeMap<(String, u64), u32> {
-    let _ = fs::remove_dir_all(desk.path("export"));
-    exported(desk, period)
 }
 
 #[test]

@@ -74,12 +74,30 @@ impl Desk {
     pub fn founded_with(clock: Option<&str>, arguments: &[&str]) -> Self {
         let mut desk = Self::unfounded();
         desk.clock = clock.map(str::to_owned);
-        let (agents, operators) = (desk.agents.to_string(), desk.operators.to_string());
-        let store = desk.store();
+        desk.found(arguments);
+        desk
+    }
+
+    /// Founds the store, with further arguments.
+    pub fn found(&self, arguments: &[&str]) {
+        let (agents, operators) = (self.agents.to_string(), self.operators.to_string());
+        let store = self.store();
         let init =
             ["init", "--store", text(&store), "--agent-listen", &agents, "--operator-listen", &operators];
-        desk.operator_ok(&[&init, arguments].concat());
-        desk
+        self.operator_ok(&[&init, arguments].concat());
+    }
+
+    /// Takes the store that is here for a copy of another desk's: with doors of its own, behind the same operator's token.
+    pub fn take_over(&self, other: &Self) {
+        let path = self.store().join("seatbeat.toml");
+        let doors = |text: String| {
+            let text = text.replace(&other.agents.to_string(), &self.agents.to_string());
+            text.replace(&other.operators.to_string(), &self.operators.to_string())
+        };
+        let read = |path: &Path| std::fs::read_to_string(path).expect("it is there");
+        std::fs::write(&path, doors(read(&path))).expect("it can be written");
+        let profile = doors(read(&other.path("operator.toml")));
+        std::fs::write(self.path("operator.toml"), profile).expect("it can be written");
     }
 
     /// One more collector on this one's database, behind the same operator's token. `config` is this one's, perhaps with
@@ -93,9 +111,7 @@ impl Desk {
         desk.operator_ok(
             &[&files[..], &["--agent-listen", &agents, "--operator-listen", &operators]].concat(),
         );
-        let profile = std::fs::read_to_string(self.path("operator.toml")).expect("a profile");
-        let profile = profile.replace(&self.operators.to_string(), &operators);
-        std::fs::write(desk.path("operator.toml"), profile).expect("it can be written");
+        desk.take_over(self);
         desk
     }
 

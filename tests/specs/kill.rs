@@ -3,17 +3,14 @@
 use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
 use seatbeat_collector::found::opened_by;
-use seatbeat_fleet::client::{Connection, Door};
-use seatbeat_fleet::machine::{Link, Machine};
+use seatbeat_fleet::client::Door;
 use seatbeat_fleet::seed::Seed;
 
 use crate::desk::{Desk, eventually, say, text};
-use crate::reporters::{exported, now, reporter};
+use crate::reporters::{Reporting, exported, reporter};
 
 const MACHINES: usize = 8;
 /// Inits that are killed, each so much later than the one before.
@@ -22,55 +19,10 @@ const INIT_STEP_MS: u64 = 10;
 const KILLS_DEFAULT: u64 = 20;
 /// Longest time between two kills.
 const UPTIME_MS_MAX: u64 = 400;
-/// Reports a machine makes while the collector is killed; the chain goes on until the kills are over.
-const LINKS_MAX: i64 = 20_000;
 
 /// A number from the environment, so that a run can be repeated or be longer.
-fn setting(name: &str, default: u64) -> u64 {
+pub fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
-
-/// What one machine did: its whole chain, and how much of it was acknowledged.
-struct Told {
-    machine: Machine,
-    links: Vec<Link>,
-    acked: u64,
-}
-
-/// Sends a growing chain, and connects again whenever the collector is gone, until told to stop.
-async fn report_on(door: Door, mut machine: Machine, began: Timestamp, stop: Arc<AtomicBool>) -> Told {
-    let (mut links, mut acked) = (Vec::<Link>::new(), 0);
-    let mut made = 0;
-    while !stop.load(Ordering::Relaxed) {
-        let Ok(mut connection) = Connection::open(&door, &machine, now()).await else {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            continue;
-        };
-        let held = connection.welcomed_at().map_or(0, |tip| tip.sequence);
-        assert!(held >= acked, "acknowledged up to {acked}, but the collector holds {held}");
-        let mut alive = connection.send_all(&links).await.is_ok();
-        while alive && !stop.load(Ordering::Relaxed) && made < LINKS_MAX {
-            made += 1;
-            let at = began.saturating_add(SignedDuration::from_millis(made)).expect("a day has room");
-            links.extend(machine.link_at(at));
-            alive = match links.last() {
-                Some(link) => connection.send(link).await.is_ok(),
-                None => true,
-            };
-            acked = acked.max(connection.acked());
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        acked = acked.max(connection.acked());
-    }
-    Told { machine, links, acked }
-}
-
-async fn drain(door: &Door, told: &Told) {
-    let mut connection = Connection::open(door, &told.machine, now()).await.expect("the collector runs");
-    let held = connection.welcomed_at().map_or(0, |tip| tip.sequence);
-    assert!(held >= told.acked, "acknowledged up to {}, but the collector holds {held}", told.acked);
-    connection.send_all(&told.links).await.expect("what is left is taken");
-    connection.close().await;
 }
 
 #[test]
@@ -82,14 +34,11 @@ fn nothing_acknowledged_is_lost_and_nothing_counted_twice_when_the_collector_is_
     let door = Door::of(&desk.customer_with_token("cus_a", "8")).expect("a token opens a door");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime starts");
-    let stop = Arc::new(AtomicBool::new(false));
-    let began = now().saturating_sub(SignedDuration::from_mins(1)).expect("the clock is past its start");
+    let reporting = Reporting::to(vec![door.clone()], usize::MAX);
     let tasks: Vec<_> = (0..MACHINES)
         .map(|number| {
             let machine = reporter(&format!("pc-{number}"), &seed);
-            let (door, stop) = (door.clone(), Arc::clone(&stop));
-            runtime.block_on(door.enrol(&machine, now())).expect("the token lets it in");
-            runtime.spawn(report_on(door, machine, began, stop))
+            runtime.spawn(Arc::clone(&reporting).run(machine, 0))
         })
         .collect();
     for _ in 0..kills {
@@ -98,15 +47,12 @@ fn nothing_acknowledged_is_lost_and_nothing_counted_twice_when_the_collector_is_
         desk.start();
     }
     std::thread::sleep(Duration::from_millis(300));
-    stop.store(true, Ordering::Relaxed);
+    reporting.stop();
     let mut expected = BTreeMap::new();
     for task in tasks {
         let told = runtime.block_on(task).expect("a machine's task ends well");
-        runtime.block_on(drain(&door, &told));
-        assert!(told.acked > 0, "a machine was never acknowledged");
-        for link in &told.links {
-            expected.insert((told.machine.id().to_string(), link.tip.sequence), 1);
-        }
+        runtime.block_on(told.drain(&door));
+        expected.extend(told.places());
     }
     say(&format!("{} reports, {kills} kills", expected.len()));
     let period = desk.operator_json(&["usage"])["period"].as_str().expect("a period").to_owned();

@@ -20,6 +20,7 @@ mod operations;
 mod package;
 mod pages;
 mod passing;
+mod power;
 mod prices;
 mod proof;
 mod reconciling;

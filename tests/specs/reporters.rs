@@ -1,10 +1,14 @@
-//! Simulated machines that only report, and what the collector exports of them.
+//! Simulated machines that only report, without end and whatever becomes of their collectors, and what a collector exports
+//! of them. Invariant: who was acknowledged is not told less by any collector behind it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use jiff::Timestamp;
-use seatbeat_fleet::machine::{Condition, Machine, Timeline};
+use jiff::{SignedDuration, Timestamp};
+use seatbeat_fleet::client::{Connection, Door};
+use seatbeat_fleet::machine::{Condition, Link, Machine, Timeline};
 use seatbeat_fleet::seed::Seed;
 use seatbeat_proto::wire;
 
@@ -26,9 +30,125 @@ pub fn reporter(name: &str, seed: &Seed) -> Machine {
     Machine::new(name, seed, Timeline::from(Timestamp::UNIX_EPOCH, Condition::Shows(Arc::from([found]))))
 }
 
+/// Reports a machine makes at most; its chain goes on until it is told to stop.
+const LINKS_MAX: i64 = 20_000;
+
+/// Connections in a row whose collectors know less than another acknowledged.
+const BEHIND_MAX: u32 = 3;
+
+/// What one machine did: its whole chain, and how much of it was acknowledged.
+pub struct Told {
+    pub machine: Machine,
+    pub links: Vec<Link>,
+    pub acked: u64,
+}
+
+/// What many machines report to, and until when.
+pub struct Reporting {
+    doors: Vec<Door>,
+    /// Reports of a connection, then it goes to the next door.
+    each: usize,
+    began: Timestamp,
+    stop: AtomicBool,
+    /// A collector may not know now what another has acknowledged.
+    pub is_away: AtomicBool,
+    acked: Mutex<BTreeMap<String, Arc<AtomicU64>>>,
+}
+
+impl Reporting {
+    /// To these doors in turn, so many reports at each.
+    pub fn to(doors: Vec<Door>, each: usize) -> Arc<Self> {
+        let began = now().saturating_sub(SignedDuration::from_mins(1)).expect("the clock is past its start");
+        let (stop, is_away, acked) = (AtomicBool::default(), AtomicBool::default(), Mutex::default());
+        Arc::new(Self { doors, each, began, stop, is_away, acked })
+    }
+
+    /// Tells all machines to stop.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+    }
+
+    fn is_over(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+
+    /// Up to where each machine was acknowledged, now.
+    pub fn acked(&self) -> BTreeMap<String, u64> {
+        let acked = self.acked.lock().unwrap_or_else(PoisonError::into_inner);
+        acked.iter().map(|(machine, acked)| (machine.clone(), acked.load(Ordering::SeqCst))).collect()
+    }
+
+    fn know(&self, machine: &Machine) -> Arc<AtomicU64> {
+        let mut acked = self.acked.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(acked.entry(machine.id().to_string()).or_default())
+    }
+
+    /// Lets a machine in at one of the doors, and has it send a growing chain from the next one on; it connects again
+    /// whenever a collector is gone, until all are told to stop.
+    pub async fn run(self: Arc<Self>, mut machine: Machine, first: usize) -> Told {
+        let doors = &self.doors;
+        doors[first % doors.len()].enrol(&machine, now()).await.expect("the token lets it in");
+        let acked = self.know(&machine);
+        let (mut links, mut made) = (Vec::<Link>::new(), 0);
+        let (mut turn, mut behind) = (first, 0);
+        while !self.is_over() {
+            turn += 1;
+            let Ok(mut connection) = Connection::open(&doors[turn % doors.len()], &machine, now()).await
+            else {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                continue;
+            };
+            let (held, told) = (held(&connection), acked.load(Ordering::SeqCst));
+            // One that could not ask in time goes on with what it knows; not again and again.
+            behind = if held >= told || self.is_away.load(Ordering::SeqCst) { 0 } else { behind + 1 };
+            assert!(behind < BEHIND_MAX, "acknowledged up to {told}, but the collector holds {held}");
+            let mut alive = connection.send_all(&links).await.is_ok();
+            for _ in 0..self.each {
+                if !alive || self.is_over() || made >= LINKS_MAX {
+                    break;
+                }
+                made += 1;
+                let at = self.began.saturating_add(SignedDuration::from_millis(made));
+                links.extend(machine.link_at(at.expect("a day has room")));
+                alive = match links.last() {
+                    Some(link) => connection.send(link).await.is_ok(),
+                    None => true,
+                };
+                acked.fetch_max(connection.acked(), Ordering::SeqCst);
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            acked.fetch_max(connection.acked(), Ordering::SeqCst);
+        }
+        let acked = acked.load(Ordering::SeqCst);
+        assert!(acked > 0, "a machine was never acknowledged");
+        Told { machine, links, acked }
+    }
+}
+
+impl Told {
+    /// Sends what is left, to a collector that runs.
+    pub async fn drain(&self, door: &Door) {
+        let mut connection = Connection::open(door, &self.machine, now()).await.expect("the collector runs");
+        let held = held(&connection);
+        assert!(held >= self.acked, "acknowledged up to {}, but the collector holds {held}", self.acked);
+        connection.send_all(&self.links).await.expect("what is left is taken");
+        connection.close().await;
+    }
+
+    /// Where its reports stand, once each.
+    pub fn places(&self) -> impl Iterator<Item = ((String, u64), u32)> {
+        self.links.iter().map(|link| ((self.machine.id().to_string(), link.tip.sequence), 1))
+    }
+}
+
+fn held(connection: &Connection) -> u64 {
+    connection.welcomed_at().map_or(0, |tip| tip.sequence)
+}
+
 /// How often each place of each chain stands in what the collector exports.
 pub fn exported(desk: &Desk, period: &str) -> BTreeMap<(String, u64), u32> {
     let folder = desk.path("export");
+    let _ = std::fs::remove_dir_all(&folder);
     desk.operator_ok(&["export", "--period", period, "--to", text(&folder)]);
     let mut places = BTreeMap::new();
     for line in std::fs::read_to_string(folder.join("records.jsonl")).expect("records are there").lines() {
