@@ -109,8 +109,9 @@ impl Founding {
         let address = journal_place::of_config(config)?;
         if let Some(address) = &address {
             journal_place::migrate(address).map_err(JournalError::from)?;
+            // Its own, where only the last step of an earlier attempt is missing.
             let is_taken = PostgresJournal::size_at(address)?.0 > 0;
-            if is_taken && !unfinished.exists() {
+            if is_taken && !(unfinished.exists() && Vault::is_of(&store.vault(), address)?) {
                 return Err(FoundError::Taken(address.to_string()));
             }
         }

@@ -38,9 +38,12 @@ pub fn join(folder: &Path, config: &Config, key: &[u8]) -> Result<Joined, FoundE
     let store = Store::open(folder)?;
     let (unfinished, config_file) = (folder.join(UNFINISHED), folder.join(Config::FILE));
     let parts = [store.vault(), store.journal()];
+    if config_file.exists() {
+        return Err(FoundError::Founded(folder.to_owned()));
+    }
     if unfinished.exists() {
         parts.iter().try_for_each(|part| store::remove_folder(part))?;
-    } else if config_file.exists() || parts.iter().any(|part| part.exists()) {
+    } else if parts.iter().any(|part| part.exists()) {
         return Err(FoundError::Founded(folder.to_owned()));
     }
     let address = journal_place::of_config(config)?.ok_or(FoundError::NoDatabase)?;

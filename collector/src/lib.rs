@@ -19,6 +19,7 @@ pub mod journal;
 pub mod journal_place;
 pub mod keys;
 mod lock;
+mod looks;
 pub mod lookup;
 pub mod order_key;
 pub mod outputs;

@@ -46,6 +46,9 @@ const JOBS_EVERY: Duration = Duration::from_secs(60);
 /// How often what others wrote to a shared vault is looked for: a name is there about when its machine is.
 const VAULT_EVERY: Duration = Duration::from_millis(100);
 
+/// Name of the alarm about a copy of the vault that does not follow.
+const VAULT_COPY: &str = "vault-copy";
+
 /// Why a collector did not start, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -339,7 +342,7 @@ async fn keep_counted(closing: Closing, stopped: impl Future<Output = ()>) {
 }
 
 /// Takes in what other collectors write to the vault; one that lost what was read from it ends this collector.
-async fn follow_vault(books: Books, stopped: impl Future<Output = ()>) -> Result<(), ServeError> {
+async fn follow_vault(following: Books, stopped: impl Future<Output = ()>) -> Result<(), ServeError> {
     let mut tick = tokio::time::interval(VAULT_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tokio::pin!(stopped);
@@ -347,11 +350,18 @@ async fn follow_vault(books: Books, stopped: impl Future<Output = ()>) -> Result
         tokio::select! {
             () = &mut stopped => return Ok(()),
             _ = tick.tick() => {
-                let books = books.clone();
+                let books = following.clone();
                 match tokio::task::spawn_blocking(move || books.vault().catch_up()).await? {
-                    Ok(()) => {}
+                    Ok(()) => following.alarms().clear(VAULT_COPY),
                     Err(error @ VaultError::Lost { .. }) => return Err(BooksError::from(error).into()),
-                    Err(error) => tracing::debug!(%error, "what others wrote to the vault is not seen"),
+                    // The journal's alarm tells of that.
+                    Err(VaultError::Postgres(error)) => {
+                        tracing::debug!(%error, "what others wrote to the vault is not seen");
+                    }
+                    Err(error) => {
+                        let words = format!("what other collectors write to the vault is not taken in: {error}");
+                        following.alarms().raise(VAULT_COPY, words);
+                    }
                 }
             }
         }

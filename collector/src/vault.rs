@@ -9,13 +9,14 @@ use std::sync::{Mutex, PoisonError};
 use seatbeat_proto::ids::MachineId;
 use zeroize::Zeroizing;
 
+use crate::looks::Looks;
 use crate::rows::{BATCH_ROWS_MAX, Change, Rows};
 use crate::store::{self, StoreError};
 pub use error::VaultError;
 use recent::Recent;
 pub use row::{VaultKind, VaultRow};
 use seal::Seal;
-use table::Table;
+use table::{Before, MARK_LENGTH, Table, Write};
 
 mod error;
 mod recent;
@@ -26,6 +27,9 @@ mod table;
 
 /// Longest value in bytes: sled puts large values into files of their own and never syncs those.
 pub const VALUE_BYTES_MAX: usize = 4 * 1024;
+
+/// How often a value is put whose row others change at the same time.
+const PUT_TRIES: u32 = 5;
 
 const KEY_FILE: &str = "vault.key";
 /// The number of the last write, behind each write: sled may open a damaged file as it was some writes ago. Without
@@ -50,12 +54,13 @@ pub struct Vault {
     folder: PathBuf,
     seal: Seal,
     rows: Rows,
-    /// The number of the last write; held while one is going on.
-    writes: Mutex<u64>,
+    /// The last write; held while one is going on.
+    writes: Mutex<Write>,
     /// Where the vault is, if other collectors have it, too: the rows are a copy then.
     table: Option<Table>,
     renamed: Recent<MachineId>,
     signed: Recent<String>,
+    looks: Looks,
 }
 
 impl Vault {
@@ -77,7 +82,7 @@ impl Vault {
         }
         let vault = Self::unlock(folder)?;
         // Rows are there already when only the last step of an earlier try is missing.
-        let known = vault.marked()?.unwrap_or(0);
+        let known = vault.marked()?.unwrap_or_default();
         *vault.writes.lock().unwrap_or_else(PoisonError::into_inner) = known;
         vault.rows.sync_files()?;
         vault.write(&[])?;
@@ -101,8 +106,8 @@ impl Vault {
             fs::read(&path).map_err(|source| StoreError::Io { act: "read", path: path.clone(), source })?;
         let noted =
             decode_writes(&noted).ok_or_else(|| vault.damaged(&format!("`{WRITES_FILE}` is damaged")))?;
-        if marked < noted {
-            return Err(vault.damaged(&format!("its last {} writes are lost", noted - marked)));
+        if marked.number < noted {
+            return Err(vault.damaged(&format!("its last {} writes are lost", noted - marked.number)));
         }
         *vault.writes.lock().unwrap_or_else(PoisonError::into_inner) = marked;
         // A process that was killed may have left rows that no sync covered yet.
@@ -179,23 +184,38 @@ impl Vault {
         self.write(&changes.into_iter().collect::<Vec<_>>())
     }
 
-    /// Puts another value into a row that is there; false where there is none, because another collector erased it.
+    /// Puts a value into a row whose value is as expected (none: there is no such row); false where it is not, because
+    /// another collector changed it.
     ///
     /// # Errors
     /// As [`Vault::put`].
     ///
     /// # Panics
     /// As [`Vault::put`].
-    pub fn replace(&self, row: VaultRow<'_>, value: &[u8]) -> Result<bool, VaultError> {
-        let change = (row.key(), Some(self.sealed(&row, value)?));
-        if let Some(table) = &self.table {
-            return self.write_shared(table, &[change], true);
+    pub fn put_if(
+        &self,
+        row: VaultRow<'_>,
+        expected: impl Fn(Option<&[u8]>) -> bool,
+        value: &[u8],
+    ) -> Result<bool, VaultError> {
+        let (name, sealed) = (row.key(), self.sealed(&row, value)?);
+        for _ in 0..PUT_TRIES {
+            let found = self.rows.get(&name)?;
+            if found.as_ref() == Some(&sealed) {
+                // An earlier try, whose answer was lost, has put it there.
+                return Ok(true);
+            }
+            let known = found.as_ref().map(|sealed| self.unseal(&name, sealed)).transpose()?;
+            if !expected(known.as_deref().map(Vec::as_slice)) {
+                return Ok(false);
+            }
+            let change = [(name.clone(), Some(sealed.clone()))];
+            let Some(table) = &self.table else { return self.write(&change).map(|()| true) };
+            if self.write_shared(table, &change, &Before::Value(found))? {
+                return Ok(true);
+            }
         }
-        let is_there = self.rows.get(&change.0)?.is_some();
-        if is_there {
-            self.write(&[change])?;
-        }
-        Ok(is_there)
+        Ok(false)
     }
 
     fn sealed(&self, row: &VaultRow<'_>, value: &[u8]) -> Result<Vec<u8>, VaultError> {
@@ -222,7 +242,8 @@ impl Vault {
         if rows.is_empty() {
             return Ok(());
         }
-        self.write(&rows.iter().map(|row| (row.key(), None)).collect::<Vec<_>>())
+        let names: std::collections::BTreeSet<Vec<u8>> = rows.iter().map(VaultRow::key).collect();
+        self.write(&names.into_iter().map(|name| (name, None)).collect::<Vec<_>>())
     }
 
     /// A row's value.
@@ -232,20 +253,6 @@ impl Vault {
     pub fn get(&self, row: VaultRow<'_>) -> Result<Option<Zeroizing<Vec<u8>>>, VaultError> {
         let key = row.key();
         self.rows.get(&key)?.map(|sealed| self.unseal(&key, &sealed)).transpose()
-    }
-
-    /// A row's value, which another collector may have put there just now.
-    ///
-    /// # Errors
-    /// As [`Vault::get`], and when the database that has the vault cannot be asked.
-    pub fn get_behind_others(&self, row: VaultRow<'_>) -> Result<Option<Zeroizing<Vec<u8>>>, VaultError> {
-        match self.get(row)? {
-            None if self.is_shared() => {
-                self.catch_up()?;
-                self.get(row)
-            }
-            known => Ok(known),
-        }
     }
 
     /// All rows of a kind: each with its id (or a secret's name), in the ids' order.
@@ -269,15 +276,16 @@ impl Vault {
             folder: folder.into(),
             seal,
             rows,
-            writes: Mutex::new(0),
+            writes: Mutex::default(),
             table: None,
             renamed: Recent::default(),
             signed: Recent::default(),
+            looks: Looks::default(),
         })
     }
 
     /// The number of the write that the rows reflect; none where nothing was ever written.
-    fn marked(&self) -> Result<Option<u64>, VaultError> {
+    fn marked(&self) -> Result<Option<Write>, VaultError> {
         let stamp = self.rows.stamp();
         if stamp.is_empty() {
             return Ok(None);
@@ -286,28 +294,32 @@ impl Vault {
             return Err(VaultError::WrongKey { path: self.folder.join(KEY_FILE) });
         }
         let marker = self.unseal(MARKER_NAME, &stamp)?;
-        let number = marker.strip_prefix(MARKER).and_then(|number| number.try_into().ok());
-        number
-            .map(|number| Some(u64::from_le_bytes(number)))
-            .ok_or_else(|| self.damaged("its marker is another's"))
+        let written = marker.strip_prefix(MARKER).and_then(|written| written.split_first_chunk());
+        let write = written.and_then(|(number, mark)| {
+            let number = u64::from_le_bytes(*number);
+            let mark = if mark.is_empty() { [0; MARK_LENGTH] } else { mark.try_into().ok()? };
+            Some(Write { number, mark })
+        });
+        write.map(Some).ok_or_else(|| self.damaged("its marker is another's"))
     }
 
-    fn marker(&self, number: u64) -> Vec<u8> {
-        self.seal.seal(MARKER_NAME, &[MARKER, &number.to_le_bytes()].concat())
+    fn marker(&self, write: Write) -> Vec<u8> {
+        let mark = if write.mark == [0; MARK_LENGTH] { &[] } else { write.mark.as_slice() };
+        self.seal.seal(MARKER_NAME, &[MARKER, &write.number.to_le_bytes(), mark].concat())
     }
 
     fn write(&self, changes: &[Change]) -> Result<(), VaultError> {
         if let Some(table) = &self.table {
-            return self.write_shared(table, changes, false).map(|_| ());
+            return self.write_shared(table, changes, &Before::Anything).map(|_| ());
         }
         let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
         // Without a change only the marker is written.
         for batch in changes.chunks(BATCH_ROWS_MAX).chain(changes.is_empty().then_some(changes)) {
-            let number = *writes + 1;
-            self.rows.write(batch, &self.marker(number))?;
-            *writes = number;
+            let next = Write { number: writes.number + 1, ..Write::default() };
+            self.rows.write(batch, &self.marker(next))?;
+            *writes = next;
         }
-        self.settle(*writes)?;
+        self.settle(writes.number)?;
         self.note(changes);
         Ok(())
     }

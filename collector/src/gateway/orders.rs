@@ -124,10 +124,17 @@ impl Deliveries {
 /// What rides beside an order, when it is all there.
 async fn sealed(door: &Door, one: &Signing) -> Option<Vec<u8>> {
     let Some(expected) = one.secrets_hash else { return Some(Vec::new()) };
-    let (books, order) = (door.books.clone(), one.order.clone());
-    let read =
-        tokio::task::spawn_blocking(move || books.vault().get_behind_others(VaultRow::OrderSealed(&order)));
-    let why = match read.await {
+    let read = async || {
+        let (books, order) = (door.books.clone(), one.order.clone());
+        tokio::task::spawn_blocking(move || books.vault().get(VaultRow::OrderSealed(&order))).await
+    };
+    let mut found = read().await;
+    if matches!(found, Ok(Ok(None))) {
+        // Another collector may have placed it just now.
+        door.books.vault().caught_up().await;
+        found = read().await;
+    }
+    let why = match found {
         Ok(Ok(Some(bytes))) if hash(&bytes) == expected => return Some(bytes.to_vec()),
         Ok(Ok(Some(_))) => "they are not those that were signed for".to_owned(),
         Ok(Ok(None)) => "they are not in the vault".to_owned(),

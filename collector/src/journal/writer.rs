@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::file::BATCH_BYTES_MAX;
 use super::{Condition, Journal, JournalError, Position};
+use crate::looks::{Looked, Looks};
 use crate::postgres::PostgresError;
 
 /// Most records gathered into one batch: more would make the first of them wait without saving a sync that counts.
@@ -29,9 +30,6 @@ const GATHER_STEP: Duration = Duration::from_millis(1);
 
 /// Bytes that may wait to be written; whoever brings more waits before its records are taken.
 pub const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
-
-/// Longest that a look for others' records is waited for.
-const CAUGHT_UP_WAIT: Duration = Duration::from_secs(2);
 
 /// Why records were not appended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -114,14 +112,7 @@ pub struct Appender {
     room: Arc<Semaphore>,
     ending: Arc<OnceLock<AppendError>>,
     /// Where others append, too.
-    looked: Option<watch::Receiver<Looked>>,
-}
-
-/// How often others' records were looked for, from when that began and to its end.
-#[derive(Debug, Clone, Copy, Default)]
-struct Looked {
-    begun: u64,
-    done: u64,
+    looked: Option<Looked>,
 }
 
 impl Appender {
@@ -175,11 +166,9 @@ impl Appender {
     /// Returns once `committed` has seen all that others had appended when it was asked; at once where nobody else does.
     /// Nothing is waited for after a while: the journal may be away.
     pub async fn caught_up(&self) {
-        let Some(looked) = &self.looked else { return };
-        let mut looked = looked.clone();
-        let begun = looked.borrow().begun;
-        // An error means that the writer has ended, or that nobody knows in time.
-        let _ = timeout(CAUGHT_UP_WAIT, looked.wait_for(|looked| looked.done > begun)).await;
+        if let Some(looked) = &self.looked {
+            looked.caught_up().await;
+        }
     }
 
     fn ending(&self) -> AppendError {
@@ -229,8 +218,8 @@ pub fn start(
     let ending = Arc::new(OnceLock::new());
     let (end, ended) = watch::channel(());
     let handle = WriterHandle { jobs: jobs.downgrade(), ended, ending: Arc::clone(&ending) };
-    let (look, looked) = watch::channel(Looked::default());
-    let looked = journal.look_every().map(|_| looked);
+    let looks = Looks::default();
+    let looked = journal.look_every().map(|_| looks.watched());
     let appender = Appender { jobs, room: Arc::clone(&room), ending: Arc::clone(&ending), looked };
     let last_words = LastWords { room: Arc::clone(&room), ending: Arc::clone(&ending), _end: end };
     let writer = Writer {
@@ -242,7 +231,7 @@ pub fn start(
         ending: Arc::clone(&ending),
         closing: false,
         answers: Answers::start(),
-        look,
+        looks,
     };
     let spawned = thread::Builder::new().name("journal".into()).spawn(move || {
         // Dropped behind the writer, so that the journal is let go before anyone hears of the end.
@@ -279,7 +268,7 @@ struct Writer<C> {
     ending: Arc<OnceLock<AppendError>>,
     closing: bool,
     answers: Answers,
-    look: watch::Sender<Looked>,
+    looks: Looks,
 }
 
 impl<C: FnMut(Position, &[Vec<u8>])> Writer<C> {
@@ -296,15 +285,15 @@ impl<C: FnMut(Position, &[Vec<u8>])> Writer<C> {
     }
 
     fn write_until_the_end(&mut self) -> AppendError {
-        let looks = match self.journal.look_every().map(Looks::every).transpose() {
-            Ok(looks) => looks,
+        let timer = match self.journal.look_every().map(Timer::every).transpose() {
+            Ok(timer) => timer,
             Err(error) => return AppendError::Fatal(format!("failed to start a timer: {error}").into()),
         };
         let mut left_over = None;
         loop {
             let first = match left_over.take() {
                 Some(group) => group,
-                None => match self.wait(looks.as_ref()) {
+                None => match self.wait(timer.as_ref()) {
                     Ok(Some(Job::Append(group))) => group,
                     Ok(Some(Job::Close)) => {
                         self.close();
@@ -330,33 +319,24 @@ impl<C: FnMut(Position, &[Vec<u8>])> Writer<C> {
     }
 
     /// Waits for something to do, and takes in meanwhile what others append.
-    fn wait(&mut self, looks: Option<&Looks>) -> Result<Option<Job>, AppendError> {
-        let Some(looks) = looks else { return Ok(self.queue.blocking_recv()) };
+    fn wait(&mut self, timer: Option<&Timer>) -> Result<Option<Job>, AppendError> {
+        let Some(timer) = timer else { return Ok(self.queue.blocking_recv()) };
         loop {
-            let waited = looks.timer.block_on(async { timeout(looks.every, self.queue.recv()).await });
+            let waited = timer.runtime.block_on(async { timeout(timer.every, self.queue.recv()).await });
             if let Ok(job) = waited {
                 return Ok(job);
             }
-            let begun = self.begin_to_look();
+            let look = self.looks.begin();
             match self.journal.look() {
                 Ok(()) => {
                     self.pass_until(self.journal.size())?;
-                    self.have_looked(begun);
+                    self.looks.end(&look);
                 }
                 // It is looked again; what is to be written says so to whom it concerns.
                 Err(error) if error.is_full() => tracing::debug!(%error, "others' records are not seen"),
                 Err(error) => return Err(AppendError::of(&error)),
             }
         }
-    }
-
-    fn begin_to_look(&self) -> u64 {
-        self.look.send_modify(|looked| looked.begun += 1);
-        self.look.borrow().begun
-    }
-
-    fn have_looked(&self, begun: u64) {
-        self.look.send_modify(|looked| looked.done = begun);
     }
 
     /// Hands on what others appended before a position.
@@ -408,7 +388,7 @@ impl<C: FnMut(Position, &[Vec<u8>])> Writer<C> {
 
     fn commit(&mut self, batch: Batch) -> Result<(), AppendError> {
         let Batch { records, groups, fence, .. } = batch;
-        let begun = self.begin_to_look();
+        let look = self.looks.begin();
         let appended = match fence {
             Some(fence) => self.journal.append_if(&records, Condition::Leads(fence)),
             None => self.journal.append(&records),
@@ -428,7 +408,7 @@ impl<C: FnMut(Position, &[Vec<u8>])> Writer<C> {
             }
             (self.committed)(first, &records);
             self.passed = first.plus(records.len() as u64);
-            self.have_looked(begun);
+            self.looks.end(&look);
         }
         self.answers.give(groups.into_iter().map(|(offset, group)| (group, first.plus(offset))).collect());
         Ok(())
@@ -436,14 +416,14 @@ impl<C: FnMut(Position, &[Vec<u8>])> Writer<C> {
 }
 
 /// When to look for others' records.
-struct Looks {
+struct Timer {
     every: Duration,
-    timer: Runtime,
+    runtime: Runtime,
 }
 
-impl Looks {
+impl Timer {
     fn every(every: Duration) -> std::io::Result<Self> {
-        Ok(Self { every, timer: Builder::new_current_thread().enable_time().build()? })
+        Ok(Self { every, runtime: Builder::new_current_thread().enable_time().build()? })
     }
 }
 

@@ -81,16 +81,17 @@ impl<S: Session> Line<S> {
             tracing::debug!(%error, "the database is tried again");
             return Ok(());
         }
-        Err(self.ends(error))
+        let error = self.ends(error);
+        self.is_away = error.is_away();
+        Err(error)
     }
 
-    /// The same error for whoever waits no longer: the session is given up.
+    /// The same error for whoever asks once: the session is given up.
     pub(crate) fn ends(&mut self, error: PostgresError) -> PostgresError {
         self.session = None;
         if !error.passes() {
             return error;
         }
-        self.is_away = true;
         PostgresError::Away { place: self.place(), source: Box::new(error) }
     }
 }

@@ -31,6 +31,7 @@ const STEPS: [&str; 3] = [
      CREATE TABLE seatbeat.vault (
          name varchar(500) PRIMARY KEY, sealed bytea NOT NULL, number bigint NOT NULL, UNIQUE (number, name)
      );
+     CREATE TABLE seatbeat.vault_writes (number bigint PRIMARY KEY, mark bytea NOT NULL);
      INSERT INTO seatbeat.vault_head (id, number, marker) VALUES (1, 0, '');",
 ];
 

@@ -86,6 +86,12 @@ pub enum VaultError {
         /// Where the database is.
         place: String,
     },
+    /// There is one in the database that has other rows.
+    #[error("`{place}` holds a vault that was moved there before, and one of the two was written to since")]
+    Differs {
+        /// Where the database is.
+        place: String,
+    },
     /// The database's vault lost what was read from it.
     #[error("the vault in `{place}` ends at write {found}, this collector has read {known}")]
     Lost {
@@ -119,15 +125,21 @@ impl VaultError {
                 Some(format!("restore `{}` from a backup; nothing else opens the vault", path.display()))
             }
             Self::Emptied { folder } | Self::Damaged { folder, .. } => Some(set_aside(folder)),
-            Self::Foreign { path, .. } => Some(format!(
-                "put the `vault/vault.key` of a collector on that database to `{}`; nothing else opens its vault",
-                path.display()
-            )),
+            Self::Foreign { .. } => Some(
+                "take the `vault/vault.key` of a collector on that database (`seatbeat join --vault-key FILE`); nothing else \
+                 opens its vault"
+                    .into(),
+            ),
+            Self::Differs { .. } => Some(
+                "set `journal` in seatbeat.toml where the one in the database is right; else copy to an empty database".into(),
+            ),
             Self::NotShared { .. } => Some(
                 "`seatbeat journal copy --from STORE --to DATABASE` moves a store's journal and vault there".into(),
             ),
             Self::Taken { .. } => Some(
-                "`seatbeat join` sets another collector up on it; for new books name an empty database".into(),
+                "`seatbeat join` sets another collector up on it; for new books name an empty database, or where an earlier \
+                 `init` was cut short and its store is gone, `DROP SCHEMA seatbeat CASCADE` there"
+                    .into(),
             ),
             Self::Lost { .. } => Some(
                 "restore the database from its backup (up to its newest WAL), or fail over to the replica that has all"

@@ -1,11 +1,13 @@
 //! A vault that several collectors share: the database has it, and each collector a copy in its own rows. Invariant: what
 //! was put is in the database before anybody hears of it; the copy is the database's as of some write, and only goes on.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::PoisonError;
 
-use super::table::{Head, Table};
-use super::{KEY_FILE, MARKER, MARKER_NAME, Vault, VaultError, WRITES_FILE, seal};
+use super::seal::Seal;
+use super::table::{Before, MARK_LENGTH, Newer, Table, Write, new_mark};
+use super::{KEY_FILE, MARKER, MARKER_NAME, Vault, VaultError, WRITES_FILE};
 use crate::postgres::Address;
 use crate::rows::{BATCH_ROWS_MAX, Change, Rows};
 use crate::store;
@@ -46,19 +48,32 @@ impl Vault {
         Self::beside(folder, Table::open(address)?)
     }
 
-    /// Moves the vault to a database. One that was moved there before stays as it is.
+    /// Moves the vault to a database. One that was moved there before, and not written to since, stays as it is.
     ///
     /// # Errors
-    /// When there is another's, or it cannot be written.
+    /// When there is another, or it cannot be written.
     pub fn share(self, address: &Address) -> Result<Self, VaultError> {
         let table = Table::open(address)?;
-        let head = table.head()?;
-        if head.number == 0 {
+        let there = table.newer(NOTHING)?;
+        if there.newest == 0 {
             self.fill(&table)?;
         } else {
-            self.expect_own(&head, &table)?;
+            self.expect_own(&there.marker, &table)?;
+            let known = self.writes.lock().unwrap_or_else(PoisonError::into_inner).number;
+            if there.newest < known || !self.rows.all()?.into_iter().eq(all_of(&table)?.0) {
+                return Err(VaultError::Differs { place: table.place() });
+            }
         }
         Ok(Self { table: Some(table), ..self })
+    }
+
+    /// Whether a database's vault was made with the key in the folder.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub fn is_of(folder: &Path, address: &Address) -> Result<bool, VaultError> {
+        let Ok(seal) = Seal::read(&folder.join(KEY_FILE)) else { return Ok(false) };
+        Ok(seal.unseal(MARKER_NAME, &Table::open(address)?.newer(NOTHING)?.marker).is_some())
     }
 
     /// Removes from a database what was made there with the key in the folder, if anything.
@@ -66,10 +81,10 @@ impl Vault {
     /// # Errors
     /// When the database cannot be asked.
     pub fn take_back(folder: &Path, address: &Address) -> Result<(), VaultError> {
-        let table = Table::open(address)?;
-        let Ok(seal) = seal::Seal::read(&folder.join(KEY_FILE)) else { return Ok(()) };
-        let is_ours = seal.unseal(MARKER_NAME, &table.head()?.marker).is_some();
-        if is_ours { Ok(table.clear()?) } else { Ok(()) }
+        if Self::is_of(folder, address)? {
+            Table::open(address)?.clear()?;
+        }
+        Ok(())
     }
 
     /// Whether other collectors have it, too.
@@ -84,30 +99,41 @@ impl Vault {
     pub fn catch_up(&self) -> Result<(), VaultError> {
         let Some(table) = &self.table else { return Ok(()) };
         let mut known = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
-        self.follow(table, &mut known)
+        let look = self.looks.begin();
+        self.follow(table, &mut known)?;
+        self.looks.end(&look);
+        Ok(())
     }
 
-    /// Writes to the database, and takes that in with whatever came before it. False where a row was not there that had
-    /// to be.
+    /// Returns once the copy has what others had written when it was asked, as far as somebody follows them; not waited
+    /// for after a while. At once where nobody else writes.
+    pub async fn caught_up(&self) {
+        if self.is_shared() {
+            let looked = self.looks.watched();
+            looked.caught_up().await;
+        }
+    }
+
+    /// Writes to the database, and takes that in with whatever came before it. False where something else was there than
+    /// what had to be.
     pub(super) fn write_shared(
         &self,
         table: &Table,
         changes: &[Change],
-        only_there: bool,
+        before: &Before,
     ) -> Result<bool, VaultError> {
         let mut known = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut is_written = true;
         for batch in changes.chunks(BATCH_ROWS_MAX) {
-            if table.write(batch, only_there)?.is_none() {
-                return Ok(false);
-            }
+            is_written &= table.write(batch, before.clone())?;
         }
         self.follow(table, &mut known)?;
-        Ok(true)
+        Ok(is_written)
     }
 
     fn beside(folder: &Path, table: Table) -> Result<Self, VaultError> {
-        let head = table.head()?;
-        if head.number == 0 {
+        let there = table.newer(NOTHING)?;
+        if there.newest == 0 {
             return Err(VaultError::NotShared { place: table.place() });
         }
         let opened = Self::unlock(folder).and_then(|vault| Ok((vault.marked()?, vault)));
@@ -119,56 +145,102 @@ impl Vault {
             }
             opened => opened?,
         };
-        vault.expect_own(&head, &table)?;
+        vault.expect_own(&there.marker, &table)?;
         {
             let mut known = vault.writes.lock().unwrap_or_else(PoisonError::into_inner);
-            *known = marked.unwrap_or(0);
+            *known = marked.unwrap_or_default();
             vault.follow(&table, &mut known)?;
-            vault.settle(*known)?;
+            vault.settle(known.number)?;
         }
         Ok(Self { table: Some(table), ..vault })
     }
 
     /// The whole vault in an empty database.
     fn fill(&self, table: &Table) -> Result<(), VaultError> {
-        let known = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
+        let behind = Write { number: known.number, mark: new_mark() };
         let marker = self.seal.seal(MARKER_NAME, MARKER);
-        if table.fill(&self.rows.all()?, *known, &marker)? {
-            Ok(())
-        } else {
-            Err(VaultError::Taken { place: table.place() })
+        if !table.fill(&self.rows.all()?, behind, &marker)? {
+            return Err(VaultError::Taken { place: table.place() });
         }
+        self.rows.write(&[], &self.marker(behind))?;
+        *known = behind;
+        Ok(())
     }
 
-    fn expect_own(&self, head: &Head, table: &Table) -> Result<(), VaultError> {
-        let is_ours = self.seal.unseal(MARKER_NAME, &head.marker).is_some();
+    fn expect_own(&self, marker: &[u8], table: &Table) -> Result<(), VaultError> {
+        let is_ours = self.seal.unseal(MARKER_NAME, marker).is_some();
         let foreign = || VaultError::Foreign { place: table.place(), path: self.folder.join(KEY_FILE) };
         is_ours.then_some(()).ok_or_else(foreign)
     }
 
     /// Brings the copy up to the database's newest write. A crash may take the newest rows from the copy: they are read
     /// again.
-    fn follow(&self, table: &Table, known: &mut u64) -> Result<(), VaultError> {
+    fn follow(&self, table: &Table, known: &mut Write) -> Result<(), VaultError> {
         loop {
-            let newer = table.newer(*known)?;
-            if newer.until < *known {
-                return Err(VaultError::Lost { place: table.place(), found: newer.until, known: *known });
+            let newer = table.newer(known.number)?;
+            if !is_behind(&newer, known) {
+                return Err(VaultError::Lost {
+                    place: table.place(),
+                    found: newer.newest,
+                    known: known.number,
+                });
             }
-            if newer.until == *known {
+            if newer.known.is_none() && known.number > 0 {
+                return self.fetch_anew(table, known);
+            }
+            if newer.newest == known.number {
                 return Ok(());
             }
             let erased = |sealed: Vec<u8>| (!sealed.is_empty()).then_some(sealed);
-            let changes: Vec<Change> =
-                newer.rows.into_iter().map(|(name, sealed)| (name, erased(sealed))).collect();
-            for batch in changes.chunks(BATCH_ROWS_MAX) {
-                self.rows.write(batch, &self.marker(*known))?;
-            }
-            self.rows.write(&[], &self.marker(newer.until))?;
-            *known = newer.until;
-            self.note(&changes);
-            if newer.is_all {
+            let changes = newer.rows.into_iter().map(|(name, sealed)| (name, erased(sealed)));
+            self.take_in(&changes.collect::<Vec<_>>(), known, newer.until)?;
+            if newer.until.number == newer.newest {
                 return Ok(());
             }
+        }
+    }
+
+    /// All rows anew: what was read last is too long ago to be told apart.
+    fn fetch_anew(&self, table: &Table, known: &mut Write) -> Result<(), VaultError> {
+        let (there, until) = all_of(table)?;
+        let gone =
+            self.rows.all()?.into_iter().map(|(name, _)| name).filter(|name| !there.contains_key(name));
+        let gone: Vec<Change> = gone.map(|name| (name, None)).collect();
+        let there = there.into_iter().map(|(name, sealed)| (name, Some(sealed)));
+        self.take_in(&gone.into_iter().chain(there).collect::<Vec<_>>(), known, until)
+    }
+
+    fn take_in(&self, changes: &[Change], known: &mut Write, until: Write) -> Result<(), VaultError> {
+        for batch in changes.chunks(BATCH_ROWS_MAX) {
+            self.rows.write(batch, &self.marker(*known))?;
+        }
+        self.rows.write(&[], &self.marker(until))?;
+        *known = until;
+        self.note(changes);
+        Ok(())
+    }
+}
+
+/// Behind every write: a question for the head alone.
+const NOTHING: u64 = i64::MAX.unsigned_abs();
+
+/// Whether what is there goes on from a write that was read.
+fn is_behind(newer: &Newer, known: &Write) -> bool {
+    let is_same = newer.known.is_none_or(|mark| mark == known.mark || known.mark == [0; MARK_LENGTH]);
+    newer.newest >= known.number && is_same
+}
+
+/// All rows of a database's vault by their names, and its newest write.
+fn all_of(table: &Table) -> Result<(BTreeMap<Vec<u8>, Vec<u8>>, Write), VaultError> {
+    let (mut rows, mut until) = (BTreeMap::new(), Write::default());
+    loop {
+        let newer = table.newer(until.number)?;
+        rows.extend(newer.rows);
+        until = newer.until;
+        if until.number == newer.newest {
+            rows.retain(|_, sealed: &mut Vec<u8>| !sealed.is_empty());
+            return Ok((rows, until));
         }
     }
 }

@@ -140,7 +140,7 @@ impl Server {
         let sockets = format!("unix_socket_directories={}", folder.display());
         command.arg("-D").arg(folder.join("data")).args(["-p", &self.port.to_string()]);
         let usual =
-            ["listen_addresses=127.0.0.1", "ssl=on", "max_connections=60", "shared_buffers=16MB", &sockets];
+            ["listen_addresses=127.0.0.1", "ssl=on", "max_connections=200", "shared_buffers=16MB", &sockets];
         for option in usual.iter().chain(options) {
             command.args(["-c", option]);
         }

@@ -1,4 +1,5 @@
-//! A proxy that cuts connections around a commit. Invariant: what it lets through it does not change.
+//! A proxy that cuts connections around a commit, and before a transaction is left. Invariant: what it lets through it does
+//! not change.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -26,24 +27,24 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// In front of a port: of three commits one is lost on its way there, one on its way back.
+    /// In front of a port: of three commits one is lost on its way there, one on its way back; of two rollbacks one.
     pub fn before(port: u16) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let listens = listener.local_addr().unwrap().port();
         let commits = Arc::new(AtomicU64::new(0));
-        let seen = Arc::clone(&commits);
+        let (seen, leaves) = (Arc::clone(&commits), Arc::new(AtomicU64::new(0)));
         thread::spawn(move || {
             for client in listener.incoming() {
-                let (client, seen) = (client.unwrap(), Arc::clone(&seen));
+                let (client, seen, leaves) = (client.unwrap(), Arc::clone(&seen), Arc::clone(&leaves));
                 let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else { continue };
-                thread::spawn(move || carry(&client, &server, &seen));
+                thread::spawn(move || carry(&client, &server, &seen, &leaves));
             }
         });
         Self { port: listens, commits }
     }
 }
 
-fn carry(client: &TcpStream, server: &TcpStream, commits: &AtomicU64) {
+fn carry(client: &TcpStream, server: &TcpStream, commits: &AtomicU64, leaves: &AtomicU64) {
     let cut = std::sync::Mutex::new(Cut::None);
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -54,6 +55,9 @@ fn carry(client: &TcpStream, server: &TcpStream, commits: &AtomicU64) {
                         1 => Cut::Request,
                         _ => Cut::None,
                     };
+                }
+                if has(&bytes, b"ROLLBACK\0") && leaves.fetch_add(1, Ordering::SeqCst) % 2 == 0 {
+                    *cut.lock().unwrap() = Cut::Request;
                 }
                 if *cut.lock().unwrap() == Cut::Request || { server }.write_all(&bytes).is_err() {
                     break;

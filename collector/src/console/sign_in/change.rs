@@ -89,7 +89,7 @@ impl Console {
         self.may_change(caller, &asked.operator)?;
         checked_reason(reason)?;
         let PasswordAsked { operator, login, password } = asked;
-        let _one_at_a_time = self.sign_in.changing.lock().await;
+        let _one_at_a_time = self.one_at_a_time().await;
         let position = self.new_password(caller, &operator, (&login, password), reason).await?;
         self.end_sessions(|_, session| session.operator == operator).await?;
         Ok(position)
@@ -110,7 +110,7 @@ impl Console {
         if session.session.means != Means::Link {
             self.knows_password(caller, asked.current).await?;
         }
-        let _one_at_a_time = self.sign_in.changing.lock().await;
+        let _one_at_a_time = self.one_at_a_time().await;
         self.new_password(caller, operator, (&asked.login, asked.password), "").await?;
         let handle = session.handle.clone();
         self.end_sessions(|one, session| session.operator == *operator && one != handle).await?;
@@ -134,7 +134,7 @@ impl Console {
     ) -> Result<Position, Fault> {
         self.may_change(caller, operator)?;
         checked_reason(reason)?;
-        let _one_at_a_time = self.sign_in.changing.lock().await;
+        let _one_at_a_time = self.one_at_a_time().await;
         let position = self.without(caller, operator, credential, reason).await?;
         self.end_sessions(|_, session| session.operator == *operator).await?;
         Ok(position)
@@ -161,14 +161,15 @@ impl Console {
             return Err(Fault::value("the subject", why));
         }
         let identity = provider.identity(value);
-        let _one_at_a_time = self.sign_in.changing.lock().await;
+        let _one_at_a_time = self.one_at_a_time().await;
         let holder = by_identity(&read(self.kept().await?).accounts, &identity).cloned();
         if holder.is_some_and(|holder| holder != *operator) {
             return Err(Fault::value("the subject", "is linked to another operator already"));
         }
         let account = self.account(operator).await?;
         let position = self.credential(caller, operator, "oidc", false, reason).await?;
-        self.keep_account(operator, Account { identity: Some(identity), ..account }).await?;
+        let linked = Account { identity: Some(identity), ..account.clone() };
+        self.keep_account(operator, &account, linked).await?;
         self.end_sessions(|_, session| session.operator == *operator && session.means == Means::Oidc).await?;
         Ok(position)
     }
@@ -224,7 +225,8 @@ impl Console {
         (login, password): (&str, Zeroizing<String>),
         reason: &str,
     ) -> Result<Position, Fault> {
-        let mut account = self.account(operator).await?;
+        let before = self.account(operator).await?;
+        let mut account = before.clone();
         if !login.is_empty() {
             let login = login.parse::<Login>().map_err(|error| Fault::value("the login name", error))?;
             account.login = login.to_string();
@@ -244,7 +246,7 @@ impl Console {
         let kept = self.costly(move || KeptPassword::of(&password)).await?;
         let position = self.credential(caller, operator, "password", false, reason).await?;
         account.password = Some(kept);
-        self.keep_account(operator, account).await?;
+        self.keep_account(operator, &before, account).await?;
         Ok(position)
     }
 
@@ -256,7 +258,8 @@ impl Console {
         credential: Credential,
         reason: &str,
     ) -> Result<Position, Fault> {
-        let mut account = self.account(operator).await?;
+        let before = self.account(operator).await?;
+        let mut account = before.clone();
         match credential {
             Credential::Password => account.password = None,
             Credential::Totp => {}
@@ -266,7 +269,7 @@ impl Console {
             (account.totp, account.totp_begun) = (None, None);
         }
         let position = self.credential(caller, operator, credential.as_str(), true, reason).await?;
-        self.keep_account(operator, account).await?;
+        self.keep_account(operator, &before, account).await?;
         Ok(position)
     }
 }

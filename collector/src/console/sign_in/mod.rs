@@ -1,7 +1,7 @@
 //! Signing in: what operators sign in with, and the sessions that follow. Invariant: memory is what the vault holds, others'
 //! changes with it, and is changed by one at a time; who may what is read from the fold at each request, never kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
@@ -32,6 +32,9 @@ pub mod session;
 pub mod throttle;
 pub mod totp;
 
+/// How long no session is noted as used once the vault took no write: each try may wait for it.
+const REST: Duration = Duration::from_secs(60);
+
 /// How signing in stands.
 pub struct SignIn {
     kept: OnceCell<RwLock<Kept>>,
@@ -39,6 +42,8 @@ pub struct SignIn {
     changing: tokio::sync::Mutex<()>,
     checking: Semaphore,
     throttle: Mutex<Throttle>,
+    /// Until when nobody notes that a session is used: the vault takes no writes.
+    rests_until: Mutex<Option<Instant>>,
     opened: Instant,
 }
 
@@ -51,6 +56,10 @@ struct Kept {
     links: BTreeMap<OperatorId, Link>,
     /// Up to where changes of the vault were taken in.
     seen: u64,
+    /// Sessions that are over here, whose rows are not erased yet.
+    ended: BTreeSet<String>,
+    /// Operators that were let go, whose accounts are not erased yet.
+    let_go: Vec<OperatorId>,
 }
 
 /// A code that signs somebody in once.
@@ -66,8 +75,23 @@ impl Default for SignIn {
             changing: tokio::sync::Mutex::default(),
             checking: Semaphore::new(password::CHECKS_MAX),
             throttle: Mutex::default(),
+            rests_until: Mutex::default(),
             opened: Instant::now(),
         }
+    }
+}
+
+impl SignIn {
+    /// Whether a write that can be left out is left out for now.
+    fn rests(&self) -> bool {
+        let until = self.rests_until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Leaves such writes out for a while.
+    fn rest(&self) {
+        let mut until = self.rests_until.lock().unwrap_or_else(PoisonError::into_inner);
+        *until = Some(Instant::now() + REST);
     }
 }
 
@@ -75,11 +99,28 @@ impl Console {
     async fn kept(&self) -> Result<&RwLock<Kept>, Fault> {
         let books = self.books.clone();
         let load = async move || {
-            Ok::<_, Fault>(RwLock::new(tokio::task::spawn_blocking(move || load(&books)).await??))
+            let loaded = tokio::task::spawn_blocking(move || {
+                let mut kept = load(&books)?;
+                kept.tidy(&books);
+                Ok::<_, VaultError>(kept)
+            });
+            Ok::<_, Fault>(RwLock::new(loaded.await??))
         };
         let kept = self.sign_in.kept.get_or_try_init(load).await?;
         self.take_in_changes(kept)?;
         Ok(kept)
+    }
+
+    /// One change at a time, here; and with what other collectors have changed before.
+    async fn one_at_a_time(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        let alone = self.sign_in.changing.lock().await;
+        let books = self.books.clone();
+        let caught_up = tokio::task::spawn_blocking(move || books.vault().catch_up()).await;
+        if let Ok(Err(error)) = caught_up {
+            // What is to be written says so to whom it concerns.
+            tracing::debug!(%error, "what others changed is not seen");
+        }
+        alone
     }
 
     /// What was written to the vault since, here or by another collector.
@@ -98,8 +139,11 @@ impl Console {
                 kept.seen = now;
             }
             None => {
-                let links = std::mem::take(&mut kept.links);
-                *kept = Kept { links, ..load(&self.books)? };
+                let loaded = load(&self.books)?;
+                let (links, ended) = (std::mem::take(&mut kept.links), std::mem::take(&mut kept.ended));
+                *kept = Kept { links, ..loaded };
+                kept.sessions.retain(|handle, _| !ended.contains(handle));
+                kept.ended.extend(ended);
             }
         }
         Ok(())
@@ -115,14 +159,25 @@ impl Console {
         Ok(read(self.kept().await?).accounts.clone())
     }
 
-    /// Keeps what an operator signs in with; whoever calls it holds `changing`.
-    async fn keep_account(&self, operator: &OperatorId, account: Account) -> Result<(), Fault> {
+    /// Keeps what an operator signs in with, where it still is as it was before; whoever calls it holds `changing`.
+    async fn keep_account(
+        &self,
+        operator: &OperatorId,
+        before: &Account,
+        account: Account,
+    ) -> Result<(), Fault> {
         let kept = self.kept().await?;
-        let (books, id) = (self.books.clone(), operator.clone());
+        let (books, id, before) = (self.books.clone(), operator.clone(), before.clone());
         let value = serde_json::to_vec(&account).expect("an account has text keys and plain values");
-        let put = move || books.vault().put(VaultRow::Account(&id), &value);
-        tokio::task::spawn_blocking(put).await??;
-        self.take_in_changes(kept)
+        let is_as_before = move |current: Option<&[u8]>| {
+            let current: Option<Account> = current.and_then(|value| serde_json::from_slice(value).ok());
+            current.unwrap_or_default() == before
+        };
+        let put = move || books.vault().put_if(VaultRow::Account(&id), is_as_before, &value);
+        let is_kept = tokio::task::spawn_blocking(put).await??;
+        self.take_in_changes(kept)?;
+        let elsewhere = "was changed at another collector just now: look at it, and try again";
+        is_kept.then_some(()).ok_or_else(|| Fault::value("what the operator signs in with", elsewhere))
     }
 
     /// Keeps a new session; whoever calls it holds `changing`.
@@ -138,31 +193,40 @@ impl Console {
     async fn keep_changed_session(&self, handle: &str, session: &Session) -> Result<bool, Fault> {
         let kept = self.kept().await?;
         let (books, row, value) = (self.books.clone(), handle.to_owned(), session.to_bytes());
-        let put = move || books.vault().replace(VaultRow::Session(&row), &value);
+        let put = move || books.vault().put_if(VaultRow::Session(&row), |current| current.is_some(), &value);
         let goes_on = tokio::task::spawn_blocking(put).await??;
         self.take_in_changes(kept)?;
         Ok(goes_on)
     }
 
-    /// Ends sessions. In memory they end at once, whatever becomes of the vault.
+    /// Ends sessions. In memory they end at once, whatever becomes of the vault; what it does not erase now it is asked
+    /// to with the next.
     async fn end_sessions(&self, ends: impl Fn(&str, &Session) -> bool) -> Result<(), Fault> {
         let kept = self.kept().await?;
         let ended: Vec<String> = {
             let mut kept = write(kept);
-            let ended = kept.sessions.iter().filter(|(handle, one)| ends(handle, one));
-            let ended: Vec<String> = ended.map(|(handle, _)| handle.clone()).collect();
-            ended.iter().for_each(|handle| drop(kept.sessions.remove(handle)));
-            ended
+            let Kept { sessions, ended, .. } = &mut *kept;
+            sessions.retain(|handle, one| {
+                let goes_on = !ends(handle, one);
+                if !goes_on {
+                    ended.insert(handle.clone());
+                }
+                goes_on
+            });
+            ended.iter().cloned().collect()
         };
         if ended.is_empty() {
             return Ok(());
         }
-        let books = self.books.clone();
+        let (books, rows) = (self.books.clone(), ended.clone());
         let delete = move || {
-            let rows: Vec<_> = ended.iter().map(|handle| VaultRow::Session(handle)).collect();
+            let rows: Vec<_> = rows.iter().map(|handle| VaultRow::Session(handle)).collect();
             books.vault().delete_all(&rows)
         };
-        Ok(tokio::task::spawn_blocking(delete).await??)
+        tokio::task::spawn_blocking(delete).await??;
+        let mut kept = write(kept);
+        kept.ended.retain(|handle| !ended.contains(handle));
+        Ok(())
     }
 
     /// Takes away whatever an operator signs in with who was let go.
@@ -227,6 +291,16 @@ fn write(kept: &RwLock<Kept>) -> RwLockWriteGuard<'_, Kept> {
 }
 
 impl Kept {
+    /// Erases what is over; what cannot be erased now is left for later.
+    fn tidy(&mut self, books: &Books) {
+        let sessions = self.ended.iter().map(|handle| VaultRow::Session(handle));
+        let rows: Vec<_> = sessions.chain(self.let_go.iter().map(VaultRow::Account)).collect();
+        match books.vault().delete_all(&rows) {
+            Ok(()) => (self.ended, self.let_go) = Default::default(),
+            Err(error) => tracing::warn!(%error, "sessions that are over stay in the vault for now"),
+        }
+    }
+
     /// One row, as the vault holds it now.
     fn take_in(&mut self, books: &Books, name: &str) -> Result<(), VaultError> {
         let vault = books.vault();
@@ -242,6 +316,7 @@ impl Kept {
             ("session", _) => {
                 let value = vault.get(VaultRow::Session(id))?;
                 match value.and_then(|value| Session::from_bytes(&value)) {
+                    _ if self.ended.contains(id) => {}
                     Some(session) => drop(self.sessions.insert(id.to_owned(), session)),
                     None => drop(self.sessions.remove(id)),
                 }
@@ -252,19 +327,19 @@ impl Kept {
     }
 }
 
-/// What the vault holds; sessions that are over and whatever belongs to nobody any more go.
+/// What the vault holds; sessions that are over and whatever belongs to nobody any more are left out.
 fn load(books: &Books) -> Result<Kept, VaultError> {
     let (vault, now) = (books.vault(), books.clock().now());
     let (seen, _) = vault.signed_since(0);
     let operators: Operators = books.read(|fold| fold.operators().clone());
     // Whom another collector let in just now this one's fold may not know yet.
     let is_let_in = |operator: &OperatorId| vault.is_shared() || operators.let_in(operator).is_some();
-    let (mut kept, mut gone) = (Kept { seen, ..Kept::default() }, Vec::new());
+    let mut kept = Kept { seen, ..Kept::default() };
     for (id, value) in vault.scan(VaultKind::Account)? {
         let Ok(operator) = id.parse::<OperatorId>() else { continue };
         match serde_json::from_slice(&value) {
             Ok(account) if is_let_in(&operator) => drop(kept.accounts.insert(operator, account)),
-            Ok(_) => vault.delete(VaultRow::Account(&operator))?,
+            Ok(_) => kept.let_go.push(operator),
             Err(_) => tracing::warn!(%operator, "what this operator signs in with cannot be read"),
         }
     }
@@ -273,9 +348,10 @@ fn load(books: &Books) -> Result<Kept, VaultError> {
             Some(session) if is_let_in(&session.operator) && !session.is_over(now) => {
                 kept.sessions.insert(handle, session);
             }
-            _ => gone.push(handle),
+            _ => {
+                kept.ended.insert(handle);
+            }
         }
     }
-    vault.delete_all(&gone.iter().map(|handle| VaultRow::Session(handle)).collect::<Vec<_>>())?;
     Ok(kept)
 }

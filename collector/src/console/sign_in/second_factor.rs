@@ -18,14 +18,15 @@ impl Console {
     /// When there were too many tries, the password is wrong, there is one already, or it cannot be written.
     pub async fn begin_totp(&self, caller: &Caller, password: Zeroizing<String>) -> Result<Enrolment, Fault> {
         self.knows_password(caller, password).await?;
-        let _one_at_a_time = self.sign_in.changing.lock().await;
+        let _one_at_a_time = self.one_at_a_time().await;
         let account = self.account(caller.operator()).await?;
         if account.totp.is_some() {
             return Err(Fault::value("the second factor", "is there already: remove it before"));
         }
         let begun = KeptTotp::random();
         let enrolment = begun.enrolment(&account.login)?;
-        self.keep_account(caller.operator(), Account { totp_begun: Some(begun), ..account }).await?;
+        let changed = Account { totp_begun: Some(begun), ..account.clone() };
+        self.keep_account(caller.operator(), &account, changed).await?;
         Ok(enrolment)
     }
 
@@ -36,7 +37,7 @@ impl Console {
     pub async fn confirm_totp(&self, caller: &Caller, code: &str) -> Result<Position, Fault> {
         let operator = caller.operator();
         self.throttled(|throttle, now| throttle.at_name(operator.as_str(), caller.from, now)).await?;
-        let _one_at_a_time = self.sign_in.changing.lock().await;
+        let _one_at_a_time = self.one_at_a_time().await;
         let account = self.account(operator).await?;
         let Some(mut totp) = account.totp_begun.clone() else {
             return Err(Fault::value("the second factor", "was not begun"));
@@ -45,7 +46,8 @@ impl Console {
             return Err(Fault::SignInRefused);
         }
         let position = self.credential(caller, operator, "totp", false, "").await?;
-        self.keep_account(operator, Account { totp: Some(totp), totp_begun: None, ..account }).await?;
+        let changed = Account { totp: Some(totp), totp_begun: None, ..account.clone() };
+        self.keep_account(operator, &account, changed).await?;
         Ok(position)
     }
 
@@ -63,7 +65,7 @@ impl Console {
         if !self.takes_code(caller.operator(), kept.as_ref(), code).await? {
             return Err(Fault::SignInRefused);
         }
-        let _one_at_a_time = self.sign_in.changing.lock().await;
+        let _one_at_a_time = self.one_at_a_time().await;
         self.without(caller, caller.operator(), Credential::Totp, "").await
     }
 }

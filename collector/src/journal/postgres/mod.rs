@@ -237,11 +237,13 @@ impl Inside {
                 what: "this collector's own mark is gone".to_owned(),
             })?;
             let is_kept = stands == self.number + 1;
-            self.in_doubt = false;
             if is_kept && *is_ours {
+                // Until this is through it may have to be looked for once more.
                 session.ask("leave", client.batch_execute("ROLLBACK")).await?;
+                self.in_doubt = false;
                 return Ok(Position(first.unsigned_abs()));
             }
+            self.in_doubt = false;
             // Who brought it was told that nobody knows; it is read like others' records.
             self.number += i64::from(is_kept);
         }

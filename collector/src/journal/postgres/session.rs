@@ -77,7 +77,10 @@ const INSERT: &str = "INSERT INTO seatbeat.records (month, position, checksum, b
 
 const ADVANCE: &str = "UPDATE seatbeat.head SET size = $1, month = $2 WHERE id = 1";
 
-const NOTE: &str = "UPDATE seatbeat.writers SET number = CAST($2 AS bigint), first = $3 WHERE writer = $1 AND number = CAST($2 AS bigint) - 1";
+/// A writer's batches follow each other: one that stands already divides by nothing, and undoes all that came with it.
+const NOTE: &str = "UPDATE seatbeat.writers SET first = $3, \
+                    number = CAST($2 AS bigint) / CASE WHEN number = CAST($2 AS bigint) - 1 THEN 1 ELSE 0 END \
+                    WHERE writer = $1";
 
 const SIZE: &str = "SELECT size FROM seatbeat.head WHERE id = 1";
 
