@@ -33,6 +33,9 @@ pub fn reporter(name: &str, seed: &Seed) -> Machine {
 /// Reports a machine makes at most; its chain goes on until it is told to stop.
 const LINKS_MAX: i64 = 20_000;
 
+/// How often a machine asks to be let in while its collector is killed.
+const ENROL_TRIES: u32 = 300;
+
 /// Connections in a row whose collectors know less than another acknowledged.
 const BEHIND_MAX: u32 = 3;
 
@@ -78,6 +81,18 @@ impl Reporting {
         acked.iter().map(|(machine, acked)| (machine.clone(), acked.load(Ordering::SeqCst))).collect()
     }
 
+    /// Asks until a collector runs and answers; whoever asks again gets the same answer.
+    async fn enrol(&self, machine: &Machine, first: usize) {
+        let door = &self.doors[first % self.doors.len()];
+        for _ in 0..ENROL_TRIES {
+            match door.enrol(machine, now()).await {
+                Ok(_) => return,
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+        panic!("{} was not let in", machine.name());
+    }
+
     fn know(&self, machine: &Machine) -> Arc<AtomicU64> {
         let mut acked = self.acked.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(acked.entry(machine.id().to_string()).or_default())
@@ -87,7 +102,7 @@ impl Reporting {
     /// whenever a collector is gone, until all are told to stop.
     pub async fn run(self: Arc<Self>, mut machine: Machine, first: usize) -> Told {
         let doors = &self.doors;
-        doors[first % doors.len()].enrol(&machine, now()).await.expect("the token lets it in");
+        self.enrol(&machine, first).await;
         let acked = self.know(&machine);
         let (mut links, mut made) = (Vec::<Link>::new(), 0);
         let (mut turn, mut behind) = (first, 0);
