@@ -57,9 +57,9 @@ async fn a_session_is_good_and_over_at_both() {
     assert_eq!(at_first.get("/session").await.status, StatusCode::UNAUTHORIZED);
 
     // A collector that has not heard of it yet does not bring the session back when it notes that it was used.
-    let mut at_first = Browser::at(&first, "192.0.2.1");
+    at_first = Browser::at(&first, "192.0.2.1");
     at_first.sign_in("tess", PASSWORD, "").await;
-    let mut at_second = moved(&at_first, &second);
+    at_second = moved(&at_first, &second);
     follow(&second);
     assert_eq!(at_second.get("/session").await.status, StatusCode::OK);
     let second = later(second, "2026-10-15T12:02:00Z", &mut [&mut at_second]).await;
