@@ -56,7 +56,7 @@ fn carry(client: &TcpStream, server: &TcpStream, commits: &AtomicU64, leaves: &A
                         _ => Cut::None,
                     };
                 }
-                if has(&bytes, b"ROLLBACK\0") && leaves.fetch_add(1, Ordering::SeqCst) % 2 == 0 {
+                if has(&bytes, b"ROLLBACK\0") && leaves.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) {
                     *cut.lock().unwrap() = Cut::Request;
                 }
                 if *cut.lock().unwrap() == Cut::Request || { server }.write_all(&bytes).is_err() {
