@@ -231,8 +231,11 @@ fn is_behind(newer: &Newer, known: &Write) -> bool {
     newer.newest >= known.number && is_same
 }
 
+/// Sealed values by their rows' names.
+type ByName = BTreeMap<Vec<u8>, Vec<u8>>;
+
 /// All rows of a database's vault by their names, and its newest write.
-fn all_of(table: &Table) -> Result<(BTreeMap<Vec<u8>, Vec<u8>>, Write), VaultError> {
+fn all_of(table: &Table) -> Result<(ByName, Write), VaultError> {
     let (mut rows, mut until) = (BTreeMap::new(), Write::default());
     loop {
         let newer = table.newer(until.number)?;
