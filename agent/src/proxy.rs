@@ -2,7 +2,7 @@
 //! Invariant: pure; a proxy's password is shown nowhere; what stands in a setting and is no proxy is told, not guessed at.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use zeroize::Zeroizing;
 
@@ -99,18 +99,27 @@ impl Proxy {
     }
 }
 
-/// Host and port of `host:port`, `[address]:port` or either without a port; `None`: the port is none.
+/// Host and port of `host:port`, `[address]:port` or either without a port; `None`: it is none of them.
 fn split(address: &str) -> Option<(&str, Option<u16>)> {
     if let Some(rest) = address.strip_prefix('[') {
         let (host, rest) = rest.split_once(']')?;
-        return Some((host, rest.strip_prefix(':').map(str::parse).transpose().ok()?));
+        let port = match rest {
+            "" => None,
+            rest => Some(rest.strip_prefix(':')?.parse().ok()?),
+        };
+        return is_version_6(host).then_some((host, port));
     }
     match address.split_once(':') {
         // More than one: an address of version 6 without brackets.
-        Some((_, rest)) if rest.contains(':') => Some((address, None)),
+        Some((_, rest)) if rest.contains(':') => is_version_6(address).then_some((address, None)),
         Some((host, port)) => Some((host, Some(port.parse().ok()?))),
         None => Some((address, None)),
     }
+}
+
+/// Whether a host is an address of version 6; behind a `%` it may say on which card.
+fn is_version_6(host: &str) -> bool {
+    host.split('%').next().is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
 }
 
 /// `%41` as `A`: a login may hold what an address may not.
@@ -205,6 +214,7 @@ mod tests {
             ("10.0.0.1:80", "10.0.0.1:80", None),
             ("http://[2001:db8::1]:80", "[2001:db8::1]:80", None),
             ("2001:db8::1", "[2001:db8::1]:3128", None),
+            ("[fe80::1%eth0]", "[fe80::1%eth0]:3128", None),
             ("http://me:p%40ss:w%2Frd@proxy.example:80", "proxy.example:80", Some("me:p@ss:w/rd")),
             ("http://me:100%@proxy.example:80", "proxy.example:80", Some("me:100%")),
         ] {
@@ -224,6 +234,10 @@ mod tests {
             ("proxy.example:port", "`proxy.example:port` is no proxy's address"),
             ("me:word@proxy.example:99999", "`proxy.example:99999` is no proxy's address"),
             ("a b", "`a b` is no proxy's address"),
+            ("proxy.example:80:80", "`proxy.example:80:80` is no proxy's address"),
+            ("http=a:80;https=b:80", "`http=a:80;https=b:80` is no proxy's address"),
+            ("[::1]80", "`[::1]80` is no proxy's address"),
+            ("[proxy.example]:80", "`[proxy.example]:80` is no proxy's address"),
             ("http://me:%0d%0aX@proxy.example", "`proxy.example` is no proxy's address"),
         ] {
             let error = Proxy::parse(text).unwrap_err();

@@ -2,6 +2,7 @@
 //! this size, and never one that contradicts it.
 //! Invariant: a cosignature is added to a note only after it was verified; the note's text stays as the log signed it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -58,18 +59,18 @@ impl Witness {
     /// When no line of the note is its signature over the text.
     pub fn verify(&self, note: &str) -> Result<u64, CosignatureError> {
         let (text, signatures) = note.split_once("\n\n").ok_or(CosignatureError::Malformed)?;
-        let start = format!("— {} ", self.name);
-        let blobs = signatures.lines().filter_map(|line| STANDARD.decode(line.strip_prefix(&start)?).ok());
-        blobs
-            .filter_map(|blob| {
-                let rest = blob.strip_prefix(self.key_id().as_slice())?;
-                let (time, signature) = rest.split_at_checked(8)?;
-                let seen_at = u64::from_be_bytes(time.try_into().ok()?);
-                verify_bare(&self.key, message(text, seen_at).as_bytes(), signature).ok()?;
-                Some(seen_at)
-            })
-            .next()
-            .ok_or_else(|| CosignatureError::Missing(self.name.clone()))
+        let seen_at = signatures.lines().find_map(|line| self.seen_at(text, line));
+        seen_at.ok_or_else(|| CosignatureError::Missing(self.name.clone()))
+    }
+
+    /// When it saw the text, where the line is its signature over it.
+    fn seen_at(&self, text: &str, line: &str) -> Option<u64> {
+        let blob = line.strip_prefix("— ")?.strip_prefix(&self.name)?.strip_prefix(' ')?;
+        let blob = STANDARD.decode(blob).ok()?;
+        let (time, signature) = blob.strip_prefix(self.key_id().as_slice())?.split_at_checked(8)?;
+        let seen_at = u64::from_be_bytes(time.try_into().ok()?);
+        verify_bare(&self.key, message(text, seen_at).as_bytes(), signature).ok()?;
+        Some(seen_at)
     }
 
     /// The note with the witness's lines of another copy of it; what is there already is not added again.
@@ -83,10 +84,10 @@ impl Witness {
         if other != text {
             return Err(CosignatureError::Missing(self.name.clone()));
         }
-        let start = format!("— {} ", self.name);
+        let mut known: BTreeSet<&str> = signatures.lines().collect();
         let mut joined = note.trim_end_matches('\n').to_owned();
-        for line in more.lines().filter(|line| line.starts_with(&start)) {
-            if !signatures.lines().any(|known| known == line) {
+        for line in more.lines().filter(|line| self.seen_at(text, line).is_some()) {
+            if known.insert(line) {
                 joined = format!("{joined}\n{line}");
             }
         }
@@ -188,6 +189,17 @@ mod tests {
         assert_eq!(witness.add_from(&joined, &copy).unwrap(), copy);
         assert!(witness.add_from(&note, &note).is_err());
         assert!(witness.add_from(&note.replacen("\n7\n", "\n8\n", 1), &copy).is_err());
+    }
+
+    #[test]
+    fn lines_of_a_copy_that_the_witness_did_not_sign_are_left_out() {
+        let (note, _) = note(7);
+        let key = new_key();
+        let witness = Witness::new("w", key.verifying_key()).unwrap();
+        let line = cosign(&note, "w", &key, 5).unwrap();
+        let other = cosign(&note, "w", &new_key(), 6).unwrap();
+        let copy = format!("{note}— w AAAA\n{other}{line}— w not base64\n{line}");
+        assert_eq!(witness.add_from(&note, &copy).unwrap(), format!("{note}{line}"));
     }
 
     #[test]

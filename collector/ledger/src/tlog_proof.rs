@@ -40,7 +40,7 @@ impl TlogProof {
     /// When it is not in the format.
     pub fn parse(text: &str) -> Result<Self, TlogProofError> {
         let (head, checkpoint) = text.split_once("\n\n").ok_or(TlogProofError)?;
-        let mut lines = head.lines().filter(|line| !line.starts_with("extra "));
+        let mut lines = head.split('\n').filter(|line| !line.starts_with("extra "));
         if lines.next() != Some(HEADER) {
             return Err(TlogProofError);
         }
@@ -72,9 +72,14 @@ mod tests {
         }
         let extra = format!("{HEADER}\nextra AAAA\nindex 10\n\n{note}");
         assert_eq!(TlogProof::parse(&extra).unwrap().index, 10);
-        for wrong in
-            ["", "index 1", "c2sp.org/tlog-proof@v2\nindex 1\n\nx", "c2sp.org/tlog-proof@v1\nindex 01\n\nx"]
-        {
+        for wrong in [
+            "",
+            "index 1",
+            "c2sp.org/tlog-proof@v2\nindex 1\n\nx",
+            "c2sp.org/tlog-proof@v1\nindex 01\n\nx",
+            "c2sp.org/tlog-proof@v1\r\nindex 1\n\nx",
+            "c2sp.org/tlog-proof@v1\nindex 1\r\n\nx",
+        ] {
             assert_eq!(TlogProof::parse(wrong), Err(TlogProofError), "{wrong}");
         }
     }
