@@ -38,7 +38,8 @@ const WRITES_FILE: &str = "vault.writes";
 
 const ROWS: &str = "rows";
 
-const KEY_LENGTH: usize = 32;
+/// Bytes of a vault's key.
+pub const KEY_LENGTH: usize = 32;
 /// The stamp that proves that the rows are this vault's; the number of the write follows in it.
 const MARKER_NAME: &[u8] = b"marker";
 const MARKER: &[u8] = b"seatbeat vault 1";

@@ -36,6 +36,9 @@ const LINKS_MAX: i64 = 20_000;
 /// How often a machine asks to be let in while its collector is killed.
 const ENROL_TRIES: u32 = 300;
 
+/// How often a machine brings what is left.
+const DRAIN_TRIES: u32 = 10;
+
 /// Connections in a row whose collectors know less than another acknowledged.
 const BEHIND_MAX: u32 = 3;
 
@@ -141,13 +144,18 @@ impl Reporting {
 }
 
 impl Told {
-    /// Sends what is left, to a collector that runs.
+    /// Sends what is left, to a collector that runs; one that is too busy is asked again.
     pub async fn drain(&self, door: &Door) {
-        let mut connection = Connection::open(door, &self.machine, now()).await.expect("the collector runs");
-        let held = held(&connection);
-        assert!(held >= self.acked, "acknowledged up to {}, but the collector holds {held}", self.acked);
-        connection.send_all(&self.links).await.expect("what is left is taken");
-        connection.close().await;
+        for tries_left in (0..DRAIN_TRIES).rev() {
+            let mut connection =
+                Connection::open(door, &self.machine, now()).await.expect("the collector runs");
+            let held = held(&connection);
+            assert!(held >= self.acked, "acknowledged up to {}, but the collector holds {held}", self.acked);
+            match connection.send_all(&self.links).await {
+                Ok(()) => return connection.close().await,
+                Err(error) => assert!(tries_left > 0, "what is left is not taken: {error}"),
+            }
+        }
     }
 
     /// Where its reports stand, once each.

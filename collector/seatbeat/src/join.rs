@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use seatbeat_collector::config::Config;
 use seatbeat_collector::joining;
+use seatbeat_collector::vault::KEY_LENGTH;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -79,6 +80,13 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<()> {
     let key = std::fs::read(&args.vault_key).map(Zeroizing::new);
     let key =
         key.with_context(|| format!("failed to read the vault's key `{}`", args.vault_key.display()))?;
+    if key.len() != KEY_LENGTH {
+        return Err(Hinted {
+            message: format!("`{}` is no vault's key: it has {} bytes", args.vault_key.display(), key.len()),
+            hint: "it is `vault/vault.key` in the store of a collector on that database".to_owned(),
+        }
+        .into());
+    }
     let joined = joining::join(&folder, &config, &key)?;
     let joined = Joined {
         store: folder,

@@ -226,10 +226,12 @@ fn is_refusal(error: &tokio_postgres::Error) -> bool {
 
 fn hint_of(error: &tokio_postgres::Error) -> Option<String> {
     let Some(code) = error.code() else {
-        return is_refusal(error).then(|| {
+        let hint = if is_refusal(error) {
             "look at its password (`journal_password_file`) and at the authority of its certificate (`journal_certificate`)"
-                .into()
-        });
+        } else {
+            "start it, or look at the network in between"
+        };
+        return Some(hint.into());
     };
     let hint = match code.code() {
         "28P01" | "28000" => {
