@@ -2,7 +2,6 @@
 //! to commits are lost, and whoever runs the jobs is paused for longer than its lease. Invariant: what is compared with
 //! what the machines saw acknowledged comes from a collector that was not the one to acknowledge it.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use seatbeat_postgres::{Proxy, Server, url};
 
 use crate::desk::{Desk, eventually, say, skip, text};
 use crate::months::{OCTOBER, instant, policy, report};
-use crate::reporters::{Reporting, exported, reporter};
+use crate::reporters::{Fleet, Reporting, exported, reporter};
 use crate::sending::{API_KEY, NOVEMBER, configure_destination, effects, platform, waits_for, write_secret};
 
 const MACHINES: usize = 6;
@@ -78,16 +77,9 @@ fn whatever_is_killed_the_ledger_is_what_the_machines_saw_acknowledged() {
     let first = Door::of(&token).expect("a token opens a door");
     let doors: Vec<Door> =
         house.desks.iter().map(|desk| first.clone().at(&desk.agents.to_string())).collect();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let runtime = runtime.expect("a runtime starts");
     // A machine is let in by one, goes to the next at once, and on after a while: each takes what another acknowledged.
-    let (reporting, seed) = (Reporting::to(doors.clone(), 200), Seed::new(12));
-    let tasks: Vec<_> = (0..MACHINES)
-        .map(|number| {
-            let machine = reporter(&format!("pc-{number}"), &seed);
-            runtime.spawn(Arc::clone(&reporting).run(machine, number))
-        })
-        .collect();
+    let fleet = Fleet::report(Reporting::to(doors, 200), MACHINES, &Seed::new(12));
+    let reporting = Arc::clone(&fleet.reporting);
     eventually("all are let in", || (reporting.acked().len() == MACHINES).then_some(()));
     let pause = |milliseconds| std::thread::sleep(Duration::from_millis(milliseconds));
     for round in 0..2 {
@@ -113,14 +105,7 @@ fn whatever_is_killed_the_ledger_is_what_the_machines_saw_acknowledged() {
     house.desks[leader].go_on();
     pause(2_000);
     assert_eq!(house.leader(), Some(next), "it does not take them back");
-    reporting.stop();
-
-    let mut expected = BTreeMap::new();
-    for (number, task) in tasks.into_iter().enumerate() {
-        let told = runtime.block_on(task).expect("a machine's task ends well");
-        runtime.block_on(told.drain(&doors[number % 3]));
-        expected.extend(told.places());
-    }
+    let expected = fleet.stop();
     let commits = house.proxy.commits.load(Ordering::SeqCst);
     say(&format!(
         "{} reports, {commits} commits through the proxy, of three one and one answer lost",

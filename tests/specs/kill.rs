@@ -1,8 +1,6 @@
 //! Kill -9 under load: what was acknowledged is there, and nothing is there twice.
 
-use std::collections::BTreeMap;
 use std::process::Stdio;
-use std::sync::Arc;
 use std::time::Duration;
 
 use seatbeat_collector::found::opened_by;
@@ -10,7 +8,7 @@ use seatbeat_fleet::client::Door;
 use seatbeat_fleet::seed::Seed;
 
 use crate::desk::{Desk, eventually, say, text};
-use crate::reporters::{Reporting, exported, reporter};
+use crate::reporters::{Fleet, Reporting, exported};
 
 const MACHINES: usize = 8;
 /// Inits that are killed, each so much later than the one before.
@@ -32,28 +30,14 @@ fn nothing_acknowledged_is_lost_and_nothing_counted_twice_when_the_collector_is_
     let mut seed = Seed::new(seed_number);
     let mut desk = Desk::open();
     let door = Door::of(&desk.customer_with_token("cus_a", "8")).expect("a token opens a door");
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let runtime = runtime.expect("a runtime starts");
-    let reporting = Reporting::to(vec![door.clone()], usize::MAX);
-    let tasks: Vec<_> = (0..MACHINES)
-        .map(|number| {
-            let machine = reporter(&format!("pc-{number}"), &seed);
-            runtime.spawn(Arc::clone(&reporting).run(machine, 0))
-        })
-        .collect();
+    let fleet = Fleet::report(Reporting::to(vec![door], usize::MAX), MACHINES, &seed);
     for _ in 0..kills {
         std::thread::sleep(Duration::from_millis(20 + seed.below(UPTIME_MS_MAX)));
         desk.kill();
         desk.start();
     }
     std::thread::sleep(Duration::from_millis(300));
-    reporting.stop();
-    let mut expected = BTreeMap::new();
-    for task in tasks {
-        let told = runtime.block_on(task).expect("a machine's task ends well");
-        runtime.block_on(told.drain(&door));
-        expected.extend(told.places());
-    }
+    let expected = fleet.stop();
     say(&format!("{} reports, {kills} kills", expected.len()));
     let period = desk.operator_json(&["usage"])["period"].as_str().expect("a period").to_owned();
     assert_eq!(exported(&desk, &period), expected);

@@ -6,7 +6,6 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
 
 use seatbeat_fleet::client::Door;
@@ -14,7 +13,7 @@ use seatbeat_fleet::seed::Seed;
 
 use crate::desk::{Desk, say, skip, text};
 use crate::kill::setting;
-use crate::reporters::{Reporting, exported, reporter};
+use crate::reporters::{Fleet, Reporting, exported};
 
 const MACHINES: usize = 6;
 const CUTS_DEFAULT: u64 = 5;
@@ -95,20 +94,12 @@ fn what_was_acknowledged_before_a_power_cut_is_there_after_it() {
         desk.start();
         let door = Door::of(&desk.customer_with_token("cus_a", "8")).expect("a token opens a door");
         let period = desk.operator_json(&["usage"])["period"].as_str().expect("a period").to_owned();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        let runtime = runtime.expect("a runtime starts");
-        let reporting = Reporting::to(vec![door.clone()], usize::MAX);
-        let tasks: Vec<_> = (0..MACHINES)
-            .map(|number| {
-                let machine = reporter(&format!("pc-{number}"), &seed);
-                runtime.spawn(Arc::clone(&reporting).run(machine, 0))
-            })
-            .collect();
+        let fleet = Fleet::report(Reporting::to(vec![door], usize::MAX), MACHINES, &seed);
         let mut acknowledged = 0;
         for cut in 0..cuts {
             std::thread::sleep(Duration::from_millis(50 + seed.below(UPTIME_MS_MAX)));
             desk.pause();
-            let acked = reporting.acked();
+            let acked = fleet.reporting.acked();
             run("cp", &["--sparse=always", text(&image), text(&copied)]).expect("an image can be copied");
             desk.go_on();
             let place = folder.path().join("cut");
@@ -126,11 +117,7 @@ fn what_was_acknowledged_before_a_power_cut_is_there_after_it() {
             acknowledged = acked.values().sum();
             again.kill();
         }
-        reporting.stop();
-        for task in tasks {
-            let told = runtime.block_on(task).expect("a machine's task ends well");
-            runtime.block_on(told.drain(&door));
-        }
+        fleet.stop();
         desk.kill();
         say(&format!("{system}: {cuts} cuts, {acknowledged} reports acknowledged before the last"));
         assert!(acknowledged > 0);

@@ -11,6 +11,8 @@ use seatbeat_fleet::client::{Connection, Door};
 use seatbeat_fleet::machine::{Condition, Link, Machine, Timeline};
 use seatbeat_fleet::seed::Seed;
 use seatbeat_proto::wire;
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 
 use crate::desk::{Desk, text};
 
@@ -43,10 +45,10 @@ const DRAIN_TRIES: u32 = 10;
 const BEHIND_MAX: u32 = 3;
 
 /// What one machine did: its whole chain, and how much of it was acknowledged.
-pub struct Told {
-    pub machine: Machine,
-    pub links: Vec<Link>,
-    pub acked: u64,
+struct Told {
+    machine: Machine,
+    links: Vec<Link>,
+    acked: u64,
 }
 
 /// What many machines report to, and until when.
@@ -67,11 +69,6 @@ impl Reporting {
         let began = now().saturating_sub(SignedDuration::from_mins(1)).expect("the clock is past its start");
         let (stop, is_away, acked) = (AtomicBool::default(), AtomicBool::default(), Mutex::default());
         Arc::new(Self { doors, each, began, stop, is_away, acked })
-    }
-
-    /// Tells all machines to stop.
-    pub fn stop(&self) {
-        self.stop.store(true, Ordering::SeqCst);
     }
 
     fn is_over(&self) -> bool {
@@ -103,7 +100,7 @@ impl Reporting {
 
     /// Lets a machine in at one of the doors, and has it send a growing chain from the next one on; it connects again
     /// whenever a collector is gone, until all are told to stop.
-    pub async fn run(self: Arc<Self>, mut machine: Machine, first: usize) -> Told {
+    async fn run(self: Arc<Self>, mut machine: Machine, first: usize) -> Told {
         let doors = &self.doors;
         self.enrol(&machine, first).await;
         let acked = self.know(&machine);
@@ -143,9 +140,44 @@ impl Reporting {
     }
 }
 
+/// Machines that report at once, in a runtime of their own.
+pub struct Fleet {
+    runtime: Runtime,
+    /// What they report to.
+    pub reporting: Arc<Reporting>,
+    tasks: Vec<JoinHandle<Told>>,
+}
+
+impl Fleet {
+    /// As many machines, each let in at one of the doors and going on from there.
+    pub fn report(reporting: Arc<Reporting>, machines: usize, seed: &Seed) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let runtime = runtime.expect("a runtime starts");
+        let run = |number| {
+            let machine = reporter(&format!("pc-{number}"), seed);
+            runtime.spawn(Arc::clone(&reporting).run(machine, number))
+        };
+        let tasks = (0..machines).map(run).collect();
+        Self { runtime, reporting, tasks }
+    }
+
+    /// Tells them to stop, and has each bring what is left; where all they reported stands then, once each.
+    pub fn stop(self) -> BTreeMap<(String, u64), u32> {
+        self.reporting.stop.store(true, Ordering::SeqCst);
+        let doors = &self.reporting.doors;
+        let mut places = BTreeMap::new();
+        for (number, task) in self.tasks.into_iter().enumerate() {
+            let told = self.runtime.block_on(task).expect("a machine's task ends well");
+            self.runtime.block_on(told.drain(&doors[number % doors.len()]));
+            places.extend(told.places());
+        }
+        places
+    }
+}
+
 impl Told {
     /// Sends what is left, to a collector that runs; one that is too busy is asked again.
-    pub async fn drain(&self, door: &Door) {
+    async fn drain(&self, door: &Door) {
         for tries_left in (0..DRAIN_TRIES).rev() {
             let mut connection =
                 Connection::open(door, &self.machine, now()).await.expect("the collector runs");
@@ -159,7 +191,7 @@ impl Told {
     }
 
     /// Where its reports stand, once each.
-    pub fn places(&self) -> impl Iterator<Item = ((String, u64), u32)> {
+    fn places(&self) -> impl Iterator<Item = ((String, u64), u32)> {
         self.links.iter().map(|link| ((self.machine.id().to_string(), link.tip.sequence), 1))
     }
 }
