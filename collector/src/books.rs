@@ -380,8 +380,10 @@ impl Books {
     /// # Errors
     /// As [`Books::write`], and [`AppendError::NotLeading`].
     pub async fn write_as_leader(&self, reason: &str, facts: Vec<Fact>) -> Result<Position, WriteError> {
-        let Some(term) = &self.term else { return self.write_all(COLLECTOR, reason, facts).await };
-        let fence = (*term.borrow()).ok_or(AppendError::NotLeading)?;
+        if self.term.is_none() {
+            return self.write_all(COLLECTOR, reason, facts).await;
+        }
+        let fence = self.leads().ok_or(AppendError::NotLeading)?;
         let count = facts.len() as u64;
         let record = |fact| self.record(COLLECTOR.into(), reason, fact).encode_to_vec();
         let records = facts.into_iter().map(record).collect();
@@ -393,6 +395,11 @@ impl Books {
     #[must_use]
     pub fn led_by(self, term: watch::Receiver<Term>) -> Self {
         Self { term: Some(term), ..self }
+    }
+
+    /// The fence with which this collector runs the jobs; none while another does.
+    pub fn leads(&self) -> Term {
+        self.term.as_ref().map_or(Some(0), |term| *term.borrow())
     }
 
     fn record(&self, actor: Actor<'_>, reason: &str, fact: Fact) -> JournalRecord {

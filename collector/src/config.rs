@@ -72,7 +72,7 @@ pub struct Config {
     /// Authority that signed the database's certificate (PEM). Default: those that the system trusts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub journal_certificate: Option<PathBuf>,
-    /// Where old evidence is moved. Default: nowhere, it stays in the store.
+    /// Where old evidence is moved. Default: nowhere, it stays in the store, and in the database where one keeps it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub archive: Option<ArchiveConfig>,
     /// Seconds between an agent's beats. Default 60.
@@ -279,9 +279,6 @@ impl Config {
                 "and `journal_certificate` belong to a `journal` in a database",
             ));
         }
-        if self.journal.is_some() && self.archive.is_some() {
-            return Some(("archive", "is for a journal in the store: a database keeps all of its records"));
-        }
         if let Some(archive) = &self.archive {
             if !Archive::is_place(&archive.to) {
                 return Some(("archive.to", "has to be the whole path of a folder, or s3://BUCKET/PREFIX"));
@@ -354,9 +351,8 @@ mod tests {
         let archive = read("[archive]\nto = \"/srv/archive\"\nafter_months = 2");
         assert!(matches!(archive, Err(ConfigError::Value { key: "archive.after_months", .. })));
         assert_eq!(read("[archive]\nto = \"s3://b/p\"").unwrap().archive.unwrap().after_months, 3);
-        let (database, place) = ("journal = \"postgres://sb@h/b\"", "[archive]\nto = \"/srv/archive\"");
-        let both = read(&format!("{database}\n{place}"));
-        assert!(matches!(both, Err(ConfigError::Value { key: "archive", .. })));
+        let both = read("journal = \"postgres://sb@h/b\"\n[archive]\nto = \"/srv/archive\"").unwrap();
+        assert!(both.journal.is_some() && both.archive.is_some());
         let alone = read("journal_password_file = \"/etc/seatbeat/pg\"");
         assert!(matches!(alone, Err(ConfigError::Value { key: "journal_password_file", .. })));
         let open = read("operator_listen = \"0.0.0.0:8080\"");

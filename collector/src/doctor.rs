@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::console::tls::{Files, WARN_BEFORE};
-use crate::journal::PostgresJournal;
+use crate::journal::{InArchive, Looked, PostgresJournal};
 use crate::journal_place;
 use crate::set_back::Unreached;
 use crate::store;
@@ -86,11 +86,13 @@ pub fn look(folder: &Path, now: Timestamp) -> Vec<Finding> {
     findings.push(disk::look(folder, journal.growth));
     findings.extend(journal.findings);
     findings.extend(secrets::look(folder, journal.founded.as_ref(), runs));
+    let mut archived = journal.archived;
     if let Ok(config) = &config {
-        findings.extend(database(config));
+        findings.extend(database(config, &mut archived));
         findings.extend(certificate(config, folder, now));
         findings.extend(secrets::of_destinations(config));
     }
+    findings.extend(records::archive(&archived));
     if let Some(unreached) = Unreached::of(folder) {
         findings.push(Finding::warning(
             "log",
@@ -101,15 +103,20 @@ pub fn look(folder: &Path, now: Timestamp) -> Vec<Finding> {
     findings
 }
 
-/// The database that keeps the journal, where one does.
-fn database(config: &Config) -> Option<Finding> {
+/// The database that keeps the journal, where one does; what it has in archives beyond `archived` comes to that.
+fn database(config: &Config, archived: &mut Vec<InArchive>) -> Option<Finding> {
     let check = "database";
     let address = match journal_place::of_config(config).transpose()? {
         Ok(address) => address,
         Err(error) => return Some(Finding::error(check, chain(&error), error.hint().unwrap_or_default())),
     };
-    Some(match PostgresJournal::size_at(&address) {
-        Ok(size) => {
+    Some(match PostgresJournal::look_at(&address) {
+        Ok(Looked { size, archived: more }) => {
+            archived.extend(
+                more.into_iter()
+                    .filter(|more| archived.iter().all(|known| known.archived != more.archived))
+                    .collect::<Vec<_>>(),
+            );
             Finding::ok(check, format!("`{address}` keeps {size} records, and its settings forget none"))
         }
         Err(error) => Finding::error(check, chain(&error), error.hint().unwrap_or_default()),

@@ -35,7 +35,7 @@ use crate::jobs::leading::{self, Term, while_leading};
 use crate::jobs::orders::OrdersJob;
 use crate::jobs::proofs::Proofs;
 use crate::jobs::upload::{UnusableDestination, Uploads};
-use crate::journal::{AppendError, Lease};
+use crate::journal::{AppendError, Lease, Pruner, SEGMENT_BYTES_MAX};
 use crate::journal_place;
 use crate::service_manager;
 use crate::vault::VaultError;
@@ -146,7 +146,7 @@ pub async fn start_with(
     let statements = config.statements.clone().unwrap_or_else(|| folder.join("statements"));
     let proofs = Proofs::new(books.clone(), &config, statements.clone());
     let closing = Closing::new(books.clone(), config.clone(), statements);
-    let archiving = config.archive.clone().map(|archive| ArchiveJob::new(books.clone(), archive));
+    let archiving = archiving(&books, &config).map_err(BooksError::from)?;
     let uploads = Uploads::new(&books, &config, &closing)?;
     let provider = config.sign_in.oidc.as_ref().map(Provider::new).transpose()?;
     let (alerts_config, alerts_folder) = (Arc::new(config.clone()), folder.to_owned());
@@ -282,6 +282,18 @@ impl Running {
         let closed = self.end.close().await.map_err(ServeError::from);
         outcome.and(closed)
     }
+}
+
+/// What moves old evidence, where the configuration says where to.
+fn archiving(books: &Books, config: &Config) -> Result<Option<ArchiveJob>, BooksError> {
+    let Some(archive) = config.archive.clone() else { return Ok(None) };
+    let job = ArchiveJob::new(books.clone(), archive);
+    let address = journal_place::of_config(config)?;
+    let table = address.map(|address| Pruner::new(address, SEGMENT_BYTES_MAX)).transpose()?;
+    Ok(Some(match table {
+        Some(table) => job.of_table(table),
+        None => job,
+    }))
 }
 
 /// Each agent is a descriptor, and the usual soft limit is 1024: as many as the system lets the process have.

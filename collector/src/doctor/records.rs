@@ -26,6 +26,8 @@ pub(super) struct Shown {
     pub growth: Growth,
     /// What its first record says.
     pub founded: Option<Founded>,
+    /// What of it lies in archives.
+    pub archived: Vec<InArchive>,
 }
 
 /// Looks at both.
@@ -57,7 +59,7 @@ pub(super) fn look(folder: &Path, now: Timestamp, runs: bool) -> Shown {
     };
     let mib = reader.bytes() >> 20;
     shown.findings.push(Finding::ok("journal", format!("{records} records, {mib} MiB, all whole{torn}")));
-    shown.findings.extend(archive(reader));
+    shown.archived = reader.segments().into_iter().filter_map(|segment| segment.archived).collect();
     let first = record(reader, 0);
     shown.founded = first.as_ref().and_then(|bytes| {
         let mut fold = Fold::default();
@@ -89,10 +91,8 @@ pub(super) fn look(folder: &Path, now: Timestamp, runs: bool) -> Shown {
 }
 
 /// Whether all that was moved is where it was moved to; nothing where nothing was.
-fn archive(reader: &FileReader) -> Option<Finding> {
-    let moved: Vec<InArchive> =
-        reader.segments().into_iter().filter_map(|segment| segment.archived).collect();
-    let end = moved.last()?.archived.end();
+pub(super) fn archive(moved: &[InArchive]) -> Option<Finding> {
+    let end = moved.iter().map(|lies| lies.archived.end()).max()?;
     let places: BTreeSet<&str> = moved.iter().map(|lies| lies.archive.to()).collect();
     let missing = moved.iter().find_map(|lies| lies.archive.look(&lies.archived).err());
     Some(match missing {

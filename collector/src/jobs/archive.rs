@@ -1,5 +1,6 @@
-//! Moves old evidence from the store to the archive. Invariant: nothing is moved before a sealed statement covers it and
-//! it is as old as the configuration asks for; what fails is tried again, and an alarm stands meanwhile.
+//! Moves old evidence from the store, or from the database, to the archive. Invariant: nothing is moved before a sealed
+//! statement covers it and it is as old as the configuration asks for; what fails is tried again, and an alarm stands
+//! meanwhile.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,8 @@ use tokio::sync::oneshot;
 use crate::books::Books;
 use crate::config::ArchiveConfig;
 use crate::doctor::chain;
-use crate::journal::{Archived, JournalError, Position};
+use crate::journal::{JournalError, Position, Pruned, Pruner};
+use crate::postgres::PostgresError;
 
 /// How often it looks whether something has become old.
 const LOOK_EVERY: Duration = Duration::from_secs(3600);
@@ -27,12 +29,19 @@ const ALARM: &str = "archive";
 pub struct ArchiveJob {
     books: Books,
     config: Arc<ArchiveConfig>,
+    table: Option<Arc<Pruner>>,
 }
 
 impl ArchiveJob {
     /// Over these books, by this configuration.
     pub fn new(books: Books, config: ArchiveConfig) -> Self {
-        Self { books, config: Arc::new(config) }
+        Self { books, config: Arc::new(config), table: None }
+    }
+
+    /// As this job, for books whose journal is in a database.
+    #[must_use]
+    pub fn of_table(self, table: Pruner) -> Self {
+        Self { table: Some(Arc::new(table)), ..self }
     }
 
     /// Runs until it is stopped: what is on its way to the archive then is left behind, and moved the next time.
@@ -66,13 +75,23 @@ impl ArchiveJob {
         }
     }
 
-    /// Moves one segment if one is due, and says whether it did. Blocks.
+    /// Moves one segment if one is due, and says whether there may be more. Blocks.
     pub fn run(&self) -> bool {
-        match self.move_one() {
+        let moved = match &self.table {
+            Some(table) => self.prune(table),
+            None => self.move_one(),
+        };
+        match moved {
             Ok(moved) => {
                 self.books.alarms().clear(ALARM);
-                if let Some(moved) = &moved {
-                    tracing::info!(first = %moved.first, records = moved.records, to = %moved.to, "evidence archived");
+                match &moved {
+                    Some(Pruned::Archived(moved)) => {
+                        tracing::info!(first = %moved.first, records = moved.records, to = %moved.to, "evidence archived");
+                    }
+                    Some(Pruned::Dropped(month)) => {
+                        tracing::info!(month = month.month, end = %month.end, "a month is in the archive alone");
+                    }
+                    None => {}
                 }
                 moved.is_some()
             }
@@ -88,15 +107,37 @@ impl ArchiveJob {
         self.books.alarms().raise(ALARM, format!("old evidence is not archived: {why}"));
     }
 
-    fn move_one(&self) -> Result<Option<Archived>, JournalError> {
+    fn move_one(&self) -> Result<Option<Pruned>, JournalError> {
         let archiver = self.books.archiver();
         archiver.tidy()?;
         let Some(oldest) = archiver.oldest() else { return Ok(None) };
-        let covered = self.books.read(covered);
-        if oldest.end() > covered || !self.is_old(oldest.end())? {
+        if !self.is_due(oldest.end())? {
             return Ok(None);
         }
-        archiver.move_oldest(&archiver.archive(&self.config.to)?)
+        let moved = archiver.move_oldest(&archiver.archive(&self.config.to)?)?;
+        Ok(moved.map(Pruned::Archived))
+    }
+
+    /// Makes room in the copy; moves a part of the table's oldest month, where this collector runs the jobs.
+    fn prune(&self, table: &Pruner) -> Result<Option<Pruned>, JournalError> {
+        let parts = table.look()?;
+        let archiver = self.books.archiver();
+        archiver.tidy()?;
+        archiver.follow(&parts.archived)?;
+        let Some((fence, month)) = self.books.leads().zip(parts.oldest()) else { return Ok(None) };
+        if !self.is_due(month.end)? {
+            return Ok(None);
+        }
+        match table.step(month, &table.archive(&self.config.to)?, fence) {
+            // Whoever runs the jobs now goes on.
+            Err(JournalError::Postgres(PostgresError::Superseded { .. })) => Ok(None),
+            moved => moved,
+        }
+    }
+
+    /// Whether the records before a position may go.
+    fn is_due(&self, end: Position) -> Result<bool, JournalError> {
+        Ok(end <= self.books.read(covered) && self.is_old(end)?)
     }
 
     /// Whether the record before a position is as old as it has to be.

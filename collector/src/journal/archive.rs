@@ -21,6 +21,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::Position;
+use super::reader::{InArchive, Segment};
+use super::segment::{Header, NO_LINK, path_of};
 use crate::store::{self, StoreError};
 
 /// Name of the index, in the journal's folder.
@@ -144,7 +146,7 @@ impl Archived {
 #[serde(deny_unknown_fields)]
 pub struct Index {
     format: u32,
-    /// In order, adjacent from the first record on.
+    /// In order, from the first record on, without a gap.
     pub segments: Vec<Archived>,
 }
 
@@ -171,17 +173,27 @@ impl Index {
         if index.format > FORMAT {
             return Err(ArchiveError::Index(format!("it has format {}, known is {FORMAT}", index.format)));
         }
+        if let Some((next, segment)) = index.gap() {
+            return Err(ArchiveError::Index(format!("segment {segment} does not follow record {next}")));
+        }
+        Ok(index)
+    }
+
+    /// Names these, which are in order.
+    pub fn of(segments: Vec<Archived>) -> Self {
+        Self { segments, ..Self::default() }
+    }
+
+    /// The first segment that does not go on from those before it, behind the place where it should.
+    pub fn gap(&self) -> Option<(Position, Position)> {
         let mut next = Position(0);
-        for segment in &index.segments {
-            if segment.first != next || segment.records == 0 {
-                return Err(ArchiveError::Index(format!(
-                    "segment {} does not follow record {next}",
-                    segment.first
-                )));
+        for segment in &self.segments {
+            if segment.first > next || segment.end() <= next {
+                return Some((next, segment.first));
             }
             next = segment.end();
         }
-        Ok(index)
+        None
     }
 
     /// Writes it down, durably.
@@ -193,9 +205,23 @@ impl Index {
         store::write_file(&folder.join(INDEX), &text)
     }
 
+    /// Leaves out what begins at a place or behind it.
+    pub fn cut(&mut self, from: Position) {
+        self.segments.retain(|segment| segment.first < from);
+    }
+
     /// Where the archived part ends.
     pub fn end(&self) -> Position {
         self.segments.last().map_or(Position(0), Archived::end)
+    }
+
+    /// The header that fits behind the archived part.
+    ///
+    /// # Errors
+    /// When the last segment's link is none.
+    pub fn header_behind(&self) -> Result<Header, ArchiveError> {
+        let link = self.segments.last().map_or(Ok(NO_LINK), Archived::link)?;
+        Ok(Header { first: self.end(), link })
     }
 }
 
@@ -380,7 +406,11 @@ impl Archive {
         Ok(bytes)
     }
 
-    fn read(&self, archived: &Archived) -> Result<Vec<u8>, ArchiveError> {
+    /// The bytes of a segment as they lie there now. Blocks.
+    ///
+    /// # Errors
+    /// As [`Archive::fetch`].
+    pub fn read(&self, archived: &Archived) -> Result<Vec<u8>, ArchiveError> {
         let packed = self.ask("read", archived, async |store, path| store.get(&path).await?.bytes().await)?;
         let differs = || ArchiveError::Differs { object: archived.object.clone(), to: self.to.clone() };
         let mut bytes = Vec::new();
@@ -433,5 +463,17 @@ impl Archives {
         let archive = Archive::named(to)?;
         self.0.insert(to.to_owned(), Arc::clone(&archive));
         Ok(archive)
+    }
+
+    /// What an index names, as segments of a journal in this folder.
+    ///
+    /// # Errors
+    /// As [`Archive::named`].
+    pub fn segments(&mut self, folder: &Path, archived: Vec<Archived>) -> Result<Vec<Segment>, ArchiveError> {
+        let lies = |archived: Archived| {
+            let lies = InArchive { archive: self.at(&archived.to)?, archived };
+            Ok(Segment::archived(path_of(folder, lies.archived.first), lies))
+        };
+        archived.into_iter().map(lies).collect()
     }
 }

@@ -3,15 +3,17 @@
 
 use std::fs;
 use std::io::Cursor;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::JournalError;
-use super::archive::{Archive, ArchiveError, Archived, Index};
+use super::archive::{Archive, ArchiveError, Archived, Archives, Index};
+use super::disk::Disk;
+use super::file::make_folder;
 use super::reader::{InArchive, Segment, Segments};
-use super::recovery::READ_ALWAYS;
+use super::recovery::{READ_ALWAYS, create, moved_of};
 use super::scan::Scan;
-use super::segment::position_in;
+use super::segment::{path_of, position_in};
 use crate::store::sync_folder_of;
 
 /// Moves segments of the journal that this process writes.
@@ -82,6 +84,8 @@ impl Archiver {
             archive.look(before)?;
         }
         let archived = archive.put(segment.first, segment.records, &bytes, link)?;
+        // One that reached over the archives' end has all that begins behind it.
+        index.cut(archived.first);
         index.segments.push(archived.clone());
         index.save(&self.folder).map_err(ArchiveError::from)?;
         {
@@ -95,20 +99,68 @@ impl Archiver {
         Ok(Some(archived))
     }
 
+    /// Takes over what a database has in archives, once that is more than is known here: what lies there as a whole goes
+    /// from this disk. Says whether it did. Blocks.
+    ///
+    /// # Errors
+    /// When an archive does not have it: all stays as it is then.
+    pub fn follow(&self, index: &Index) -> Result<bool, JournalError> {
+        let _one_at_a_time = self.hold();
+        let known = Index::load(&self.folder)?;
+        let moved = Archives::default().segments(&self.folder, index.segments.clone())?;
+        let stays = |segment: &Segment| segment.archived.is_none() && segment.end() > index.end();
+        {
+            let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+            let stay = segments.iter().filter(|segment| stays(segment)).count();
+            let all_checked = segments.iter().all(|segment| segment.is_checked);
+            if index.end() <= known.end() || stay < READ_ALWAYS || !all_checked {
+                return Ok(false);
+            }
+        }
+        let lie = moved.iter().filter_map(|segment| segment.archived.as_ref());
+        for lies in lie.filter(|lies| !known.segments.contains(&lies.archived)) {
+            lies.archive.look(&lies.archived)?;
+        }
+        index.save(&self.folder).map_err(ArchiveError::from)?;
+        {
+            let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
+            segments.retain(stays);
+            let begins = segments.first().map_or(index.end(), |segment| segment.first);
+            segments.splice(..0, moved.into_iter().filter(|segment| segment.first < begins));
+        }
+        self.remove_moved(index)?;
+        Ok(true)
+    }
+
     /// Removes the files of segments that the index names: one may have been left by a move that was cut off.
     fn remove_moved(&self, index: &Index) -> Result<(), JournalError> {
         let failed = |source| JournalError::io("list", &self.folder, source);
+        let mut firsts = Vec::new();
         for entry in fs::read_dir(&self.folder).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            let first = entry.file_name().to_str().and_then(position_in);
-            if first.is_some_and(|first| first < index.end()) {
-                let path = entry.path();
-                fs::remove_file(&path).map_err(|e| JournalError::io("remove", &path, e))?;
-                sync_folder_of(&path).map_err(ArchiveError::from)?;
-            }
+            firsts.extend(entry.map_err(failed)?.file_name().to_str().and_then(position_in));
+        }
+        firsts.sort_unstable();
+        for first in &firsts[..moved_of(&firsts, index.end())] {
+            let path = path_of(&self.folder, *first);
+            fs::remove_file(&path).map_err(|e| JournalError::io("remove", &path, e))?;
+            sync_folder_of(&path).map_err(ArchiveError::from)?;
         }
         Ok(())
     }
+}
+
+/// Begins a journal behind what lies in archives, where a folder holds none.
+///
+/// # Errors
+/// When the system fails.
+pub fn begin_behind(folder: &Path, index: Index, disk: &dyn Disk) -> Result<(), JournalError> {
+    let is_begun = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
+    if is_begun || index.segments.is_empty() {
+        return Ok(());
+    }
+    make_folder(folder)?;
+    index.save(folder).map_err(ArchiveError::from)?;
+    create(folder, index.header_behind()?, disk).map(drop)
 }
 
 /// What the next segment's header names, each frame looked at.

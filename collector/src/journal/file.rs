@@ -85,11 +85,7 @@ impl FileJournal {
         segment_bytes_max: u64,
         known: Position,
     ) -> Result<Self, JournalError> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(|e| JournalError::io("create the folder", folder, e))?;
+        make_folder(folder)?;
         let file = File::open(folder).map_err(|e| JournalError::io("open the folder", folder, e))?;
         crate::lock::lock(&file).map_err(|errno| {
             if errno == rustix::io::Errno::WOULDBLOCK {
@@ -185,6 +181,15 @@ impl FileJournal {
         }
         Ok(())
     }
+}
+
+/// Makes a journal's folder, for its owner alone.
+pub fn make_folder(folder: &Path) -> Result<(), JournalError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|e| JournalError::io("create the folder", folder, e))
 }
 
 impl Journal for FileJournal {

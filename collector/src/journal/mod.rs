@@ -25,12 +25,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::postgres::PostgresError;
 
-pub use archive::{Archive, ArchiveError, Archived, INDEX};
+pub use archive::{Archive, ArchiveError, Archived, INDEX, Index};
 pub use archiver::Archiver;
 pub use copy::{Copied, CopyError, copy};
 pub use disk::{Disk, LocalDisk};
 pub use file::{BATCH_BYTES_MAX, FileJournal, LateCheck, SEGMENT_BYTES_MAX};
-pub use postgres::{Held, LEASE_SECONDS, Lease, PostgresJournal};
+pub use postgres::{Held, LEASE_SECONDS, Lease, Looked, Month, Parts, PostgresJournal, Pruned, Pruner};
 pub use reader::{FileReader, InArchive, READ_BYTES_MAX, Segment};
 pub use recovery::{Inspected, inspect};
 pub use shared::SharedJournal;

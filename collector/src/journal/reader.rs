@@ -130,6 +130,13 @@ impl FileReader {
         self.segments.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The first record on this disk; the size where there is none.
+    pub fn begins(&self) -> Position {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        let here = segments.iter().find(|segment| segment.archived.is_none());
+        here.or(segments.last()).map_or(Position(0), |segment| segment.first)
+    }
+
     /// Bytes of the segments on this disk, as far as they are durable.
     pub fn bytes(&self) -> u64 {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);

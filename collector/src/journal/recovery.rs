@@ -14,7 +14,7 @@ use seatbeat_proto::frame::{self, Tail};
 use super::archive::{Archives, INDEX, Index};
 use super::disk::Disk;
 use super::file::BATCH_BYTES_MAX;
-use super::reader::{FileReader, InArchive, Segment, Segments};
+use super::reader::{FileReader, Segment, Segments};
 use super::scan::{Scan, header_of};
 use super::segment::{Frames, Header, Link, NO_LINK, Next, path_of, position_in};
 use super::{JournalError, Position};
@@ -35,8 +35,7 @@ pub const READ_ALWAYS: usize = 2;
 /// Reads the segments of a folder; begins the first one where there is none. Of those that end before `known`, whose
 /// records somebody has folded already, only the header and the length are looked at.
 pub fn recover(folder: &Path, disk: &dyn Disk, known: Position) -> Result<Recovered, JournalError> {
-    let (mut segments, mut header) = archived(folder)?;
-    let firsts = list(folder, header.first)?;
+    let Parts { archived: mut segments, firsts, mut header } = parts(folder)?;
     let mut link_known = true;
     let Some((&last, earlier)) = firsts.split_last() else {
         let path = path_of(folder, header.first);
@@ -93,8 +92,7 @@ pub fn inspect(folder: &Path) -> Result<Inspected, JournalError> {
 }
 
 fn look(folder: &Path) -> Result<Inspected, JournalError> {
-    let (mut segments, mut header) = archived(folder)?;
-    let firsts = list(folder, header.first)?;
+    let Parts { archived: mut segments, firsts, mut header } = parts(folder)?;
     if firsts.is_empty() && !segments.is_empty() {
         return Err(JournalError::Missing { path: path_of(folder, header.first), next: folder.join(INDEX) });
     }
@@ -123,7 +121,7 @@ pub fn check(folder: &Path, segments: &Segments) -> Result<(), JournalError> {
         let segments = segments.read().unwrap_or_else(PoisonError::into_inner);
         segments.iter().map(|segment| (segment.first, segment.end(), segment.is_checked)).collect()
     };
-    let (archived, mut header) = archived(folder)?;
+    let Parts { archived, mut header, .. } = parts(folder)?;
     for (at, &(first, end, is_checked)) in all.iter().enumerate().skip(archived.len()) {
         let follows_unread = at > 0 && !all[at - 1].2;
         if is_checked && !follows_unread {
@@ -242,29 +240,44 @@ pub fn write_all_at(disk: &dyn Disk, file: &File, bytes: &[u8], offset: u64) -> 
     Ok(())
 }
 
-/// The segments that lie in archives, and the header that fits behind them.
-fn archived(folder: &Path) -> Result<(Vec<Segment>, Header), JournalError> {
-    let index = Index::load(folder)?;
-    let mut archives = Archives::default();
-    let mut header = Header { first: Position(0), link: NO_LINK };
-    let mut segments = Vec::with_capacity(index.segments.len());
-    for archived in index.segments {
-        header = Header { first: archived.end(), link: archived.link()? };
-        let lies = InArchive { archive: archives.at(&archived.to)?, archived };
-        segments.push(Segment::archived(path_of(folder, lies.archived.first), lies));
-    }
-    Ok((segments, header))
+/// What a folder holds.
+struct Parts {
+    /// What lies in archives, as far as it is not here as well.
+    archived: Vec<Segment>,
+    /// Where the segments begin that lie here.
+    firsts: Vec<Position>,
+    /// The header of the first of them.
+    header: Header,
 }
 
-/// Where the segments begin that lie in the folder. Those before `from` are in an archive already: a move there that was
-/// cut off has left them.
+fn parts(folder: &Path) -> Result<Parts, JournalError> {
+    let mut index = Index::load(folder)?;
+    let mut header = index.header_behind()?;
+    let firsts = list(folder, header.first)?;
+    // One that reaches over the archives' end goes on from what is not here any more: it says itself from what.
+    if let Some(&first) = firsts.first().filter(|first| **first < header.first) {
+        header = Header { first, link: read_header(folder, first)?.link };
+        index.cut(first);
+    }
+    Ok(Parts { archived: Archives::default().segments(folder, index.segments)?, firsts, header })
+}
+
+/// How many of these segments lie in archives as a whole, which end at `end`. The last one that begins before reaches
+/// over that where the next one begins behind it: a copy of a database has other segments than its archives.
+pub fn moved_of(firsts: &[Position], end: Position) -> usize {
+    let before = firsts.partition_point(|first| *first < end);
+    let reaches_over = firsts.get(before).is_some_and(|next| *next > end);
+    before.saturating_sub(usize::from(reaches_over))
+}
+
+/// Where the segments begin that lie in the folder. Those that end before `from` are in an archive already: a move there
+/// that was cut off has left them.
 fn list(folder: &Path, from: Position) -> Result<Vec<Position>, JournalError> {
     let failed = |source| JournalError::Io { act: "list", path: folder.into(), source };
     let mut firsts = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
         match name.to_str().and_then(position_in) {
-            Some(first) if first < from => {}
             Some(first) => firsts.push(first),
             None if name == INDEX => {}
             None => {
@@ -273,7 +286,8 @@ fn list(folder: &Path, from: Position) -> Result<Vec<Position>, JournalError> {
         }
     }
     firsts.sort_unstable();
-    Ok(firsts)
+    let moved = moved_of(&firsts, from);
+    Ok(firsts.split_off(moved))
 }
 
 /// What a segment is opened for.

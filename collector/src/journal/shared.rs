@@ -1,11 +1,14 @@
 //! A journal in a database that other collectors append to as well, and a copy of it in files here. Invariant: the copy
-//! holds the database's records from the first on, without a gap; what this process has seen of the database is in it.
+//! holds the database's records from the first on, or from where archives end, without a gap; what this process has seen
+//! of the database is in it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::archive::ArchiveError;
+use super::archiver::begin_behind;
 use super::disk::Disk;
 use super::file::{BATCH_BYTES_MAX, FileJournal};
 use super::postgres::PostgresJournal;
@@ -49,8 +52,8 @@ impl Disk for Unsynced {
 }
 
 impl SharedJournal {
-    /// Opens both and fetches what the copy lacks; a copy that a power cut has damaged is laid aside and made anew.
-    /// Segments that end before `known` are only looked at.
+    /// Opens both and fetches what the copy lacks; a copy that a power cut has damaged is laid aside and made anew. A new
+    /// one begins where the archives end. Segments that end before `known` are only looked at.
     ///
     /// # Errors
     /// As [`PostgresJournal::open`], and when the database does not hold what was read from it before.
@@ -69,12 +72,13 @@ impl SharedJournal {
         segment_bytes_max: u64,
     ) -> Result<Self, JournalError> {
         let table = PostgresJournal::open(address.clone())?;
-        let open = || FileJournal::open_on_behind(folder, Arc::new(Unsynced), segment_bytes_max, known);
+        let open = || {
+            begin_behind(folder, table.archived(), &Unsynced)?;
+            FileJournal::open_on_behind(folder, Arc::new(Unsynced), segment_bytes_max, known)
+        };
         let copy = match open() {
             // Where the database holds nothing, the files may be all there is.
-            Err(error @ (JournalError::Damaged { .. } | JournalError::Missing { .. }))
-                if table.size() > Position(0) =>
-            {
+            Err(error) if is_damaged(&error) && table.size() > Position(0) => {
                 let aside = lay_aside(folder)
                     .map_err(|error| JournalError::io("rename", folder, std::io::Error::other(error)))?;
                 tracing::warn!(%error, ?aside, "the copy of the journal is damaged: it is made anew");
@@ -101,8 +105,10 @@ impl SharedJournal {
         if copied > kept {
             return other(format!("it ends at record {kept}, this collector has read {copied}"));
         }
+        // What lies in archives neither of them has to fetch.
+        let oldest = self.table.begins().max(self.copy.reader().begins());
         let Some(newest) = copied.0.checked_sub(1).map(Position) else { return Ok(()) };
-        for position in [Position(0), newest] {
+        for position in [oldest, newest].into_iter().filter(|position| (oldest..copied).contains(position)) {
             if self.table.read_from(position, 1)? != self.copy.read_from(position, 1)? {
                 return other(format!("record {position} differs"));
             }
@@ -180,6 +186,16 @@ impl SharedJournal {
         }
         Ok(())
     }
+}
+
+/// Whether a copy has to be made anew.
+fn is_damaged(error: &JournalError) -> bool {
+    matches!(
+        error,
+        JournalError::Damaged { .. }
+            | JournalError::Missing { .. }
+            | JournalError::Archive(ArchiveError::Index(_))
+    )
 }
 
 /// Records in batches that a journal takes.

@@ -100,6 +100,18 @@ pub enum PostgresError {
         /// How it shows.
         what: String,
     },
+    /// Records were taken away from it.
+    #[error(
+        "`{place}` lacks the records from {from} up to {until}: they are neither in its table nor in an archive"
+    )]
+    Gap {
+        /// Where it is.
+        place: String,
+        /// The first that is not there.
+        from: u64,
+        /// The first that is there again; the size where nothing is.
+        until: u64,
+    },
     /// Another collector has taken the jobs over; nothing was kept.
     #[error("another collector on `{place}` has taken the jobs over")]
     Superseded {
@@ -150,6 +162,12 @@ impl PostgresError {
                 "restore the database from its backup (up to its newest WAL), or fail over to the replica that has all; \
                  a collector's own copy of the records lies in `journal` in its store, and `seatbeat journal copy` makes \
                  a new database of it"
+                    .into()
+            }
+            Self::Gap { .. } => {
+                "attach that month's partition again, or restore the database from its backup: months go by themselves \
+                 once `[archive]` says where to, never by hand. A collector's own copy of the records lies in `journal` \
+                 in its store, and `seatbeat journal copy` makes a new database of it"
                     .into()
             }
             Self::Failed { .. } => "restart; the first error is in the log".into(),

@@ -8,7 +8,7 @@ use super::{Address, Engine, PostgresError, answered, connect, failed};
 
 /// One a version. `month` is a number, 202611: the month in which a record was appended, by the database's calendar; it
 /// never goes back from one record to the next.
-const STEPS: [&str; 3] = [
+const STEPS: [&str; 4] = [
     "CREATE TABLE seatbeat.head (
          id smallint PRIMARY KEY, size bigint NOT NULL, month integer NOT NULL
      );
@@ -33,6 +33,11 @@ const STEPS: [&str; 3] = [
      );
      CREATE TABLE seatbeat.vault_writes (number bigint PRIMARY KEY, mark bytea NOT NULL);
      INSERT INTO seatbeat.vault_head (id, number, marker) VALUES (1, 0, '');",
+    // Adjacent from the first record on, and as far as the first one of `months` at least.
+    "CREATE TABLE seatbeat.archived (
+         first bigint PRIMARY KEY, records bigint NOT NULL, bytes bigint NOT NULL, packed bigint NOT NULL,
+         sha256 varchar(64) NOT NULL, link varchar(64) NOT NULL, place text NOT NULL, object text NOT NULL
+     );",
 ];
 
 /// The version of the tables that this program needs.

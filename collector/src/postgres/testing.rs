@@ -41,3 +41,19 @@ pub(crate) fn migrated(server: &Server) -> (String, Address) {
     assert!(schema::migrate(&address).unwrap());
     (database, address)
 }
+
+/// What was appended since the last time was appended in this month, which is over.
+pub(crate) fn age(server: &Server, database: &str, month: i32) {
+    let next = month + 1;
+    server.sql(
+        database,
+        &format!(
+            "CREATE TABLE seatbeat.records_{month} PARTITION OF seatbeat.records FOR VALUES FROM ({month}) TO ({next}); \
+             DO $$ DECLARE newest integer; BEGIN SELECT MAX(month) INTO newest FROM seatbeat.months; \
+             UPDATE seatbeat.records SET month = {month} WHERE month = newest; \
+             UPDATE seatbeat.months SET month = {month} WHERE month = newest; \
+             UPDATE seatbeat.head SET month = {month}; \
+             EXECUTE 'DROP TABLE seatbeat.records_' || newest; END $$"
+        ),
+    );
+}

@@ -1,11 +1,19 @@
 //! Old evidence that is moved to an archive. Invariant: it goes once a sealed statement covers it and it is old enough,
 //! and whatever was asked of it before is answered from the archive, in this store and in one made of a backup.
 
+use std::path::Path;
+
 use crate::backup::back_up;
 use crate::backup::restore::{Asked, restore};
 use crate::config::ArchiveConfig;
 use crate::doctor;
 use crate::jobs::archive::ArchiveJob;
+use crate::joining::join;
+use crate::journal::{FileJournal, Journal as _, PostgresJournal, Pruner, copy};
+use crate::postgres::Address;
+use crate::postgres::testing::{age, migrated, shared};
+use crate::vault::Vault;
+use tokio::sync::watch;
 
 use super::*;
 
@@ -33,6 +41,11 @@ impl Archiving {
         Self { house: self.house.in_segments(at).await, to: self.to }
     }
 
+    /// As [`Archiving::at`], of a store without a snapshot.
+    async fn at_without_a_snapshot(self, at: &str) -> Self {
+        Self { house: self.house.in_segments_behind(at, forget_snapshots).await, to: self.to }
+    }
+
     fn job(&self) -> ArchiveJob {
         let to = self.to.path().to_str().unwrap().to_owned();
         ArchiveJob::new(self.house.console.books.clone(), ArchiveConfig { to, after_months: 3 })
@@ -50,10 +63,16 @@ impl Archiving {
 
 impl House {
     async fn in_segments(self, at: &str) -> Self {
+        self.in_segments_behind(at, |_| ()).await
+    }
+
+    /// With something done to the store while nobody holds it.
+    async fn in_segments_behind(self, at: &str, meanwhile: impl FnOnce(&Path)) -> Self {
         let Self { folder, token, console, end } = self;
         let config = Config::clone(&console.config);
         drop(console);
         end.close().await.unwrap();
+        meanwhile(folder.path());
         let clock = Clock::as_of(at.parse().unwrap());
         let (books, end) = Books::open_in_segments(folder.path(), clock, SEGMENT_BYTES).unwrap();
         // What a start passes over is looked at beside it, and not moved before.
@@ -69,6 +88,13 @@ impl House {
             end,
         }
     }
+}
+
+fn forget_snapshots(folder: &Path) {
+    for name in ["snapshot", "snapshot.previous"] {
+        let _ = std::fs::remove_file(folder.join(name));
+    }
+    assert!(crate::snapshot::load(folder).unwrap().is_none());
 }
 
 async fn seal(house: &House) {
@@ -104,11 +130,7 @@ async fn evidence_goes_once_it_is_sealed_and_old_and_is_read_from_there() {
 
     // A start without a snapshot folds what is in the archive.
     let root = old.house.console.books.read(|fold| fold.root());
-    let again = old.at("2027-03-02T12:00:00Z").await;
-    for name in ["snapshot", "snapshot.previous"] {
-        std::fs::remove_file(again.house.folder.path().join(name)).unwrap();
-    }
-    let again = again.at("2027-03-03T12:00:00Z").await;
+    let again = old.at_without_a_snapshot("2027-03-02T12:00:00Z").await;
     assert_eq!(all(&again.house.console.books), before);
     assert_eq!(again.house.console.books.read(|fold| fold.root()), root);
 }
@@ -167,4 +189,160 @@ async fn a_backup_names_the_archive_and_a_store_made_of_it_reads_there() {
     assert_eq!(after[..before.len()], before);
     drop(again);
     end.close().await.unwrap();
+}
+
+/// The same house with its journal in a database; what it wrote before is of a month that is over.
+struct InDatabase {
+    of: Archiving,
+    address: Address,
+    config: Config,
+    leads: watch::Sender<Option<i64>>,
+}
+
+impl InDatabase {
+    async fn moved(archiving: Archiving) -> Option<Self> {
+        let server = shared()?;
+        let (database, address) = migrated(&server);
+        let Archiving { house, to } = archiving;
+        let House { folder, token, console, end } = house;
+        let mut config = Config::clone(&console.config);
+        let now = console.books.clock();
+        drop(console);
+        end.close().await.unwrap();
+        let files = FileJournal::open(&folder.path().join("journal")).unwrap();
+        copy(&files, &mut PostgresJournal::open(address.clone()).unwrap(), |_, _| ()).unwrap();
+        drop(files);
+        age(&server, &database, 202_610);
+        Vault::open(&folder.path().join("vault")).unwrap().share(&address).unwrap();
+        config.journal = Some(server.url(&database));
+        config.archive = Some(ArchiveConfig { to: to.path().to_str().unwrap().to_owned(), after_months: 3 });
+        std::fs::write(folder.path().join(Config::FILE), toml::to_string(&config).unwrap()).unwrap();
+        let (house, leads) = Self::open(folder, token, &config, now);
+        house.customer("cus_new").await;
+        Some(Self { of: Archiving { house, to }, address, config, leads })
+    }
+
+    fn open(
+        folder: tempfile::TempDir,
+        token: String,
+        config: &Config,
+        clock: Clock,
+    ) -> (House, watch::Sender<Option<i64>>) {
+        let (books, end) = Books::open_in_segments(folder.path(), clock, SEGMENT_BYTES).unwrap();
+        while books.journal_files().iter().any(|segment| !segment.is_checked) {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        let (leads, term) = watch::channel(None);
+        let books = books.led_by(term);
+        let closing = Closing::new(books.clone(), config.clone(), folder.path().join("statements"));
+        let proofs = Proofs::new(books.clone(), config, folder.path().join("statements"));
+        let console = Console::new(books, Presence::default(), config.clone(), closing, proofs);
+        (House { folder, token, console, end }, leads)
+    }
+
+    async fn at(self, at: &str, meanwhile: impl FnOnce(&Path)) -> Self {
+        let Self { of: Archiving { house, to }, address, config, .. } = self;
+        let House { folder, token, console, end } = house;
+        drop(console);
+        end.close().await.unwrap();
+        meanwhile(folder.path());
+        let (house, leads) = Self::open(folder, token, &config, Clock::as_of(at.parse().unwrap()));
+        Self { of: Archiving { house, to }, address, config, leads }
+    }
+
+    fn books(&self) -> &Books {
+        &self.of.house.console.books
+    }
+
+    /// How many parts and months a job moves until nothing is left to do.
+    fn moves(&self) -> usize {
+        let table = || Pruner::new(self.address.clone(), SEGMENT_BYTES).unwrap();
+        std::iter::from_fn(|| self.of.job().of_table(table()).run().then_some(())).count()
+    }
+
+    /// Where the database's table begins.
+    fn begins(&self) -> u64 {
+        PostgresJournal::open(self.address.clone()).unwrap().begins().0
+    }
+
+    fn found(&self) -> Vec<doctor::Finding> {
+        let findings = doctor::look(self.of.house.folder.path(), self.books().clock().now());
+        findings.into_iter().filter(|one| ["archive", "database"].contains(&one.check.as_str())).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_month_of_a_database_goes_once_it_is_sealed_and_old_and_all_collectors_read_on() {
+    let Some(open) = InDatabase::moved(Archiving::of_october().await).await else { return };
+    open.leads.send_replace(Some(0));
+    assert_eq!((open.moves(), open.begins()), (0, 0), "no statement is sealed");
+    seal(&open.of.house).await;
+    assert_eq!((open.moves(), open.begins()), (0, 0), "it is not three months old");
+    let old = open.at("2027-03-01T12:00:00Z", |_| ()).await;
+    let (before, root) = (all(old.books()), old.books().read(|fold| fold.root()));
+    assert_eq!((old.moves(), old.begins()), (0, 0), "another runs the jobs");
+    old.leads.send_replace(Some(7));
+    assert_eq!((old.moves(), old.begins()), (0, 0), "another runs them by now");
+    assert!(!old.books().alarms().stands("archive"));
+    old.leads.send_replace(Some(0));
+    let (moves, size) = (old.moves(), old.books().journal_bytes());
+    assert!(moves > 2 && old.begins() > 100, "{moves} moves, from {}", old.begins());
+    assert_eq!(old.of.objects(), moves - 1, "and one that dropped the month");
+    assert_eq!(old.moves(), 0);
+    assert!(old.books().journal_bytes() <= size && old.books().journal_files()[0].archived.is_some());
+    assert_eq!(all(old.books()), before);
+
+    // One that joins folds what is in the archive.
+    let other = tempfile::tempdir().unwrap();
+    let key = std::fs::read(old.of.house.folder.path().join("vault/vault.key")).unwrap();
+    join(&other.path().join("store"), &old.config, &key).unwrap();
+    let (books, end) = Books::open(&other.path().join("store"), old.books().clock()).unwrap();
+    assert_eq!((all(&books), books.read(|fold| fold.root())), (before.clone(), root));
+    drop(books);
+    end.close().await.unwrap();
+
+    // So does one whose store lost all but the vault.
+    let lose = |folder: &Path| {
+        forget_snapshots(folder);
+        std::fs::remove_dir_all(folder.join("journal")).unwrap();
+    };
+    let again = old.at("2027-03-02T12:00:00Z", lose).await;
+    assert_eq!((all(again.books()), again.books().read(|fold| fold.root())), (before, root));
+
+    let levels = |findings: &[doctor::Finding]| findings.iter().map(|one| one.level).collect::<Vec<_>>();
+    let found = again.found();
+    assert_eq!(levels(&found), [doctor::Level::Ok; 2], "{found:?}");
+    let object = std::fs::read_dir(again.of.to.path()).unwrap().next().unwrap().unwrap().path();
+    std::fs::remove_file(&object).unwrap();
+    let found = again.found();
+    assert_eq!(levels(&found), [doctor::Level::Ok, doctor::Level::Error], "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_of_a_copy_that_made_room_is_whole() {
+    let Some(open) = InDatabase::moved(Archiving::of_october().await).await else { return };
+    seal(&open.of.house).await;
+    let old = open.at("2027-03-01T12:00:00Z", |_| ()).await;
+    old.leads.send_replace(Some(0));
+    assert!(old.moves() > 2);
+    let place = tempfile::tempdir().unwrap();
+    let (backup, store) = (place.path().join("backup"), place.path().join("store"));
+    let made = back_up(old.books(), &backup).unwrap();
+    let asked = Asked {
+        backup,
+        store: store.clone(),
+        reason: "the database failed".to_owned(),
+        witnessed: Vec::new(),
+        now: old.books().clock().now(),
+    };
+    let restored = restore(&asked).unwrap();
+    assert_eq!((restored.records, restored.root), (made.records, made.root));
+    // As after a restore: to an empty database.
+    let Some(server) = shared() else { return };
+    let (_, address) = migrated(&server);
+    let files = FileJournal::open(&store.join("journal")).unwrap();
+    copy(&files, &mut PostgresJournal::open(address).unwrap(), |_, _| ()).unwrap();
+    let read = files.read_from(crate::journal::Position(0), usize::MAX).unwrap();
+    let before = all(old.books());
+    assert!(read.iter().take(before.len()).map(|(_, record)| record).eq(&before));
 }

@@ -328,3 +328,90 @@ fn a_place_is_a_whole_path_or_a_bucket() {
     assert!(error.to_string().contains("/nobody/has/this/folder") && error.hint().is_some(), "{error}");
     desk.check();
 }
+
+/// The index of the same records in an archive of other segments, which ends before a record.
+fn archived_elsewhere(desk: &Desk, segment_bytes_max: u64, before: usize) -> Index {
+    let folder = desk.folder.path().join(format!("other {segment_bytes_max}"));
+    let mut other = FileJournal::open_on(&folder, Arc::new(LocalDisk), segment_bytes_max).unwrap();
+    for record in &desk.written {
+        other.append(std::slice::from_ref(record)).unwrap();
+    }
+    let (archiver, archive) = (other.archiver(), desk.archive());
+    while archiver.oldest().is_some_and(|oldest| oldest.end().0 <= before as u64) {
+        archiver.move_oldest(&archive).unwrap();
+    }
+    Index::load(&folder).unwrap()
+}
+
+#[test]
+fn a_copy_makes_room_for_what_lies_in_an_archive_in_other_segments() {
+    for segment_bytes_max in [90, 300, 1100] {
+        let mut desk = Desk::new();
+        let before = desk.journal.reader().segments();
+        let index = archived_elsewhere(&desk, segment_bytes_max, 40);
+        let end = index.end();
+        assert!(end > Position(25) && before.iter().all(|segment| segment.end() != end));
+        assert!(desk.journal.archiver().follow(&index).unwrap());
+        let begins = desk.journal.reader().begins();
+        assert!(begins > Position(0) && begins < end, "{segment_bytes_max}: {begins}, {end}");
+        desk.check();
+        desk.write(30);
+        let mut desk = desk.restart();
+        desk.check();
+        assert_eq!(desk.journal.reader().begins(), begins);
+        assert_eq!(inspect(&desk.folder.path().join("journal")).unwrap().reader.size(), desk.journal.size());
+        let Desk { folder, journal, written } = desk;
+        drop(journal);
+        let (path, known) = (folder.path().join("journal"), Position(written.len() as u64));
+        let journal = FileJournal::open_on_behind(&path, Arc::new(LocalDisk), SEGMENT_BYTES, known).unwrap();
+        assert!(!journal.archiver().follow(&index).unwrap(), "not before all is checked");
+        journal.check().check().unwrap();
+        desk = Desk { folder, journal, written };
+        desk.check();
+        // As a journal of its own again, it moves what is left.
+        assert!(desk.move_all() > 0);
+        desk.check();
+        desk.restart().check();
+    }
+}
+
+#[test]
+fn a_copy_keeps_what_no_archive_has_and_what_it_cannot_see_there() {
+    let desk = Desk::new();
+    let files = desk.files();
+    let stays = |index: &Index| {
+        assert!(!desk.journal.archiver().follow(index).unwrap());
+        assert_eq!(desk.files(), files);
+    };
+    stays(&Index::default());
+    let index = archived_elsewhere(&desk, 300, 40);
+    let (archive, away) = (desk.folder.path().join("archive"), desk.folder.path().join("away"));
+    fs::rename(&archive, &away).unwrap();
+    let error = desk.journal.archiver().follow(&index).unwrap_err();
+    assert!(error.to_string().contains("archive") && error.hint().is_some(), "{error}");
+    assert_eq!(desk.files(), files);
+    fs::rename(&away, &archive).unwrap();
+    // Cut off between the index and the files.
+    let kept = tempfile::tempdir().unwrap();
+    for name in &files {
+        fs::copy(desk.folder.path().join("journal").join(name), kept.path().join(name)).unwrap();
+    }
+    assert!(desk.journal.archiver().follow(&index).unwrap());
+    let after = desk.files();
+    for name in &files {
+        fs::copy(kept.path().join(name), desk.folder.path().join("journal").join(name)).unwrap();
+    }
+    let desk = desk.restart();
+    desk.check();
+    desk.journal.archiver().tidy().unwrap();
+    assert_eq!(desk.files(), after);
+    desk.check();
+    let first = desk.files().remove(0);
+    fs::remove_file(desk.folder.path().join("journal").join(first)).unwrap();
+    let Desk { folder, journal, .. } = desk;
+    drop(journal);
+    let error = FileJournal::open_on(&folder.path().join("journal"), Arc::new(LocalDisk), SEGMENT_BYTES)
+        .err()
+        .unwrap();
+    assert!(matches!(error, JournalError::Missing { .. }), "{error}");
+}

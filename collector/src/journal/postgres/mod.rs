@@ -1,8 +1,11 @@
 //! The journal in PostgreSQL: a table of records that several collectors append to. Invariant: positions have no gap and
 //! their order is that of the lock on one row; a batch stands once or not at all, and is answered only when it is known
-//! which.
+//! which. A record is in the table or in an archive at every instant.
 
 mod lease;
+mod parts;
+mod pruner;
+mod reading;
 mod session;
 
 use std::io;
@@ -10,27 +13,23 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::{join4, try_join};
+use futures_util::future::join4;
 use seatbeat_proto::frame;
 use tokio_postgres::types::ToSql;
 
 pub use lease::{Held, LEASE_SECONDS, Lease};
+pub use parts::{Month, Parts};
+pub use pruner::{Pruned, Pruner};
 
+use super::archive::{Archives, Index};
 use super::file::BATCH_BYTES_MAX;
-use super::reader::READ_BYTES_MAX;
+use super::reader::{FileReader, InArchive};
 use super::{Condition, Journal, JournalError, Position};
 use crate::postgres::{Address, Engine, Line, PostgresError, Tries, random_name};
 use session::Session;
 
 /// How long a database that went away is tried before a batch is given back.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Records asked for at once, at first; then as many as usual ones fill an answer.
-const READ_ROWS_FIRST: usize = 64;
-const READ_ROWS_MAX: usize = 4096;
-
-/// Bytes asked for at once, about: four such answers are one of a reader's.
-const READ_ROWS_BYTES: usize = READ_BYTES_MAX / 4;
 
 /// A journal in a database.
 pub struct PostgresJournal {
@@ -49,6 +48,20 @@ struct Inside {
     in_doubt: bool,
     size: Position,
     failed: bool,
+    archives: Archives,
+    /// What was in archives when that was asked for last; what is there stays.
+    archived: FileReader,
+    /// Where the table began then: what stands before is in archives alone.
+    begins: Position,
+}
+
+/// What a look at a database shows.
+#[derive(Debug)]
+pub struct Looked {
+    /// How many records it holds.
+    pub size: Position,
+    /// What of them is in archives.
+    pub archived: Vec<InArchive>,
 }
 
 impl PostgresJournal {
@@ -61,20 +74,46 @@ impl PostgresJournal {
         engine.wait(Inside::of(address.clone()).look())
     }
 
+    /// How many records an address holds, and what of them is in archives; nothing there is changed.
+    ///
+    /// # Errors
+    /// As [`PostgresJournal::open`].
+    pub fn look_at(address: &Address) -> Result<Looked, JournalError> {
+        let engine = Engine::start().map_err(PostgresError::from)?;
+        let mut inside = Inside::of(address.clone());
+        let size = engine.wait(inside.look())?;
+        engine.wait(inside.ask_parts())?;
+        let segments = inside.archived.segments().into_iter();
+        Ok(Looked { size, archived: segments.filter_map(|segment| segment.archived).collect() })
+    }
+
     /// Opens the journal at an address.
     ///
     /// # Errors
-    /// When the database cannot be reached, is set to lose what it acknowledged, or has not this version's tables.
+    /// When the database cannot be reached, is set to lose what it acknowledged, has not this version's tables, or
+    /// lacks records that no archive has.
     pub fn open(address: Address) -> Result<Self, JournalError> {
         let engine = Engine::start().map_err(PostgresError::from)?;
         let mut inside = Inside::of(address);
         engine.wait(inside.begin())?;
+        engine.wait(inside.ask_parts())?;
         Ok(Self { engine, inside: Mutex::new(inside) })
     }
 
     /// Where it is, without user and password.
     pub fn place(&self) -> String {
         self.inside().line.place()
+    }
+
+    /// Where the table began when that was asked for last: what stands before is read from archives.
+    pub fn begins(&self) -> Position {
+        self.inside().begins
+    }
+
+    /// What was in archives then.
+    pub fn archived(&self) -> Index {
+        let segments = self.inside().archived.segments().into_iter();
+        Index::of(segments.filter_map(|segment| Some(segment.archived?.archived)).collect())
     }
 
     /// How often it was connected to: behind each time there may be a database that lost something.
@@ -129,7 +168,7 @@ impl Journal for PostgresJournal {
     }
 
     fn read_from(&self, from: Position, limit: usize) -> Result<Vec<(Position, Vec<u8>)>, JournalError> {
-        self.engine.wait(self.inside().read_from(from, limit))
+        self.read_anywhere(from, limit)
     }
 
     fn size(&self) -> Position {
@@ -146,7 +185,22 @@ impl Inside {
             in_doubt: false,
             size: Position(0),
             failed: false,
+            archives: Archives::default(),
+            archived: FileReader::of(Vec::new()),
+            begins: Position(0),
         }
+    }
+
+    /// Begins a transaction in which nobody appends and nobody takes the jobs over.
+    async fn begin_as_leader(&mut self, fence: i64) -> Result<&mut Session, PostgresError> {
+        let place = self.line.place();
+        let session = self.line.session().await?;
+        session.begin().await?;
+        if !session.leads(fence).await? {
+            session.ask("leave", session.client.batch_execute("ROLLBACK")).await?;
+            return Err(PostgresError::Superseded { place });
+        }
+        Ok(session)
     }
 
     /// Connects, and notes the writer before it appends anything.
@@ -225,10 +279,7 @@ impl Inside {
         let (writer, place) = (self.writer.clone(), self.line.place());
         let session = self.line.session().await?;
         let client = &session.client;
-        let begin = client.batch_execute("START TRANSACTION ISOLATION LEVEL READ COMMITTED");
-        let ((), head) =
-            session.ask("lock the head of", try_join(begin, client.query_one(&session.lock, &[]))).await?;
-        let (size, newest, now): (i64, i32, i32) = (head.get(0), head.get(1), head.get(2));
+        let (size, newest, now) = session.begin().await?;
         if self.in_doubt {
             let known = session.ask("read from", client.query_opt(&session.known, &[&writer])).await?;
             let known = known.map(|row| (row.get::<_, i64>(0), row.get::<_, i64>(1)));
@@ -251,10 +302,8 @@ impl Inside {
         if let Some(condition) = condition {
             let held = match condition {
                 Condition::Leads(fence) => {
-                    let held =
-                        session.ask("read the jobs' lease of", client.query_one(&session.fence, &[])).await?;
-                    (held.get::<_, i64>(0) != fence)
-                        .then(|| PostgresError::Superseded { place: place.clone() })
+                    let leads = session.leads(fence).await?;
+                    (!leads).then(|| PostgresError::Superseded { place: place.clone() })
                 }
                 Condition::EndsAt(position) => {
                     let size = Position(size.unsigned_abs());
@@ -307,61 +356,6 @@ impl Inside {
         }
         self.in_doubt = false;
         Ok(Position(size.unsigned_abs()))
-    }
-
-    async fn read_from(
-        &mut self,
-        from: Position,
-        limit: usize,
-    ) -> Result<Vec<(Position, Vec<u8>)>, JournalError> {
-        let mut tries = self.line.tries();
-        let (mut records, mut bytes, mut rows_max) = (Vec::new(), 0, READ_ROWS_FIRST);
-        while records.len() < limit && bytes < READ_BYTES_MAX {
-            let next = from.plus(records.len() as u64);
-            let rows = match self.try_read(next, rows_max.min(limit - records.len())).await {
-                Ok(rows) => rows,
-                Err(error) => {
-                    self.line.after(error, &mut tries).await?;
-                    continue;
-                }
-            };
-            let (count, mut of_all) = (rows.len(), 0);
-            for record in rows {
-                of_all += record.len();
-                if bytes < READ_BYTES_MAX {
-                    bytes += record.len();
-                    records.push((from.plus(records.len() as u64), record));
-                }
-            }
-            if count < rows_max {
-                break;
-            }
-            let usual = (of_all / count).max(1);
-            rows_max = (READ_ROWS_BYTES / usual).clamp(1, READ_ROWS_MAX);
-        }
-        Ok(records)
-    }
-
-    /// Reads records; fewer than `limit` where the journal ends.
-    async fn try_read(&mut self, from: Position, limit: usize) -> Result<Vec<Vec<u8>>, PostgresError> {
-        let place = self.line.place();
-        let session = self.line.session().await?;
-        let (first, limit) = (from.0.cast_signed(), limit as i64);
-        let rows = session.ask("read from", session.client.query(&session.read, &[&first, &limit])).await?;
-        let records = rows.iter().enumerate().map(|(offset, row)| {
-            let (expected, found) = (first + offset as i64, row.get::<_, i64>(0));
-            let (sum, record): (i32, &[u8]) = (row.get(1), row.get(2));
-            let damaged = |what| {
-                let position = expected.unsigned_abs();
-                Err(PostgresError::Damaged { place: place.clone(), position, what })
-            };
-            match (found == expected, checksum(record) == sum) {
-                (true, true) => Ok(record.to_vec()),
-                (true, false) => damaged("is not as it was written"),
-                (false, _) => damaged("is missing"),
-            }
-        });
-        records.collect()
     }
 }
 

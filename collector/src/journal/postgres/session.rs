@@ -1,6 +1,7 @@
 //! One connection of the journal's, with what is asked over it again and again. Invariant: the tables are those of this
 //! version.
 
+use futures_util::future::try_join;
 use tokio_postgres::{Client, Statement};
 
 use crate::postgres::{self, Address, PostgresError, answered, connect, failed, schema};
@@ -36,6 +37,15 @@ impl Session {
         let (lock, fence, known, insert, advance, note, size, read) =
             answered("prepare statements at", &place, prepared).await?;
         Ok(Self { client, lock, fence, known, insert, advance, note, size, read, place })
+    }
+
+    /// Begins a transaction: the size of the journal, the month of its newest record and that of now. Nobody else
+    /// appends until it ends.
+    pub async fn begin(&self) -> Result<(i64, i32, i32), PostgresError> {
+        let begin = self.client.batch_execute("START TRANSACTION ISOLATION LEVEL READ COMMITTED");
+        let locked = try_join(begin, self.client.query_one(&self.lock, &[]));
+        let ((), head) = self.ask("lock the head of", locked).await?;
+        Ok((head.get(0), head.get(1), head.get(2)))
     }
 
     /// Waits for an answer, but not for ever.

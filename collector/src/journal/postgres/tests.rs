@@ -325,6 +325,20 @@ fn a_database_without_our_tables_or_with_later_ones_is_refused() {
 }
 
 #[test]
+fn tables_of_a_version_before_are_brought_forward_with_all_that_they_hold() {
+    let Some(server) = shared() else { return };
+    let (database, address) = migrated(&server);
+    open(&address).append(&texts(&["kept", "as", "well"])).unwrap();
+    server.sql(&database, "DROP TABLE seatbeat.archived; UPDATE seatbeat.version SET version = 3");
+    let error = refused(&address);
+    assert!(error.to_string().contains("have version 3, this program needs version 4"), "{error}");
+    assert_eq!(error.hint().as_deref(), Some("`seatbeat migrate` makes them"));
+    assert!(!schema::migrate(&address).unwrap(), "they were there");
+    assert_eq!(all(&address), texts(&["kept", "as", "well"]));
+    assert!(open(&address).archived().segments.is_empty());
+}
+
+#[test]
 fn passwords_and_certificates_are_looked_at_and_shown_nowhere() {
     let Some(server) = shared() else { return };
     let (role, password) = GUARDED;
