@@ -176,6 +176,7 @@ impl Index {
         if let Some((next, segment)) = index.gap() {
             return Err(ArchiveError::Index(format!("segment {segment} does not follow record {next}")));
         }
+        index.segments.iter().try_for_each(|segment| segment.link().map(drop))?;
         Ok(index)
     }
 

@@ -2,6 +2,10 @@
 //! and whatever was asked of it before is answered from the archive, in this store and in one made of a backup.
 
 use std::path::Path;
+use std::sync::Arc;
+
+use seatbeat_postgres::Server;
+use tokio::sync::watch;
 
 use crate::backup::back_up;
 use crate::backup::restore::{Asked, restore};
@@ -13,7 +17,6 @@ use crate::journal::{FileJournal, Journal as _, PostgresJournal, Pruner, copy};
 use crate::postgres::Address;
 use crate::postgres::testing::{age, migrated, shared};
 use crate::vault::Vault;
-use tokio::sync::watch;
 
 use super::*;
 
@@ -194,6 +197,7 @@ async fn a_backup_names_the_archive_and_a_store_made_of_it_reads_there() {
 /// The same house with its journal in a database; what it wrote before is of a month that is over.
 struct InDatabase {
     of: Archiving,
+    server: Arc<Server>,
     address: Address,
     config: Config,
     leads: watch::Sender<Option<i64>>,
@@ -219,7 +223,7 @@ impl InDatabase {
         std::fs::write(folder.path().join(Config::FILE), toml::to_string(&config).unwrap()).unwrap();
         let (house, leads) = Self::open(folder, token, &config, now);
         house.customer("cus_new").await;
-        Some(Self { of: Archiving { house, to }, address, config, leads })
+        Some(Self { of: Archiving { house, to }, server, address, config, leads })
     }
 
     fn open(
@@ -241,13 +245,13 @@ impl InDatabase {
     }
 
     async fn at(self, at: &str, meanwhile: impl FnOnce(&Path)) -> Self {
-        let Self { of: Archiving { house, to }, address, config, .. } = self;
+        let Self { of: Archiving { house, to }, server, address, config, .. } = self;
         let House { folder, token, console, end } = house;
         drop(console);
         end.close().await.unwrap();
         meanwhile(folder.path());
         let (house, leads) = Self::open(folder, token, &config, Clock::as_of(at.parse().unwrap()));
-        Self { of: Archiving { house, to }, address, config, leads }
+        Self { of: Archiving { house, to }, server, address, config, leads }
     }
 
     fn books(&self) -> &Books {
@@ -338,8 +342,7 @@ async fn a_backup_of_a_copy_that_made_room_is_whole() {
     let restored = restore(&asked).unwrap();
     assert_eq!((restored.records, restored.root), (made.records, made.root));
     // As after a restore: to an empty database.
-    let Some(server) = shared() else { return };
-    let (_, address) = migrated(&server);
+    let (_, address) = migrated(&old.server);
     let files = FileJournal::open(&store.join("journal")).unwrap();
     copy(&files, &mut PostgresJournal::open(address).unwrap(), |_, _| ()).unwrap();
     let read = files.read_from(crate::journal::Position(0), usize::MAX).unwrap();

@@ -348,7 +348,7 @@ fn a_copy_makes_room_for_what_lies_in_an_archive_in_other_segments() {
     for segment_bytes_max in [90, 300, 1100] {
         let mut desk = Desk::new();
         let before = desk.journal.reader().segments();
-        let index = archived_elsewhere(&desk, segment_bytes_max, 40);
+        let index = archived_elsewhere(&desk, segment_bytes_max, 37);
         let end = index.end();
         assert!(end > Position(25) && before.iter().all(|segment| segment.end() != end));
         assert!(desk.journal.archiver().follow(&index).unwrap());
