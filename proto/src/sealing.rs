@@ -137,6 +137,8 @@ impl CryptoRng for SystemRandom {}
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn order() -> Order {
@@ -177,5 +179,16 @@ mod tests {
         }
         assert_eq!(seal(&[1; 31], &order(), &OrderSecrets::default()), Err(SealError::Key));
         assert_eq!(SealKey::from_bytes(&[1; 33]).err(), Some(SealError::Key));
+    }
+
+    #[test]
+    fn no_seal_is_made_twice_and_a_key_is_not_shown() {
+        let key = SealKey::random();
+        let seal = || seal(&key.public(), &order(), &OrderSecrets::default()).unwrap();
+        assert_ne!(seal(), seal());
+        assert_eq!(format!("{key:?}"), "SealKey");
+        let numbers = |mut draw: Box<dyn FnMut() -> u64>| (0..8).map(|_| draw()).collect::<BTreeSet<_>>();
+        assert!(numbers(Box::new(|| SystemRandom.next_u64())).len() > 1);
+        assert!(numbers(Box::new(|| SystemRandom.next_u32().into())).len() > 1);
     }
 }

@@ -154,6 +154,7 @@ pub fn verify_bare(key: &VerifyingKey, message: &[u8], signature: &[u8]) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hex;
 
     #[test]
     fn a_signature_holds_for_its_bytes_key_and_domain_only() {
@@ -175,5 +176,37 @@ mod tests {
         for text in ["", "secret", "AAAA", &STANDARD.encode([2; 31])] {
             assert_eq!(key_from_text(text), Err(BadKey), "{text}");
         }
+    }
+
+    #[test]
+    fn who_signs_and_verifies_by_the_traits_is_believed_as_much_and_no_more() {
+        let (key, other) = (new_key(), new_key());
+        let signed = Signing::signs(&key, Domain::Evidence, b"payload".to_vec());
+        assert_eq!(signed, sign(&key, Domain::Evidence, b"payload".to_vec()));
+        assert_eq!(Signing::verifying(&key).holds(Domain::Evidence, &signed), Ok(()));
+        assert_eq!(Signing::verifying(&key).holds(Domain::Order, &signed), Err(BadSignature));
+        assert_eq!(other.verifying_key().holds(Domain::Evidence, &signed), Err(BadSignature));
+    }
+
+    /// RFC 8032, 7.1, test 2.
+    #[test]
+    fn a_bare_signature_is_that_of_the_standard() {
+        let key = "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c";
+        let signature = "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da\
+                         085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00";
+        let (key, signature) =
+            (public_key(&hex::parse_all(key).unwrap()).unwrap(), hex::parse_all(signature).unwrap());
+        assert_eq!(verify_bare(&key, &[0x72], &signature), Ok(()));
+        assert_eq!(verify_bare(&key, &[0x73], &signature), Err(BadSignature));
+        assert_eq!(verify_bare(&key, &[0x72], &signature[1..]), Err(BadSignature));
+        let signed = Signed { payload: vec![0x72], signature };
+        assert_eq!(verify(&key, Domain::Evidence, &signed), Err(BadSignature), "it is of no domain");
+    }
+
+    /// FIPS 180-2, appendix B.1.
+    #[test]
+    fn the_hash_is_sha_256() {
+        let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(hex::format(&hash(b"abc")), expected);
     }
 }

@@ -103,4 +103,25 @@ mod tests {
             assert_eq!(parse(&format(&unusable)), Err(TrustError::Unusable), "{unusable:?}");
         }
     }
+
+    /// Order keys with a field of a later version in them, and the text that long.
+    fn padded_to(length: usize) -> String {
+        let fits = |padding: usize| {
+            let mut bytes = keys().encode_to_vec();
+            prost::encoding::bytes::encode(15, &vec![0u8; padding], &mut bytes);
+            bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
+            format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))
+        };
+        (0..length).map(fits).find(|text| text.len() >= length).unwrap()
+    }
+
+    #[test]
+    fn longer_text_is_refused_whole_or_not() {
+        let longest = padded_to(TEXT_LENGTH_MAX);
+        assert_eq!(longest.len(), TEXT_LENGTH_MAX);
+        assert!(parse(&longest).is_ok());
+        for longer in [TEXT_LENGTH_MAX + 2, TEXT_LENGTH_MAX * 2] {
+            assert_eq!(parse(&padded_to(longer)), Err(TrustError::Damaged), "{longer}");
+        }
+    }
 }
