@@ -15,7 +15,7 @@ use seatbeat_proto::wire::{EnrolRequest, EnrolResponse, EnrolmentClaim, Enrolmen
 use subtle::ConstantTimeEq as _;
 use tonic::Status;
 
-use super::door::{HOST_NAME_LENGTH_MAX, is_host_name};
+use super::host_names::{HOST_NAME_LENGTH_MAX, is_host_name};
 
 /// Longest version, in bytes.
 const WORD_LENGTH_MAX: usize = 64;

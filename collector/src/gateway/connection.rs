@@ -31,7 +31,8 @@ pub struct Peer {
 
 /// A TLS connection. That of a stranger ends after a while.
 pub struct Connection<S> {
-    stream: TlsStream<S>,
+    /// Boxed: whoever serves a connection moves it, and keeps room for it wherever it has been.
+    stream: Box<TlsStream<S>>,
     peer: Peer,
     /// When it is looked at whether this is a machine that was let in.
     until: Option<Pin<Box<Sleep>>>,
@@ -49,7 +50,13 @@ impl<S> Connection<S> {
         stranger_time: Duration,
         places: (OwnedSemaphorePermit, Option<MachinePlace>),
     ) -> Self {
-        Self { stream, peer, until: Some(Box::pin(sleep(stranger_time))), books, _places: places }
+        Self {
+            stream: Box::new(stream),
+            peer,
+            until: Some(Box::pin(sleep(stranger_time))),
+            books,
+            _places: places,
+        }
     }
 
     fn is_stranger(&self) -> bool {
@@ -88,7 +95,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Connection<S> {
         if self.poll_time(context).is_ready() {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "a stranger stayed too long")));
         }
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        Pin::new(&mut *self.stream).poll_read(context, buffer)
     }
 }
 
@@ -98,7 +105,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        Pin::new(&mut *self.stream).poll_write(context, bytes)
     }
 
     fn poll_write_vectored(
@@ -106,7 +113,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        Pin::new(&mut *self.stream).poll_write_vectored(context, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -114,11 +121,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        Pin::new(&mut *self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        Pin::new(&mut *self.stream).poll_shutdown(context)
     }
 }
 

@@ -16,6 +16,7 @@ use tonic::Status;
 
 use super::catalogue::Catalogues;
 use super::clocks::Clocks;
+use super::host_names::HostNames;
 use super::limits::{
     ADDRESSES_MAX, Buckets, ENROL_RATE, EVIDENCE_BYTES_MAX, EVIDENCE_RATE, MACHINES_MAX, Patience,
     ROOM_TIMEOUT, address_key, is_own,
@@ -26,14 +27,11 @@ use super::streams::Streams;
 use super::witness::Witness;
 use crate::books::{Books, WriteError};
 use crate::journal::AppendError;
-use crate::vault::{Vault, VaultError, VaultRow};
 
 /// Alarm of a journal that takes nothing.
 pub(crate) const JOURNAL: &str = "journal";
 /// Alarm of a clock that the agents contradict.
 pub(crate) const CLOCK: &str = "clock";
-/// Alarm of host names that cannot be kept.
-const HOST_NAMES: &str = "host-names";
 
 /// How old a checkpoint may be that is handed out: signing one for each of a thousand agents that come back at once
 /// would tell them nothing more.
@@ -41,9 +39,6 @@ const CHECKPOINT_AGE: Duration = Duration::from_secs(10);
 
 /// Forks remembered, so that an agent that sends one again does not have it written again: 320 KiB.
 const FORKS_MAX: usize = 10_000;
-
-/// Longest host name that is kept, in bytes: what a DNS name can have.
-pub const HOST_NAME_LENGTH_MAX: usize = 255;
 
 /// The agent door, as its streams see it.
 pub struct Door {
@@ -54,6 +49,7 @@ pub struct Door {
     pub streams: Arc<Streams>,
     pub patience: Patience,
     pub witness: Witness,
+    pub host_names: HostNames,
     clocks: Mutex<Clocks>,
     clock_is_suspect: AtomicBool,
     journal_failed: AtomicBool,
@@ -76,6 +72,7 @@ impl Door {
         Self {
             catalogues: Catalogues::new(&books),
             witness: Witness::of(&books),
+            host_names: HostNames::default(),
             books,
             presence,
             settings,
@@ -205,60 +202,6 @@ impl Door {
             }
         }
     }
-
-    /// Keeps a machine's host name in the vault, where it is new. A name that is none is passed over; a vault that
-    /// does not take it stops nobody.
-    pub async fn keep_host_name(&self, machine: &MachineId, host_name: &str) {
-        if host_name.is_empty() || !is_host_name(host_name) || self.is_erased(machine) {
-            return;
-        }
-        let name = host_name.as_bytes().to_vec();
-        let known = self.in_vault(machine, move |vault, row| {
-            Ok(vault.get(row)?.is_some_and(|known| known.as_slice() == name.as_slice()))
-        });
-        // A new name costs a sync of the disk, so it counts as a piece of evidence.
-        if known.await.unwrap_or(true) || !self.may_send(machine) {
-            return;
-        }
-        let name = host_name.as_bytes().to_vec();
-        if self.in_vault(machine, move |vault, row| vault.put(row, &name)).await.is_some() {
-            self.books.alarms().clear(HOST_NAMES);
-        }
-    }
-
-    /// Whether a machine's customer is one whose names are not to be known any more.
-    fn is_erased(&self, machine: &MachineId) -> bool {
-        self.books.read(|fold| {
-            let registry = fold.registry();
-            registry.machine(machine).is_some_and(|machine| registry.is_erased(&machine.customer))
-        })
-    }
-
-    /// Asks the vault for the row of a machine's host name; none when the vault failed, which is an alarm.
-    async fn in_vault<T: Send + 'static>(
-        &self,
-        machine: &MachineId,
-        ask: impl FnOnce(&Vault, VaultRow<'_>) -> Result<T, VaultError> + Send + 'static,
-    ) -> Option<T> {
-        let (books, machine) = (self.books.clone(), machine.clone());
-        let asked = tokio::task::spawn_blocking(move || ask(books.vault(), VaultRow::HostName(&machine)));
-        match asked.await {
-            Ok(Ok(answer)) => Some(answer),
-            Ok(Err(error)) => {
-                self.books.alarms().raise(HOST_NAMES, format!("host names are not kept: {error}"));
-                None
-            }
-            Err(error) => {
-                tracing::error!(%error, "asking the vault ended with a panic");
-                None
-            }
-        }
-    }
-}
-
-/// Whether a text can be a machine's name: short, and without what would garble a page.
-pub fn is_host_name(text: &str) -> bool {
-    text.len() <= HOST_NAME_LENGTH_MAX && !text.chars().any(char::is_control)
 }
 
 /// The alarm and the agent's words for records that were not written.
@@ -316,11 +259,5 @@ mod tests {
         check(AppendError::Fatal("fdatasync failed".into()), Code::Unavailable, true);
         check(AppendError::Closed, Code::Unavailable, false);
         check(AppendError::TooLarge { bytes: 2, limit: 1 }, Code::InvalidArgument, false);
-    }
-
-    #[test]
-    fn a_host_name_is_short_and_printable() {
-        assert!(is_host_name("ws-17.example.internal") && is_host_name("Büro 3"));
-        assert!(!is_host_name("two\nlines") && !is_host_name("bell\u{7}") && !is_host_name(&"x".repeat(256)));
     }
 }

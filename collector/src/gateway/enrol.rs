@@ -43,6 +43,6 @@ pub async fn enrol(
             answer
         }
     };
-    door.keep_host_name(&asker.machine, &asker.host_name).await;
+    door.host_names.note(&asker.machine, &asker.host_name);
     Ok(answer)
 }

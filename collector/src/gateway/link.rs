@@ -1,5 +1,6 @@
 //! The conversation with one agent. Invariant: the machine is whoever holds the key of the connection, and it is
-//! asked for at the start and with each message whether it is still let in.
+//! asked for at the start and with each message whether it is still let in; one that waits for the agent is small: what
+//! takes room is boxed while it goes on.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -82,27 +83,29 @@ pub async fn machine_of(door: &Door, peer: Option<&Peer>) -> Result<(MachineId, 
 }
 
 /// Talks with a machine until one side ends it.
-pub async fn talk(
+pub fn talk(
     door: Arc<Door>,
     machine: MachineId,
     key: VerifyingKey,
     up: Streaming<AgentMessage>,
     down: Sender,
-) {
-    let ended = Conversation::begin(&door, machine, key, up, &down).await;
-    let ended = match ended {
-        Ok(conversation) => conversation.go_on().await,
-        Err(status) => Err(status),
-    };
-    if let Err(status) = ended {
-        tracing::debug!(code = ?status.code(), why = status.message(), "stream ended");
-        // An agent that does not read is gone.
-        let _ = timeout(SEND_TIMEOUT, down.send(Box::new(Err(status)))).await;
+) -> impl Future<Output = ()> + Send {
+    let begun = Box::pin(Conversation::begin(door, machine, key, up, down.clone()));
+    async move {
+        let ended = match begun.await {
+            Ok(mut conversation) => conversation.go_on().await,
+            Err(status) => Err(status),
+        };
+        if let Err(status) = ended {
+            tracing::debug!(code = ?status.code(), why = status.message(), "stream ended");
+            // An agent that does not read is gone.
+            let _ = Box::pin(timeout(SEND_TIMEOUT, down.send(Box::new(Err(status))))).await;
+        }
     }
 }
 
-struct Conversation<'a> {
-    door: &'a Arc<Door>,
+struct Conversation {
+    door: Arc<Door>,
     machine: MachineId,
     intake: Intake,
     presence: Open,
@@ -118,16 +121,16 @@ struct Conversation<'a> {
     /// What was noted of its clock, and when.
     clock_noted: (bool, Instant),
     up: Streaming<AgentMessage>,
-    down: &'a Sender,
+    down: Sender,
 }
 
-impl<'a> Conversation<'a> {
+impl Conversation {
     async fn begin(
-        door: &'a Arc<Door>,
+        door: Arc<Door>,
         machine: MachineId,
         key: VerifyingKey,
         mut up: Streaming<AgentMessage>,
-        down: &'a Sender,
+        down: Sender,
     ) -> Result<Self, Status> {
         let hello = hello(&mut up, door.patience.hello).await?;
         let spool = greeting::checked(&hello)?;
@@ -145,17 +148,18 @@ impl<'a> Conversation<'a> {
         let offset_ms = hello.sent_at_ms.saturating_sub(now_ms);
         door.note_clock(&machine, offset_ms);
         let presence = door.presence.open(&machine, offset_ms, now);
-        let host_name = hello.host_name.clone();
+        door.host_names.note(&machine, &hello.host_name);
         let deliveries = Deliveries::new(machine.clone(), hello.order_keys_revision);
+        let checkpoint = door.checkpoint();
         let conversation = Self {
-            door,
-            intake: Intake::new(Arc::clone(door), machine.clone(), key),
+            intake: Intake::new(Arc::clone(&door), machine.clone(), key),
             machine,
             presence,
             place,
             settings: door.settings.clone(),
             settings_revision: hello.settings_revision,
             catalogue: door.catalogues.offer(hello.catalogue_version),
+            door,
             deliveries,
             checkpoint_at: Instant::now(),
             began: Instant::now(),
@@ -164,13 +168,11 @@ impl<'a> Conversation<'a> {
             up,
             down,
         };
-        conversation.send(Down::Welcome(greeting::welcome(hello, tip, now_ms, door.checkpoint()))).await?;
-        // Behind the welcome: a slow disk would make its clock late.
-        door.keep_host_name(&conversation.machine, &host_name).await;
+        conversation.send(Down::Welcome(greeting::welcome(hello, tip, now_ms, checkpoint))).await?;
         Ok(conversation)
     }
 
-    async fn go_on(mut self) -> Result<(), Status> {
+    async fn go_on(&mut self) -> Result<(), Status> {
         self.send_newer_settings().await?;
         self.send_orders().await?;
         let woken = self.place.woken();
@@ -204,10 +206,7 @@ impl<'a> Conversation<'a> {
                     let came = Instant::now();
                     let (group, next) = self.gather(first);
                     held = next;
-                    let outcome = self.intake.take(group).await;
-                    self.tell(outcome, came).await?;
-                    // What was said may let the next order go.
-                    self.send_orders().await?;
+                    Box::pin(self.take(group, came)).await?;
                     Duration::ZERO
                 }
                 Some(Up::Beat(beat)) => {
@@ -229,7 +228,7 @@ impl<'a> Conversation<'a> {
             if !rest.is_zero() {
                 tokio::select! {
                     ending = self.place.ended() => return Err(ending.status()),
-                    () = sleep(rest) => {}
+                    () = Box::pin(sleep(rest)) => {}
                 }
             }
         }
@@ -257,6 +256,13 @@ impl<'a> Conversation<'a> {
             }
         }
         (group, None)
+    }
+
+    async fn take(&mut self, group: Vec<Signed>, came: Instant) -> Result<(), Status> {
+        let outcome = self.intake.take(group).await;
+        self.tell(outcome, came).await?;
+        // What was said may let the next order go.
+        self.send_orders().await
     }
 
     async fn tell(&mut self, outcome: Outcome, came: Instant) -> Result<(), Status> {
@@ -291,7 +297,7 @@ impl<'a> Conversation<'a> {
     }
 
     async fn send_orders(&mut self) -> Result<(), Status> {
-        for body in self.deliveries.due(self.door).await {
+        for body in Box::pin(self.deliveries.due(&self.door)).await {
             self.send(body).await?;
         }
         Ok(())
@@ -307,7 +313,7 @@ impl<'a> Conversation<'a> {
 
     async fn send(&self, body: Down) -> Result<(), Status> {
         let message = Box::new(Ok(CollectorMessage { body: Some(body) }));
-        let sent = timeout(SEND_TIMEOUT, self.down.send(message)).await;
+        let sent = Box::pin(timeout(SEND_TIMEOUT, self.down.send(message))).await;
         match sent {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(Status::cancelled("the agent is gone")),
@@ -342,5 +348,20 @@ fn unreadable(status: Status) -> Status {
 async fn changed(settings: &mut watch::Receiver<Signed>) {
     if settings.changed().await.is_err() {
         std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes of the future that a function of so many arguments makes.
+    fn size<A, B, C, D, E, F: Future>(_: fn(A, B, C, D, E) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_conversation_that_waits_takes_little_room() {
+        assert!(size(talk) <= 2_560, "{} bytes", size(talk));
     }
 }

@@ -9,6 +9,7 @@ pub mod decide;
 pub(crate) mod door;
 mod enrol;
 pub mod greeting;
+mod host_names;
 mod intake;
 mod leave;
 pub mod limits;
@@ -97,6 +98,7 @@ async fn serve_with(
     by_itself.spawn(rounds::tidy(Arc::clone(&door)));
     by_itself.spawn(catalogue::follow(Arc::clone(&door)));
     by_itself.spawn(orders::follow(Arc::clone(&door)));
+    by_itself.spawn(host_names::follow(Arc::clone(&door)));
 
     let service = AgentLinkServer::new(Service { door: Arc::clone(&door) })
         .max_decoding_message_size(MESSAGE_LENGTH_MAX)

@@ -10,8 +10,6 @@ use tonic::Code;
 
 use super::client::{Agent, client};
 use super::{CUSTOMER, Collector, Token};
-use crate::journal::Position;
-use crate::vault::VaultRow;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_with_a_token_is_let_in_and_named_by_its_key() {
@@ -21,17 +19,6 @@ async fn a_machine_with_a_token_is_let_in_and_named_by_its_key() {
     assert_eq!((answer.machine.as_str(), answer.customer.as_str()), (agent.id.as_str(), CUSTOMER));
     let known = collector.books.read(|fold| fold.registry().machine(&agent.id).cloned()).unwrap();
     assert_eq!(known.key, agent.key.verifying_key().to_bytes());
-    collector.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_host_name_is_in_the_vault_and_in_no_record() {
-    let collector = Collector::start().await;
-    let agent = collector.agent().await;
-    let name = collector.books.vault().get(VaultRow::HostName(&agent.id)).unwrap().unwrap();
-    assert_eq!(name.as_slice(), b"ws-17");
-    let records = collector.books.records(Position(0), 1000).unwrap();
-    assert!(records.iter().all(|(_, record)| !record.windows(5).any(|bytes| bytes == b"ws-17")));
     collector.stop().await;
 }
 

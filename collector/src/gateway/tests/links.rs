@@ -12,8 +12,8 @@ use seatbeat_proto::wire::{CataloguePushed, Hello, PROTOCOL_VERSION, Signed};
 use tokio::time::timeout;
 use tonic::Code;
 
-use super::client::{Agent, Link, PATIENCE};
-use super::{Collector, settings};
+use super::client::{Agent, Link};
+use super::{Collector, settings, until};
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -239,13 +239,4 @@ async fn a_clock_that_the_agents_contradict_stops_acknowledging_until_they_agree
     link.send(report).await;
     link.acked(1).await;
     collector.stop().await;
-}
-
-async fn until(mut holds: impl FnMut() -> bool) {
-    let waiting = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(PATIENCE, waiting).await.expect("it comes true in time");
 }

@@ -4,6 +4,7 @@
 mod client;
 mod enrolment;
 mod evidence;
+mod host_names;
 mod links;
 mod orders;
 mod refusals;
@@ -11,6 +12,7 @@ mod strangers;
 mod witness;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use prost::Message as _;
 use seatbeat_ledger::fold::Fold;
@@ -25,6 +27,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::limits::Patience;
 use super::presence::Presence;
@@ -153,6 +156,15 @@ impl Collector {
             .map(|(_, record)| JournalRecord::decode(record.as_slice()).unwrap().fact.unwrap())
             .collect()
     }
+}
+
+async fn until(mut holds: impl FnMut() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(client::PATIENCE, waiting).await.expect("it comes true in time");
 }
 
 fn settings(books: &Books, revision: u64) -> Signed {
