@@ -531,8 +531,12 @@ impl Fold {
             Event::MachinesMerged { kept, absorbed } if entry.operator.as_deref() == Some(COLLECTOR) => {
                 self.known(absorbed)?.absorbed_into = Some((kept.clone(), entry.recorded_at));
             }
-            Event::MachinesMerged { absorbed, .. } | Event::MachinesSplit { absorbed, .. } => {
-                self.known(absorbed)?.absorbed_into = None;
+            Event::MachinesMerged { kept, absorbed } | Event::MachinesSplit { kept, absorbed } => {
+                let into = &mut self.known(absorbed)?.absorbed_into;
+                // What is said of a third changes nothing between these two.
+                if into.as_ref().is_some_and(|(joined, _)| joined == kept) {
+                    *into = None;
+                }
             }
             _ => {}
         }

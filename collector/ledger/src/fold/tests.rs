@@ -49,6 +49,15 @@ impl House {
         assert_eq!(self.write(fact).unwrap(), Verdict::Taken);
     }
 
+    fn taken_of(&mut self, actor: &str, fact: Fact) {
+        let recorded_at_ms = self.now_ms;
+        let actor = actor.to_owned();
+        let record = JournalRecord { recorded_at_ms, actor, fact: Some(fact), ..Default::default() };
+        let bytes = record.encode_to_vec();
+        self.journal.push(bytes.clone());
+        assert_eq!(self.fold.apply(&bytes).unwrap(), Verdict::Taken);
+    }
+
     fn refused(&mut self, fact: Fact, refusal: Refusal) {
         assert_eq!(self.write(fact).unwrap(), Verdict::Refused(refusal));
     }
@@ -351,4 +360,33 @@ fn a_pushed_catalogue_gives_way_to_a_newer_one_only() {
     let held = house.fold.catalogue().unwrap();
     assert_eq!((held.version, held.file.as_slice()), (4, b"fourth".as_slice()));
     assert_eq!(instant::to_ms(held.pushed_at), house.now_ms);
+}
+
+#[test]
+fn what_the_collector_joined_is_parted_for_those_two_alone() {
+    let mut house = House::new();
+    house.token(3, 0);
+    let ids = [1, 2, 3].map(|key| {
+        let (id, enrol) = claim(key);
+        house.taken(enrol);
+        id
+    });
+    let [absorbed, kept, third] = &ids;
+    let at_ms = house.now_ms;
+    let merged = |kept: &MachineId| {
+        let (kept, absorbed) = (kept.to_string(), absorbed.to_string());
+        Fact::MachinesMerged(wire::MachinesMerged { kept, absorbed, at_ms })
+    };
+    let split = |kept: &MachineId| {
+        let (kept, absorbed) = (kept.to_string(), absorbed.to_string());
+        Fact::MachinesSplit(wire::MachinesSplit { kept, absorbed, at_ms: at_ms + 1 })
+    };
+    let joined_to = |house: &House| house.machine(absorbed).absorbed_into.clone().map(|(kept, _)| kept);
+    house.taken_of(COLLECTOR, merged(kept));
+    assert_eq!(joined_to(&house).as_ref(), Some(kept));
+    house.taken(merged(third));
+    house.taken(split(third));
+    assert_eq!(joined_to(&house).as_ref(), Some(kept), "a third was meant");
+    house.taken(split(kept));
+    assert_eq!(joined_to(&house), None);
 }
