@@ -271,6 +271,7 @@ impl CliError {
 
 /// Runs the agent with a command line, the program's name first.
 pub fn main_from(args: impl Iterator<Item = OsString>) -> ExitCode {
+    leave_no_core_file();
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(usage) => {
@@ -290,6 +291,16 @@ pub fn main_from(args: impl Iterator<Item = OsString>) -> ExitCode {
             }
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Keys are in memory: whatever ends this process, none of it goes to a disk. Where that is refused, the system's own
+/// settings stand.
+fn leave_no_core_file() {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, setrlimit};
+        let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     }
 }
 

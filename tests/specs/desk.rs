@@ -30,6 +30,11 @@ pub struct Desk {
 pub struct Running(Child);
 
 impl Running {
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Ends it as a power cut would.
     pub fn kill(mut self) {
         kill(&mut self.0);
@@ -245,6 +250,11 @@ impl Desk {
         if let Some(mut child) = self.collector.take() {
             kill(&mut child);
         }
+    }
+
+    /// The collector's process.
+    pub fn pid(&self) -> u32 {
+        self.collector.as_ref().expect("it runs").id()
     }
 
     /// Lets the collector do nothing until it goes on, as a machine that swaps or a virtual one that is moved.

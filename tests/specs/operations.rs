@@ -267,3 +267,20 @@ fn operators_come_from_elsewhere_over_tls_and_systemd_hears_how_it_goes() {
     assert!(first["level"].is_string() && first["timestamp"].is_string(), "{first}");
     assert!(!lines.contains("sbo1."), "no token is logged");
 }
+
+#[test]
+fn whatever_ends_a_process_its_keys_go_into_no_core_file() {
+    let desk = Desk::open();
+    let state = desk.path("agent");
+    let token = desk.customer_with_token("cus_a", "1");
+    let enrol = ["__agent", "--state", text(&state), "enrol", "--token", &token];
+    assert!(desk.command(&enrol).status().expect("the program starts").success());
+    let agent = desk.run_agent(&state, &[]);
+    for pid in [desk.pid(), agent.pid()] {
+        eventually("both limits are nothing", || {
+            let limits = fs::read_to_string(format!("/proc/{pid}/limits")).expect("it runs");
+            let core = limits.lines().find(|line| line.starts_with("Max core file size"))?;
+            core.split_whitespace().skip(4).take(2).eq(["0", "0"]).then_some(())
+        });
+    }
+}

@@ -160,6 +160,7 @@ pub const PLATFORM: &str = "__platform";
 
 /// Runs the program: 0 done, 1 failed, 2 wrong usage.
 pub fn main_from(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    leave_no_core_file();
     let args: Vec<OsString> = args.into_iter().collect();
     #[cfg(feature = "demo")]
     if let [program, agent, rest @ ..] = args.as_slice()
@@ -189,6 +190,13 @@ pub fn main_from(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Keys are in memory: whatever ends this process, none of it goes to a disk. Where that is refused, the system's own
+/// settings stand.
+fn leave_no_core_file() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
 }
 
 fn run(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
