@@ -2,6 +2,7 @@
 
 use ed25519_dalek::SigningKey;
 use prost::Message as _;
+use seatbeat_proto::catalogue::PushedError;
 use seatbeat_proto::ids::SpoolId;
 use seatbeat_proto::signed::{Domain, new_key, sign};
 use wire::RefusalReason as Reason;
@@ -488,9 +489,13 @@ fn a_collectors_clock_out_of_all_years_is_not_followed() {
 #[test]
 fn a_clock_that_was_put_right_loses_its_correction_and_a_sleep_does_not() {
     let hour_ms = 3_600_000;
-    for (offset_ms, jump_ms, expected) in
-        [(hour_ms, hour_ms, 0), (-hour_ms, -hour_ms, 0), (0, 8 * hour_ms, 0), (1_000, 8 * hour_ms, 1_000)]
-    {
+    for (offset_ms, jump_ms, expected) in [
+        (hour_ms, hour_ms, 0),
+        (-hour_ms, -hour_ms, 0),
+        (0, 8 * hour_ms, 0),
+        (1_000, 8 * hour_ms, 1_000),
+        (hour_ms, 2 * hour_ms, hour_ms),
+    ] {
         let mut talk = Talk::new(0, 0);
         welcomed_with_clock(&mut talk, offset_ms, Duration::ZERO);
         let effects = talk.tell(Event::ClockJumped(jump_ms));
@@ -508,7 +513,9 @@ fn checkpoints_are_kept_unless_they_are_too_long() {
     assert!(talk.hear(Body::Welcome(welcome)).contains(&Effect::KeepCheckpoint(note())));
     assert_eq!(talk.hear(Body::Checkpoint(note())), [Effect::KeepCheckpoint(note())]);
     assert_eq!(talk.hear(Body::Checkpoint(String::new())), []);
-    assert_eq!(notes(&talk.hear(Body::Checkpoint("x".repeat(5_000)))).len(), 1);
+    let longest = "x".repeat(CHECKPOINT_LENGTH_MAX);
+    assert_eq!(talk.hear(Body::Checkpoint(longest.clone())), [Effect::KeepCheckpoint(longest.clone())]);
+    assert_eq!(talk.hear(Body::Checkpoint(longest + "x")), [Effect::Note(Note::LongCheckpoint)]);
 }
 
 #[test]
@@ -574,6 +581,46 @@ fn what_switches_anything_and_whose_orders_are_taken_is_asked_of_whoever_switche
     talk.welcome(0, vec![]);
     assert_eq!(talk.hear(Body::Order(sealed.clone())), [Effect::Ask(Ask::Order(sealed))]);
     assert_eq!(talk.hear(Body::OrderKeys(signed.clone())), [Effect::Ask(Ask::Keys(signed))]);
+}
+
+#[test]
+fn nothing_is_obeyed_or_kept_before_welcome_whoever_signed_it() {
+    let mut talk = Talk::new(1, 1);
+    let (service, release) = (talk.service.clone(), new_key());
+    talk.session = talk.session.with_catalogue(3, Some(release.verifying_key()));
+    talk.greet();
+    let settings = wire::Settings { revision: 2, beat_interval_s: 10, ..Default::default() };
+    let before = talk.session.settings().clone();
+    for body in [
+        Body::Settings(sign(&service, Domain::Settings, settings.encode_to_vec())),
+        Body::Catalogue(catalogue(&release, 4, "")),
+        Body::OrderKeys(wire::Signed::default()),
+        Body::Order(delivery(wire::Signed::default())),
+        Body::Checkpoint("note".into()),
+        Body::Ack(wire::Ack { spool: "spl_a".into(), sequence: 1 }),
+    ] {
+        assert_eq!(talk.hear(body.clone()), [Effect::Note(Note::BeforeWelcome)], "{body:?}");
+    }
+    assert_eq!(*talk.session.settings(), before);
+}
+
+#[test]
+fn forgery_and_evidence_that_does_not_get_through_are_for_a_person_to_look_at() {
+    let refused = |reason| Note::Refused { reason, sequence: 1, detail: String::new() };
+    let not_newer = PushedError::NotNewer { sent: 3, current: 3 };
+    for (note, is_grave) in [
+        (Note::Settings(SettingsError::Forged), true),
+        (Note::Settings(SettingsError::Replayed { offered: 1, held: 2 }), false),
+        (Note::Catalogue(Refused::NoReleaseKey), true),
+        (Note::Catalogue(Refused::Unfit(not_newer)), false),
+        (refused(Reason::Forked), true),
+        (Note::SpoolsInVain, true),
+        (Note::AckOfUnsent { sequence: 1 }, true),
+        (Note::Silent, false),
+        (Note::OtherSpool, false),
+    ] {
+        assert_eq!(note.is_grave(), is_grave, "{note}");
+    }
 }
 
 #[test]
