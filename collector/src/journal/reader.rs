@@ -3,13 +3,13 @@
 
 use std::fs::File;
 use std::io::Cursor;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use seatbeat_proto::frame::HEADER_LENGTH;
 
 use super::archive::{Archive, Archived};
-use super::segment::{Frames, Header, Input, Next};
+use super::segment::{Frames, Header, Input, Next, path_of};
 use super::{JournalError, Position};
 
 /// Most bytes in one answer, so that a reader that asks for many large records stays small.
@@ -101,6 +101,16 @@ struct Place {
     offset: u64,
     position: Position,
     end: u64,
+    /// The position behind the segment's last record.
+    behind: Position,
+}
+
+impl Place {
+    /// What should begin at a position, where this segment ends before the next one begins.
+    fn missing(&self, position: Position) -> JournalError {
+        let folder = self.path.parent().unwrap_or(Path::new(""));
+        JournalError::Missing { path: path_of(folder, position), next: path_of(folder, self.behind) }
+    }
 }
 
 /// Reads a file journal on file handles of its own.
@@ -179,7 +189,8 @@ impl FileReader {
         }
         let (offset, position) = segment.mark_before(position);
         let (first, path, archived) = (segment.first, segment.path.clone(), segment.archived.clone());
-        Some(Place { first, path, archived, offset, position, end: segment.bytes })
+        let (end, behind) = (segment.bytes, segment.end());
+        Some(Place { first, path, archived, offset, position, end, behind })
     }
 
     fn read_segment(
@@ -249,6 +260,8 @@ fn read_frames(
                 }
                 position = position.plus(1);
             }
+            // A segment that was passed over is taken to end where the next one begins.
+            Ok(Next::End) if position < place.behind => return Err(place.missing(position)),
             Ok(Next::End) => break,
             Ok(Next::Broken) => return Err(damaged(offset)),
             Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Err(damaged(offset)),

@@ -580,4 +580,19 @@ mod tests {
         let error = FileJournal::open_on(folder.path(), disk, SEGMENT_BYTES_MAX).err().unwrap();
         assert!(matches!(error, JournalError::Io { act: "sync", .. }), "{error}");
     }
+
+    #[test]
+    fn a_missing_segment_that_was_passed_over_is_named_to_whoever_reads_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let (records, segments) = written(folder.path());
+        fs::remove_file(&segments[1]).unwrap();
+        let (disk, known) = (Arc::<FaultyDisk>::default(), Position(records.len() as u64));
+        let journal = FileJournal::open_on_behind(folder.path(), disk, SEGMENT_BYTES_MAX, known).unwrap();
+        let first = position_in(segments[1].file_name().unwrap().to_str().unwrap()).unwrap();
+        match journal.read_from(first, 1).unwrap_err() {
+            JournalError::Missing { path, next } => assert_eq!((&path, &next), (&segments[1], &segments[2])),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(journal.read_from(Position(0), first.0 as usize).unwrap().len() as u64, first.0);
+    }
 }
