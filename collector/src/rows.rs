@@ -116,7 +116,11 @@ impl Rows {
                 Ok((tree, state))
             })
         };
-        let (tree, state) = patiently(opened, |error| matches!(error, RowsError::InUse { .. }))?;
+        let is_in_use = |error: &RowsError| matches!(error, RowsError::InUse { .. });
+        let (tree, state) = match patiently(opened, is_in_use) {
+            Err(RowsError::Damaged { .. }) if remove_unfinished(folder) => patiently(opened, is_in_use)?,
+            opened => opened?,
+        };
         let state = state.map_err(|what| RowsError::Damaged { folder: folder.into(), what })?;
         let failed = |source| RowsError::Io { act: "open", folder: folder.into(), source };
         let data = File::open(folder.join("sled/db")).map_err(failed)?;
@@ -315,6 +319,24 @@ impl Tally {
     }
 }
 
+/// Removes snapshots of its log that sled had not finished when it was ended: it takes one for the newest there is, and
+/// refuses what it holds. Whether there was any.
+fn remove_unfinished(folder: &Path) -> bool {
+    let remove = || -> io::Result<bool> {
+        let mut removed = false;
+        for entry in fs::read_dir(folder.join("sled"))? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|ending| ending == "generating") {
+                fs::remove_file(&path)?;
+                removed = true;
+            }
+        }
+        Ok(removed)
+    };
+    // Where that fails, what sled said is told.
+    remove().unwrap_or(false)
+}
+
 /// Runs an act of sled, which panics on some of what it reads.
 fn guarded<T>(folder: &Path, act: impl FnOnce() -> sled::Result<T>) -> Result<T, RowsError> {
     let damaged = |what: String| RowsError::Damaged { folder: folder.into(), what };
@@ -374,5 +396,26 @@ pub(crate) mod damage {
             all.into_iter().step_by(step).collect::<Vec<_>>()
         };
         [thinned(false), thinned(true)].concat()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_sled_was_writing_when_it_was_ended_is_no_damage() {
+        let folder = tempfile::tempdir().unwrap();
+        let rows = Rows::open(folder.path(), false).unwrap();
+        rows.write(&[(b"key".to_vec(), Some(b"value".to_vec()))], b"stamp").unwrap();
+        rows.sync().unwrap();
+        drop(rows);
+        let unfinished = folder.path().join("sled/snap.FFFFFFFFFFFFFFFF.generating");
+        for left in [b"".as_slice(), b"begun", &[0; 40]] {
+            fs::write(&unfinished, left).unwrap();
+            let rows = Rows::open(folder.path(), false).unwrap();
+            assert_eq!(rows.get(b"key").unwrap().as_deref(), Some(b"value".as_slice()));
+            assert_eq!(rows.stamp(), b"stamp");
+        }
     }
 }
