@@ -157,16 +157,24 @@ pub fn holder(folder: &Path) -> Option<u32> {
     })
 }
 
-/// Makes a folder, and those above it, for its owner only; one that is there stays as it is.
+/// Makes a folder, and those above it, for its owner only; one that is there stays as it is. Its name is durable when this
+/// returns, whoever made it, as far as the folder around it may be read.
 ///
 /// # Errors
 /// When the system fails.
 pub fn make_folder(folder: &Path) -> Result<(), StoreError> {
+    let made = folder.ancestors().take_while(|path| !path.exists()).count();
     DirBuilder::new()
         .recursive(true)
         .mode(FOLDER_MODE)
         .create(folder)
-        .map_err(StoreError::io("create the folder", folder))
+        .map_err(StoreError::io("create the folder", folder))?;
+    folder.ancestors().take(made.max(1)).filter(|path| path.file_name().is_some()).try_for_each(|path| {
+        match sync_folder_of(path) {
+            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            synced => synced,
+        }
+    })
 }
 
 /// Writes a file, for its owner only, whole or not at all: at every moment, a power cut included, its path holds

@@ -12,7 +12,7 @@ use seatbeat_proto::sealing::SealKey;
 
 /// Where spool files are.
 pub trait Disk: Debug + Send {
-    /// Makes a folder only its owner may enter; it may be there already.
+    /// Makes a folder only its owner may enter, and its name durable; it may be there already.
     fn create_folder(&self, path: &Path) -> io::Result<()>;
     /// Makes an empty file, or empties it.
     fn create(&self, path: &Path) -> io::Result<Box<dyn Tape>>;
@@ -88,7 +88,16 @@ impl Disk for RealDisk {
         builder.recursive(true);
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(path)
+        let made = path.ancestors().take_while(|path| !path.exists()).count();
+        builder.create(path)?;
+        path.ancestors().take(made.max(1)).filter_map(Path::parent).try_for_each(|around| {
+            let around = if around.as_os_str().is_empty() { Path::new(".") } else { around };
+            match self.sync_folder(around) {
+                // The folder around it may be one that the agent only passes through.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+                synced => synced,
+            }
+        })
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn Tape>> {

@@ -2,8 +2,8 @@
 //! Invariant: what stands before `bytes` of the last segment is durable, and what a failed append left behind it is
 //! cut off before the next one.
 
-use std::fs::{self, File};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -15,6 +15,7 @@ use super::reader::{FileReader, Segment, Segments};
 use super::recovery::{check, create, recover, write_all_at};
 use super::segment::{Header, Link, path_of};
 use super::{Journal, JournalError, Position};
+use crate::store::{self, StoreError};
 
 /// Largest segment: small enough to copy and to look through by hand, large enough that a year of a large fleet is
 /// some hundred files.
@@ -183,13 +184,12 @@ impl FileJournal {
     }
 }
 
-/// Makes a journal's folder, for its owner alone.
+/// Makes a journal's folder, for its owner alone, and its name durable.
 pub fn make_folder(folder: &Path) -> Result<(), JournalError> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(|e| JournalError::io("create the folder", folder, e))
+    store::make_folder(folder).map_err(|error| match error {
+        StoreError::Io { act, path, source } => JournalError::io(act, path, source),
+        other => JournalError::io("create the folder", folder, io::Error::other(other)),
+    })
 }
 
 impl Journal for FileJournal {
@@ -230,6 +230,7 @@ impl Journal for FileJournal {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::sync::atomic::Ordering::SeqCst;
 
     use super::*;
