@@ -4,7 +4,7 @@
 use std::io::Read as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -227,22 +227,55 @@ impl Desk {
         )
     }
 
-    fn start_as(&mut self, mut serve: Command) {
+    /// Starts the collector under a program that ends it at some act of its; whether it answered before that.
+    pub fn start_under(&mut self, program: &[&str]) -> bool {
+        let mut under = Command::new(program[0]);
+        let store = self.store();
+        let serve = self.command(&["serve", "--store", text(&store)]);
+        under.args(&program[1..]).arg(PROGRAM).args(serve.get_args()).env("HOME", self.folder.path());
+        self.launch(under)
+    }
+
+    fn start_as(&mut self, serve: Command) {
+        assert!(self.launch(serve), "the collector ended:\n{}", self.log());
+    }
+
+    /// Whether it answered before it ended.
+    fn launch(&mut self, mut serve: Command) -> bool {
         let log = std::fs::File::options().append(true).create(true).open(self.path("collector.log"));
-        serve.stdout(Stdio::null()).stderr(log.expect("a log can be written"));
+        serve.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.expect("a log can be written"));
         let mut child = serve.spawn().expect("the program starts");
         for _ in 0..READY_TRIES {
-            if let Some(status) = child.try_wait().expect("a child can be asked") {
-                panic!("the collector ended ({status}):\n{}", self.log());
+            if child.try_wait().expect("a child can be asked").is_some() {
+                return false;
             }
             if TcpStream::connect(self.operators).is_ok() && self.operator(&["status"]).status.success() {
                 self.collector = Some(child);
-                return;
+                return true;
             }
             std::thread::sleep(READY_PAUSE);
         }
         kill(&mut child);
         panic!("the collector did not get ready:\n{}", self.log());
+    }
+
+    /// How the collector ended, if it does so within this time.
+    pub fn ended_within(&mut self, wait: Duration) -> Option<ExitStatus> {
+        let pause = Duration::from_millis(10);
+        for _ in 0..=wait.as_millis() / pause.as_millis() {
+            let child = self.collector.as_mut().expect("it was started");
+            if let Some(status) = child.try_wait().expect("a child can be asked") {
+                self.collector = None;
+                return Some(status);
+            }
+            std::thread::sleep(pause);
+        }
+        None
+    }
+
+    /// Asks the collector to end in order, and does not wait for it.
+    pub fn end(&self) {
+        self.signal(rustix::process::Signal::TERM);
     }
 
     /// Kills the collector as a power cut would.

@@ -5,6 +5,7 @@ mod browser;
 mod catalogue;
 mod closing;
 mod collectors;
+mod crash;
 mod dashboard;
 mod descriptors;
 mod desk;
