@@ -422,6 +422,16 @@ fn an_open_link_beats_within_the_interval_and_any_message_is_a_beat() {
 }
 
 #[test]
+fn a_timer_that_is_late_does_what_is_due_and_one_that_is_early_does_nothing() {
+    let mut talk = Talk::new(0, 0);
+    talk.open(0);
+    talk.pass(Duration::from_secs(53));
+    assert_eq!(talk.tell(Event::Timer), []);
+    talk.pass(Duration::from_secs(3_600));
+    assert!(matches!(talk.tell(Event::Timer)[..], [Effect::Send(_)]));
+}
+
+#[test]
 fn a_beat_says_how_much_waits() {
     let mut talk = Talk::new(5, 0);
     talk.open(0);
