@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use tokio_postgres::Client;
+use futures_util::future::try_join_all;
+use tokio_postgres::{Client, Statement};
 
-use super::{Address, PostgresError};
+use super::{Address, PostgresError, schema};
 
 /// Longest wait for an answer: a batch behind many others on a slow disk, or a lock that a paused collector holds until
 /// the database ends its session.
@@ -54,6 +55,30 @@ pub(crate) async fn answered<T>(
     tokio::time::timeout(ANSWER_TIMEOUT, answer).await.unwrap_or_else(|_| {
         Err(PostgresError::Silent { act, place: place.to_owned(), seconds: ANSWER_TIMEOUT.as_secs() })
     })
+}
+
+/// As [`answered`], of what the database's own errors say.
+pub(crate) async fn asked<T>(
+    act: &'static str,
+    place: &str,
+    answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, PostgresError> {
+    answered(act, place, async { answer.await.map_err(failed(act, place)) }).await
+}
+
+/// Connects, and prepares what is asked again and again of tables that have to be this version's.
+pub(crate) async fn prepared<const N: usize>(
+    address: &Address,
+    texts: [&str; N],
+) -> Result<(Client, [Statement; N]), PostgresError> {
+    let (act, client, place) = ("prepare statements at", connect(address).await?, address.to_string());
+    let preparing = async {
+        schema::expect_own(&client, &place).await?;
+        let statements = try_join_all(texts.map(|text| client.prepare(text)));
+        statements.await.map_err(failed(act, &place))
+    };
+    let statements = answered(act, &place, preparing).await?;
+    Ok((client, statements.try_into().expect("each text makes one")))
 }
 
 /// The error of a failed act.

@@ -17,7 +17,7 @@ use seatbeat_proto::hex;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 pub use address::Address;
-pub(crate) use connect::{answered, connect, failed};
+pub(crate) use connect::{answered, asked, connect, failed, prepared};
 pub use error::PostgresError;
 pub(crate) use line::{Line, Session, Tries};
 

@@ -10,7 +10,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Statement};
 
 use super::Sealed;
-use crate::postgres::{self, Address, Engine, Line, PostgresError, answered, connect, failed, schema};
+use crate::postgres::{self, Address, Engine, Line, PostgresError, asked, prepared};
 use crate::rows::{BATCH_ROWS_MAX, Change};
 
 /// How long a database that went away is tried before a write is given back.
@@ -180,27 +180,10 @@ struct Session {
 
 impl postgres::Session for Session {
     async fn open(address: &Address) -> Result<Self, PostgresError> {
-        let client = connect(address).await?;
+        let texts = [HEAD, LOCK, VALUE, DELETE, INSERT, ADVANCE, NOTE, FORGET, MARK, NEWER];
+        let (client, statements) = prepared(address, texts).await?;
+        let [head, lock, value, delete, insert, advance, note, forget, mark, newer] = statements;
         let place = address.to_string();
-        let prepared = async {
-            schema::expect_own(&client, &place).await?;
-            let failed = failed("prepare statements at", &place);
-            let prepare = async |text: &str| client.prepare(text).await.map_err(&failed);
-            Ok([
-                prepare(HEAD).await?,
-                prepare(LOCK).await?,
-                prepare(VALUE).await?,
-                prepare(DELETE).await?,
-                prepare(INSERT).await?,
-                prepare(ADVANCE).await?,
-                prepare(NOTE).await?,
-                prepare(FORGET).await?,
-                prepare(MARK).await?,
-                prepare(NEWER).await?,
-            ])
-        };
-        let prepared = answered("prepare statements at", &place, prepared).await?;
-        let [head, lock, value, delete, insert, advance, note, forget, mark, newer] = prepared;
         Ok(Self { client, head, lock, value, delete, insert, advance, note, forget, mark, newer, place })
     }
 
@@ -215,7 +198,7 @@ impl Session {
         act: &'static str,
         answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, PostgresError> {
-        answered(act, &self.place, async { answer.await.map_err(failed(act, &self.place)) }).await
+        asked(act, &self.place, answer).await
     }
 
     async fn newer(&self, than: u64) -> Result<Newer, PostgresError> {

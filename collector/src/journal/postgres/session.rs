@@ -4,7 +4,7 @@
 use futures_util::future::try_join;
 use tokio_postgres::{Client, Statement};
 
-use crate::postgres::{self, Address, PostgresError, answered, connect, failed, schema};
+use crate::postgres::{self, Address, PostgresError, asked, prepared};
 
 /// An open connection with what is asked over it again and again.
 pub struct Session {
@@ -21,24 +21,6 @@ pub struct Session {
 }
 
 impl Session {
-    async fn prepare(address: &Address) -> Result<Self, PostgresError> {
-        let client = connect(address).await?;
-        let place = address.to_string();
-        let prepared = async {
-            schema::expect_own(&client, &place).await?;
-            let failed = failed("prepare statements at", &place);
-            let prepare = async |text: &str| client.prepare(text).await.map_err(&failed);
-            let (lock, fence) = (prepare(LOCK).await?, prepare(FENCE).await?);
-            let (known, insert) = (prepare(KNOWN).await?, prepare(INSERT).await?);
-            let (advance, note) = (prepare(ADVANCE).await?, prepare(NOTE).await?);
-            let (size, read) = (prepare(SIZE).await?, prepare(READ).await?);
-            Ok((lock, fence, known, insert, advance, note, size, read))
-        };
-        let (lock, fence, known, insert, advance, note, size, read) =
-            answered("prepare statements at", &place, prepared).await?;
-        Ok(Self { client, lock, fence, known, insert, advance, note, size, read, place })
-    }
-
     /// Begins a transaction: the size of the journal, the month of its newest record and that of now. Nobody else
     /// appends until it ends.
     pub async fn begin(&self) -> Result<(i64, i32, i32), PostgresError> {
@@ -54,13 +36,17 @@ impl Session {
         act: &'static str,
         answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, PostgresError> {
-        answered(act, &self.place, async { answer.await.map_err(failed(act, &self.place)) }).await
+        asked(act, &self.place, answer).await
     }
 }
 
 impl postgres::Session for Session {
     async fn open(address: &Address) -> Result<Self, PostgresError> {
-        Self::prepare(address).await
+        let texts = [LOCK, FENCE, KNOWN, INSERT, ADVANCE, NOTE, SIZE, READ];
+        let (client, statements) = prepared(address, texts).await?;
+        let [lock, fence, known, insert, advance, note, size, read] = statements;
+        let place = address.to_string();
+        Ok(Self { client, lock, fence, known, insert, advance, note, size, read, place })
     }
 
     fn is_closed(&self) -> bool {
