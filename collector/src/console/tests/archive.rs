@@ -222,7 +222,10 @@ impl InDatabase {
         config.archive = Some(ArchiveConfig { to: to.path().to_str().unwrap().to_owned(), after_months: 3 });
         std::fs::write(folder.path().join(Config::FILE), toml::to_string(&config).unwrap()).unwrap();
         let (house, leads) = Self::open(folder, token, &config, now);
-        house.customer("cus_new").await;
+        // Enough for segments of the month that goes on.
+        for number in 0..80 {
+            house.customer(&format!("cus_{number}")).await;
+        }
         Some(Self { of: Archiving { house, to }, server, address, config, leads })
     }
 

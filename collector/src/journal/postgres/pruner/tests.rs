@@ -4,11 +4,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use seatbeat_ledger::merkle::{Frontier, Hash, leaf};
 use seatbeat_postgres::{Proxy, Server};
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 use super::*;
 use crate::journal::segment::path_of;
@@ -203,14 +204,16 @@ fn a_copy_that_is_begun_behind_the_archive_and_one_that_was_there_have_the_same_
         }
         desk.ends_a_month();
     }
-    desk.write(10);
-    early.look().unwrap();
+    for _ in 0..6 {
+        desk.write(5);
+        early.look().unwrap();
+    }
     desk.prune();
     let mut late = open("late");
     assert_eq!(late.copy().reader().begins(), Position(80), "the rest is read in the archive");
     let index = desk.pruner.look().unwrap().archived;
     assert!(early.copy().archiver().follow(&index).unwrap());
-    assert!(early.copy().reader().begins() > Position(60), "there is room again");
+    assert!(early.copy().reader().begins() > Position(40), "there is room again");
     assert!(!early.copy().archiver().follow(&index).unwrap());
     desk.write(3);
     for journal in [&mut early, &mut late] {
