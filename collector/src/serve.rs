@@ -146,7 +146,7 @@ pub async fn start_with(
     let statements = config.statements.clone().unwrap_or_else(|| folder.join("statements"));
     let proofs = Proofs::new(books.clone(), &config, statements.clone());
     let closing = Closing::new(books.clone(), config.clone(), statements);
-    let archiving = archiving(&books, &config).map_err(BooksError::from)?;
+    let archiving = archiving(&books, &config)?;
     let uploads = Uploads::new(&books, &config, &closing)?;
     let provider = config.sign_in.oidc.as_ref().map(Provider::new).transpose()?;
     let (alerts_config, alerts_folder) = (Arc::new(config.clone()), folder.to_owned());
