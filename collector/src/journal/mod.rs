@@ -33,7 +33,7 @@ pub use file::{BATCH_BYTES_MAX, FileJournal, LateCheck, SEGMENT_BYTES_MAX};
 pub use postgres::{Held, LEASE_SECONDS, Lease, Looked, Month, Parts, PostgresJournal, Pruned, Pruner};
 pub use reader::{FileReader, InArchive, READ_BYTES_MAX, Segment};
 pub use recovery::{Inspected, inspect};
-pub use shared::SharedJournal;
+pub use shared::{SharedJournal, Table};
 pub use writer::{
     AppendError, Appender, BATCH_RECORDS_MAX, GATHER_BYTES_MAX, GATHER_MILLISECONDS_MAX, QUEUE_BYTES_MAX,
     WriterHandle, start,

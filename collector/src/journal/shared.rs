@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::archive::ArchiveError;
+use super::archive::{ArchiveError, Index};
 use super::archiver::begin_behind;
 use super::disk::Disk;
 use super::file::{BATCH_BYTES_MAX, FileJournal};
@@ -27,9 +27,56 @@ const PROGRESS_EVERY: u64 = 1_000_000;
 /// Room on the copy's disk below which nothing is appended: what the database keeps has to fit in here, too.
 const ROOM_BYTES_MIN: u64 = 64 * 1024 * 1024 + BATCH_BYTES_MAX as u64;
 
+/// A journal that others append to as well, as its copy asks it.
+pub trait Table: Journal {
+    /// Asks for the size anew.
+    ///
+    /// # Errors
+    /// When it cannot be asked; whether it may be again later says [`JournalError::is_full`].
+    fn ask_size(&mut self) -> Result<Position, JournalError>;
+
+    /// How often it was connected to: behind each time there may be one that lost something.
+    fn sessions(&self) -> u64;
+
+    /// Where it is, without user and password.
+    fn place(&self) -> String;
+
+    /// What of it is in archives.
+    fn archived(&self) -> Index {
+        Index::of(Vec::new())
+    }
+
+    /// The oldest record that it holds itself.
+    fn begins(&self) -> Position {
+        Position(0)
+    }
+}
+
+impl Table for PostgresJournal {
+    fn ask_size(&mut self) -> Result<Position, JournalError> {
+        self.look()
+    }
+
+    fn sessions(&self) -> u64 {
+        self.sessions()
+    }
+
+    fn place(&self) -> String {
+        self.place()
+    }
+
+    fn archived(&self) -> Index {
+        self.archived()
+    }
+
+    fn begins(&self) -> Position {
+        self.begins()
+    }
+}
+
 /// The database, and the copy.
-pub struct SharedJournal {
-    table: PostgresJournal,
+pub struct SharedJournal<T = PostgresJournal> {
+    table: T,
     copy: FileJournal,
     folder: PathBuf,
     room_bytes_min: u64,
@@ -51,7 +98,7 @@ impl Disk for Unsynced {
     }
 }
 
-impl SharedJournal {
+impl SharedJournal<PostgresJournal> {
     /// Opens both and fetches what the copy lacks; a copy that a power cut has damaged is laid aside and made anew. A new
     /// one begins where the archives end. Segments that end before `known` are only looked at.
     ///
@@ -72,9 +119,25 @@ impl SharedJournal {
         segment_bytes_max: u64,
     ) -> Result<Self, JournalError> {
         let table = PostgresJournal::open(address.clone())?;
+        Self::over(table, folder, Arc::new(Unsynced), segment_bytes_max, known)
+    }
+}
+
+impl<T: Table> SharedJournal<T> {
+    /// As [`SharedJournal::open_in_segments`], of a table that is open, with a copy on a disk that may fail.
+    ///
+    /// # Errors
+    /// As [`SharedJournal::open`].
+    pub fn over(
+        table: T,
+        folder: &Path,
+        disk: Arc<dyn Disk>,
+        segment_bytes_max: u64,
+        known: Position,
+    ) -> Result<Self, JournalError> {
         let open = || {
-            begin_behind(folder, table.archived(), &Unsynced)?;
-            FileJournal::open_on_behind(folder, Arc::new(Unsynced), segment_bytes_max, known)
+            begin_behind(folder, table.archived(), disk.as_ref())?;
+            FileJournal::open_on_behind(folder, Arc::clone(&disk), segment_bytes_max, known)
         };
         let copy = match open() {
             // Where the database holds nothing, the files may be all there is.
@@ -153,7 +216,7 @@ impl SharedJournal {
     fn append_with(
         &mut self,
         batch: &[Vec<u8>],
-        append: impl FnOnce(&mut PostgresJournal) -> Result<Position, JournalError>,
+        append: impl FnOnce(&mut T) -> Result<Position, JournalError>,
     ) -> Result<Position, JournalError> {
         if batch.is_empty() {
             return self.copy.append(batch);
@@ -223,7 +286,7 @@ fn behind_an_append(error: JournalError, folder: &Path) -> JournalError {
     error
 }
 
-impl Journal for SharedJournal {
+impl<T: Table> Journal for SharedJournal<T> {
     fn append(&mut self, batch: &[Vec<u8>]) -> Result<Position, JournalError> {
         self.append_with(batch, |table| table.append(batch))
     }
@@ -245,7 +308,7 @@ impl Journal for SharedJournal {
     }
 
     fn look(&mut self) -> Result<(), JournalError> {
-        let until = self.table.look()?;
+        let until = self.table.ask_size()?;
         self.compare_behind_a_new_session()?;
         if until < self.copy.size() {
             return self.compare();

@@ -12,11 +12,15 @@ use seatbeat_proto::wire::journal_record::Fact;
 use seatbeat_proto::wire::{self, EnrolmentClaim, Evidence, JournalRecord, Signed};
 
 use crate::collector::News;
+use crate::database::Database;
 use crate::invariant::Invariant;
 use crate::office::OPERATOR;
 use crate::ordering::{is_end, is_switch};
 use crate::witness::{Hash, content, fact_hash};
-use crate::world::World;
+use crate::world::{DAY, World};
+
+/// How late a report may be to count.
+const LATE_MAX: i64 = 62 * DAY;
 
 /// What is in the journal, as far as it counts here.
 #[derive(Debug, Default)]
@@ -29,6 +33,8 @@ pub struct Book {
     pub contents: BTreeSet<Hash>,
     /// Evidence that was counted.
     pub counted: BTreeSet<Hash>,
+    /// Reports that count: by their bytes, what they say.
+    pub reports: BTreeMap<Hash, Hash>,
     /// Where each chain ends.
     pub chains: BTreeMap<(String, String), (u64, Hash)>,
     /// What came first at each place of a chain.
@@ -93,17 +99,40 @@ impl Book {
 impl World {
     /// Reads what a collector has folded since.
     pub fn read_news(&mut self, collector: usize) {
-        let shared = self.collectors.len() > 1;
         let Some(running) = &mut self.collectors[collector].running else { return };
+        if let Some(database) = self.database.clone() {
+            running.news.clear();
+            return self.read_database(&database);
+        }
         let news = std::mem::take(&mut running.news);
         let first = running.fold.position() - news.len() as u64;
         for (at, one) in (first..).zip(news) {
             // What another collector folded before was looked at then.
             if at == self.witness.book.position {
                 self.witness.book.position += 1;
-                self.read(&one, shared);
+                self.read(&one, false);
                 self.witness.log.push(one);
             }
+        }
+    }
+
+    /// Reads what the database has, whoever wrote it.
+    fn read_database(&mut self, database: &Database) {
+        for bytes in database.records_from(self.witness.book.position) {
+            let one = News::of(&mut self.witness.fold, &bytes);
+            self.witness.book.position += 1;
+            self.read(&one, true);
+        }
+        for (kind, count) in database.take_happened() {
+            *self.tally.kinds.entry(kind).or_default() += count;
+        }
+    }
+
+    /// All that is on record, as a collector would know it who has read it to its end.
+    pub fn known(&self) -> Option<&Fold> {
+        match &self.database {
+            Some(_) => Some(&self.witness.fold),
+            None => self.collectors[0].running.as_ref().map(|running| &running.fold),
         }
     }
 
@@ -121,6 +150,12 @@ impl World {
                 }
                 if taken {
                     self.read_evidence(signed, received.forked, shared);
+                }
+                if let Some(Record::Report(report)) = counted
+                    && (report.received_at.as_millisecond() - report.observed_at.as_millisecond()) <= LATE_MAX
+                    && let Ok(evidence) = Evidence::decode(signed.payload.as_slice())
+                {
+                    self.witness.book.reports.insert(hash(&signed.payload), content(&evidence));
                 }
             }
             Some(Fact::TokenCreated(fact)) => {
@@ -157,7 +192,7 @@ impl World {
                 let by_hand = record.actor == OPERATOR;
                 self.note_bond(&fact.kept, &fact.absorbed, PairBond { joined: true, by_hand });
                 if !by_hand && !self.witness.rereading {
-                    self.check_merge(&fact.kept, &fact.absorbed);
+                    self.check_merge(&fact.kept, &fact.absorbed, fact.at_ms);
                 }
             }
             Some(Fact::MachinesSplit(fact)) if taken => {
@@ -268,7 +303,8 @@ impl World {
     pub fn begin_book_anew(&mut self, records: &[Vec<u8>]) {
         self.witness.set_back = true;
         let known = std::mem::take(&mut self.witness.log);
-        self.witness.book = Book::default();
+        let book = std::mem::take(&mut self.witness.book);
+        self.witness.reported_before.extend(book.reports);
         self.witness.acked.clear();
         self.witness.acts.clear();
         self.witness.told_in.clear();

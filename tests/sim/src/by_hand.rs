@@ -22,11 +22,10 @@ impl World {
         }
     }
 
-    fn is_one_customers(&mut self, one: &MachineId, other: &MachineId) -> bool {
-        self.follow(0);
-        let Some(running) = &self.collectors[0].running else { return false };
-        let customer = |id| running.fold.registry().machine(id).map(|machine| &machine.customer);
-        let merged = running.fold.usage().bond_of(one, other) == Some(Bond::Merged);
+    fn is_one_customers(&self, one: &MachineId, other: &MachineId) -> bool {
+        let Some(fold) = self.known() else { return false };
+        let customer = |id| fold.registry().machine(id).map(|machine| &machine.customer);
+        let merged = fold.usage().bond_of(one, other) == Some(Bond::Merged);
         customer(one).is_some() && customer(one) == customer(other) && !merged
     }
 

@@ -1,6 +1,8 @@
 //! Whether it held: after starts, at each close, and when everything has healed. Invariant: a promise is compared with
 //! what the witness saw, or with a second reading of the page.
 
+use std::collections::BTreeSet;
+
 use seatbeat_agent::session::WINDOW;
 use seatbeat_collector::books;
 use seatbeat_ledger::body::SealedBody;
@@ -21,11 +23,15 @@ use crate::invariant::Invariant;
 use crate::misjudged::misclosed;
 use crate::office::POLICY;
 use crate::page::{Quantities, quantities};
-use crate::world::{DAY, HOUR, World};
+use crate::witness::{Hash, Made};
+use crate::world::{DAY, HOUR, SECOND, World};
 use crate::wrong::Wrong;
 
 /// When October is closed: behind its grace, and behind all that was presumed.
 const OCTOBER_CLOSES_MS: i64 = 1_793_664_000_000 + 2 * DAY;
+
+/// How far the clocks of two collectors are apart at most.
+const CLOCKS_APART: i64 = 4 * SECOND;
 
 /// Equal strong facts that make two machines one case.
 pub const SAME_CASE: usize = 2;
@@ -33,9 +39,6 @@ pub const SAME_CASE: usize = 2;
 impl World {
     /// After a start: what was known before is known again, and beside it what stood in the journal without an answer.
     pub fn check_replay(&mut self, collector: usize) {
-        if self.collectors.len() > 1 {
-            return self.follow(collector);
-        }
         let Some(running) = &self.collectors[collector].running else { return };
         let Some(mut shadow) = self.witness.shadows[collector].take() else { return };
         if running.fold.position() < shadow.position() {
@@ -47,18 +50,24 @@ impl World {
             let what = format!("collector {collector} starts with another fold than it had");
             self.breaks(Invariant::FoldIsReplay, what);
         }
-        self.read_again(tail, false);
+        if self.database.is_none() {
+            self.read_again(tail, false);
+        }
     }
 
     /// A merge that the collector decided.
-    pub fn check_merge(&mut self, kept: &str, absorbed: &str) {
-        let Some(running) = &self.collectors[0].running else { return };
-        let registry = running.fold.registry();
+    pub fn check_merge(&mut self, kept: &str, absorbed: &str, decided_ms: i64) {
+        let Some(fold) = self.known() else { return };
+        let registry = fold.registry();
         let machine = |id: &str| id.parse::<MachineId>().ok().and_then(|id| registry.machine(&id));
         let (Some(one), Some(other)) = (machine(kept), machine(absorbed)) else { return };
         let told = format!("{kept} and {absorbed}");
         let (older, newer) = if one.enrolled_at < other.enrolled_at { (one, other) } else { (other, one) };
-        let silent = older.last.as_ref().is_none_or(|last| last.received_at <= newer.enrolled_at);
+        // A leader that stood still may not have known the newest.
+        let known_ms = if self.database.is_some() { decided_ms - CLOCKS_APART } else { i64::MAX };
+        let silent = older.last.as_ref().is_none_or(|last| {
+            last.received_at <= newer.enrolled_at || last.received_at.as_millisecond() >= known_ms
+        });
         let (customers, equal) = ((one.customer.clone(), other.customer.clone()), equal_facts(one, other));
         if customers.0 != customers.1 {
             self.breaks(Invariant::MergeWithinCustomer, told.clone());
@@ -90,15 +99,21 @@ impl World {
         self.check_acts();
         self.check_drained();
         self.check_nothing_lost();
+        self.check_restored();
         // What is decided may call for something else.
-        let decided: Vec<usize> = (0..4).map(|_| self.run_identity()).collect();
+        // Whoever has the lease lets go of it.
+        self.now += HOUR;
+        let decided: Vec<usize> = (0..4).map(|_| self.identify_at_the_end()).collect();
         let again = decided[3];
         if again > 0 {
             self.breaks(Invariant::QueuesBounded, format!("identity decides {again} times about the same"));
         }
         self.check_identity();
         self.check_orders();
+        self.check_keys();
+        self.check_uploads();
         self.check_folds();
+        self.check_database();
         self.check_set();
         self.check_october();
     }
@@ -120,7 +135,7 @@ impl World {
             let reporter = host.reporter.as_ref();
             let waiting = reporter.map_or(u64::MAX, |reporter| reporter.waiting());
             let open = reporter.is_some_and(|reporter| reporter.session().is_open());
-            let registry = self.collectors[0].running.as_ref().map(|running| running.fold.registry());
+            let registry = self.known().map(Fold::registry);
             let known =
                 registry.and_then(|registry| registry.machine(&host.machine)).map(|machine| machine.banned);
             let words = || format!("agent {number}: open {open}, {waiting} wait, banned {known:?}");
@@ -138,9 +153,7 @@ impl World {
     fn check_nothing_lost(&mut self) {
         let book = &self.witness.book;
         let lost = self.witness.made.iter().find(|(hash, made)| {
-            let host = &self.hosts[made.host];
-            let has_to = host.power != Power::Gone && host.lineage == made.lineage && !made.excused;
-            has_to && !book.written.contains(*hash) && !book.contents.contains(&made.content)
+            self.has_still(made) && !book.written.contains(*hash) && !book.contents.contains(&made.content)
         });
         let lost =
             lost.map(|(_, made)| format!("agent {} observed in {} what is nowhere", made.host, made.spool));
@@ -156,9 +169,28 @@ impl World {
         }
     }
 
+    /// What counted before a restore, and is somebody's still, counts again.
+    fn check_restored(&mut self) {
+        let counted: BTreeSet<&Hash> = self.witness.book.reports.values().collect();
+        let gone = self.witness.reported_before.iter().find_map(|(digest, content)| {
+            let made = self.witness.made.get(digest)?;
+            (self.has_still(made) && !counted.contains(content)).then_some(made)
+        });
+        if let Some(made) = gone {
+            let what = format!("{} of {}, of agent {}", made.sequence, made.spool, made.host);
+            self.breaks(Invariant::RestoredCounts, what);
+        }
+    }
+
+    /// Whether a computer has to have handed in what was made on it.
+    fn has_still(&self, made: &Made) -> bool {
+        let host = &self.hosts[made.host];
+        host.power != Power::Gone && host.lineage == made.lineage && !made.excused
+    }
+
     fn check_identity(&mut self) {
-        let Some(running) = &self.collectors[0].running else { return };
-        let (registry, usage) = (running.fold.registry(), running.fold.usage());
+        let Some(fold) = self.known() else { return };
+        let (registry, usage) = (fold.registry(), fold.usage());
         let mut found = Vec::new();
         for machine in &self.witness.book.forked {
             let known = machine.parse().ok().and_then(|id: MachineId| registry.machine(&id));
@@ -232,9 +264,8 @@ impl World {
         if missing > 0 {
             self.breaks(Invariant::ActsStand, format!("{missing} acts are nowhere"));
         }
-        let Some(running) = &self.collectors[0].running else { return };
-        let known =
-            |id: &String| id.parse().ok().and_then(|id| running.fold.registry().machine(&id)).is_some();
+        let Some(fold) = self.known() else { return };
+        let known = |id: &String| id.parse().ok().and_then(|id| fold.registry().machine(&id)).is_some();
         let unknown = self.witness.told_in.iter().find(|id| !known(id)).cloned();
         if let Some(unknown) = unknown {
             self.breaks(Invariant::AdmittedIsKnown, unknown);
@@ -249,10 +280,9 @@ impl World {
             let records = self.collectors[collector].records_from(replayed.position());
             let Some(running) = &self.collectors[collector].running else { continue };
             records.iter().for_each(|bytes| drop(replayed.apply(bytes)));
-            let started = self.collectors[collector].folder().zip(running.reader());
-            let started = started.map(|(folder, reader)| books::start(&folder, &reader));
+            let started = books::start(self.collectors[collector].folder(), &running.reader());
             let same = replayed == running.fold;
-            let from_snapshot = started.is_none_or(|fold| fold.is_ok_and(|fold| fold == running.fold));
+            let from_snapshot = started.is_ok_and(|fold| fold == running.fold);
             let sealed = self.witness.went_out.iter().all(|((period, distributor), body)| {
                 let period: Period = period.parse().expect("it was sealed for a period");
                 running.fold.sealed(period).any(|(name, sealed)| name == distributor && sealed.body == *body)
@@ -269,9 +299,35 @@ impl World {
         }
     }
 
+    /// What the collectors share holds each batch once, and each of them has read the same.
+    fn check_database(&mut self) {
+        let Some(database) = self.database.clone() else { return };
+        let mut commits = database.commits();
+        commits.sort_unstable();
+        if let Some(twice) = commits.windows(2).find(|pair| pair[0] == pair[1]) {
+            self.breaks(Invariant::AppendedOnce, format!("{:?} is there twice", twice[0]));
+        }
+        for collector in &self.collectors {
+            let is_read = collector.records_from(0) == database.records_from(0);
+            let fold = collector.running.as_ref().map(|running| &running.fold);
+            if !is_read || fold != Some(&self.witness.fold) {
+                let what = format!("collector {} has read other records: {}", collector.number, !is_read);
+                return self.breaks(Invariant::FoldIsReplay, what);
+            }
+        }
+    }
+
+    /// As the identity job, of the collector that gets the lease; how much it decided.
+    fn identify_at_the_end(&mut self) -> usize {
+        let Some(term) = self.term_of(0) else { return 0 };
+        let decided = self.run_identity(term);
+        (1..self.collectors.len()).for_each(|collector| self.follow(collector));
+        decided
+    }
+
     /// The same records in another order, some of them twice.
     fn check_set(&mut self) {
-        let Some(running) = &self.collectors[0].running else { return };
+        let Some(fold) = self.known() else { return };
         let mut records = self.witness.book.counts.clone();
         let mut chance = self.seed().branch("order");
         for last in (1..records.len()).rev() {
@@ -283,7 +339,7 @@ impl World {
         records.iter().for_each(|record| usage.apply(record));
         for period in ["2026-09", "2026-10"] {
             let period: Period = period.parse().expect("a month");
-            let one = lines(&closed(running.fold.usage(), &policy, period, &[]));
+            let one = lines(&closed(fold.usage(), &policy, period, &[]));
             let other = lines(&closed(&usage, &policy, period, &[]));
             if one != other {
                 let what = format!("{period}: {one:?} in order, {other:?} in another");
@@ -297,17 +353,18 @@ impl World {
         let (september, october): (Period, Period) =
             ("2026-09".parse().expect("a month"), "2026-10".parse().expect("a month"));
         self.now = OCTOBER_CLOSES_MS + 9 * HOUR;
-        let Some(running) = &self.collectors[0].running else { return };
-        let bodies: Vec<SealedBody> = running
-            .fold
+        let Some(fold) = self.known() else { return };
+        let bodies: Vec<SealedBody> = fold
             .sealed(september)
             .filter_map(|(_, sealed)| SealedBody::parse_array(&array(&sealed.body)).ok())
             .flatten()
             .collect();
         let policy = Policy::parse(POLICY).expect("the policy is one");
         let known = if self.is_wrong(Wrong::CorrectionsForgotten) { &[] } else { bodies.as_slice() };
-        let statement = closed(running.fold.usage(), &policy, october, known);
-        self.close(october, instant(self.now));
+        let statement = closed(fold.usage(), &policy, october, known);
+        if let Some(term) = self.term_of(0) {
+            self.close(term, october, instant(self.now));
+        }
         if bodies.is_empty() {
             return;
         }

@@ -1,10 +1,8 @@
 //! A collector under simulated time: the product's decisions, journal, fold and jobs, fed one event at a time.
 //! Invariant: what decides is the product's; here is only the order in which it is asked, as its shell asks it.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::path::PathBuf;
-use std::rc::Rc;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +13,10 @@ use seatbeat_collector::gateway::admission::Asker;
 use seatbeat_collector::gateway::clocks::Clocks;
 use seatbeat_collector::gateway::greeting;
 use seatbeat_collector::gateway::limits::{Buckets, EVIDENCE_RATE, MACHINES_MAX};
-use seatbeat_collector::journal::{FileJournal, Journal as _, Position};
+use seatbeat_collector::journal::{
+    Condition, Disk, FileJournal, Journal, JournalError, Position, SharedJournal,
+};
+use seatbeat_collector::postgres::PostgresError;
 use seatbeat_ledger::fold::{Fold, Verdict};
 use seatbeat_ledger::record::Record;
 use seatbeat_ledger::registry::Registry;
@@ -25,8 +26,10 @@ use seatbeat_proto::wire::journal_record::Fact;
 use seatbeat_proto::wire::{EnrolRequest, EnrolResponse, Hello, JournalRecord, Settings, Signed};
 use tonic::Status;
 
+use crate::database::{Database, Line};
 use crate::keys::Key;
 use crate::store::StoreDisk;
+use crate::world::DAY;
 use crate::wrong::Wrong;
 
 mod intake;
@@ -36,26 +39,16 @@ use intake::Talk;
 /// Small, so that a month has many.
 const SEGMENT_BYTES_MAX: u64 = 128 * 1024;
 
-/// A journal that several collectors share, as a database would keep it.
-pub type SharedLog = Rc<RefCell<Vec<Vec<u8>>>>;
-
-/// Where a collector's records are.
-pub enum Place {
-    /// In files of its own.
-    Own {
-        /// The folder; removed with it.
-        folder: tempfile::TempDir,
-        /// On which disk.
-        disk: StoreDisk,
-    },
-    /// In a journal that it shares.
-    Shared(SharedLog),
-}
-
 /// See the module's text.
 pub struct Collector {
-    /// Where its records are.
-    pub place: Place,
+    /// Which one it is.
+    pub number: usize,
+    /// Its store; removed with it.
+    pub folder: tempfile::TempDir,
+    /// On which disk.
+    pub disk: StoreDisk,
+    /// What it shares with others; its own files are a copy of that then.
+    pub database: Option<Database>,
     /// While it runs.
     pub running: Option<Running>,
     /// How far its clock is ahead.
@@ -64,9 +57,31 @@ pub struct Collector {
     pub wrong: Option<Wrong>,
 }
 
+/// Where a running collector's records are.
+enum Kept {
+    Own(FileJournal),
+    Shared(Box<SharedJournal<Line>>, u64),
+}
+
+impl Kept {
+    fn files(&self) -> &FileJournal {
+        match self {
+            Self::Own(journal) => journal,
+            Self::Shared(journal, _) => journal.copy(),
+        }
+    }
+
+    fn journal(&mut self) -> &mut dyn Journal {
+        match self {
+            Self::Own(journal) => journal,
+            Self::Shared(journal, _) => journal.as_mut(),
+        }
+    }
+}
+
 /// What a running collector holds in memory.
 pub struct Running {
-    journal: Option<FileJournal>,
+    kept: Kept,
     /// All that is known.
     pub fold: Fold,
     /// As the lookup rows have it, up to a position: of each place of a chain what came first. Filled when it is asked.
@@ -115,12 +130,9 @@ pub enum Down {
 }
 
 impl Collector {
-    /// The folder of a collector with files of its own.
-    pub fn folder(&self) -> Option<PathBuf> {
-        match &self.place {
-            Place::Own { folder, .. } => Some(folder.path().to_owned()),
-            Place::Shared(_) => None,
-        }
+    /// Its store.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Its clock.
@@ -133,21 +145,14 @@ impl Collector {
     /// # Errors
     /// Why it does not, in words.
     pub fn start(&mut self, now_ms: i64) -> Result<(), String> {
-        let (journal, fold) = match &self.place {
-            Place::Own { folder, disk } => {
-                let (store, disk) = (folder.path(), Arc::new(disk.clone()));
-                let journal = FileJournal::open_on(&store.join("journal"), disk, SEGMENT_BYTES_MAX)
-                    .map_err(|error| error.to_string())?;
-                let mut fold = books::start(store, &journal.reader()).map_err(|error| error.to_string())?;
-                if self.wrong == Some(Wrong::TailInAnotherOrder) {
-                    fold = out_of_order(&journal)?;
-                }
-                (Some(journal), fold)
-            }
-            Place::Shared(_) => (None, Fold::default()),
-        };
+        let (store, disk) = (self.folder.path(), Arc::new(self.disk.clone()));
+        let kept = self.open(&store.join("journal"), disk).map_err(|error| error.to_string())?;
+        let mut fold = books::start(store, &kept.files().reader()).map_err(|error| error.to_string())?;
+        if self.wrong == Some(Wrong::TailInAnotherOrder) {
+            fold = out_of_order(kept.files())?;
+        }
         let running = Running {
-            journal,
+            kept,
             fold,
             rows: BTreeMap::new(),
             rows_until: 0,
@@ -163,29 +168,44 @@ impl Collector {
             news: Vec::new(),
         };
         self.running = Some(running);
-        self.catch_up();
-        if let Some(running) = &mut self.running {
-            running.news.clear();
+        Ok(())
+    }
+
+    fn open(&self, folder: &Path, disk: Arc<dyn Disk>) -> Result<Kept, JournalError> {
+        let Some(database) = &self.database else {
+            return FileJournal::open_on(folder, disk, SEGMENT_BYTES_MAX).map(Kept::Own);
+        };
+        let line = Line::open(database, self.number)?;
+        let writer = line.writer();
+        let shared = SharedJournal::over(line, folder, disk, SEGMENT_BYTES_MAX, Position(0))?;
+        Ok(Kept::Shared(Box::new(shared), writer))
+    }
+
+    /// Folds what others wrote into a shared journal, unless that cannot be reached.
+    ///
+    /// # Errors
+    /// When the process is over.
+    pub fn catch_up(&mut self) -> Result<(), NotWritten> {
+        let Some(running) = self.running.as_mut().filter(|_| self.database.is_some()) else { return Ok(()) };
+        match running.kept.journal().look() {
+            Ok(()) => running.take_in_until(running.kept.files().size()),
+            Err(error) if NotWritten::of(&error) == NotWritten::Over => return Err(NotWritten::Over),
+            Err(_) => {}
         }
         Ok(())
     }
 
-    /// Folds what others wrote into a shared journal.
-    pub fn catch_up(&mut self) {
-        let (Place::Shared(log), Some(running)) = (&self.place, &mut self.running) else { return };
-        let log = log.borrow();
-        for bytes in &log[running.fold.position() as usize..] {
-            running.take_in(bytes);
+    /// As who it asks for the jobs' lease.
+    pub fn holder(&self) -> Option<u64> {
+        match self.running.as_ref()?.kept {
+            Kept::Own(_) => None,
+            Kept::Shared(_, writer) => Some(writer),
         }
     }
 
-    /// All records from a position on.
+    /// All records from a position on, as its files have them.
     pub fn records_from(&self, position: u64) -> Vec<Vec<u8>> {
-        match (&self.place, &self.running) {
-            (Place::Shared(log), _) => log.borrow()[position as usize..].to_vec(),
-            (Place::Own { .. }, Some(Running { journal: Some(journal), .. })) => all_from(journal, position),
-            _ => Vec::new(),
-        }
+        self.running.as_ref().map_or_else(Vec::new, |running| all_from(running.kept.files(), position))
     }
 
     /// Writes facts and folds them; nothing of them is there when it fails.
@@ -199,9 +219,23 @@ impl Collector {
         facts: Vec<Fact>,
         now_ms: i64,
     ) -> Result<(), NotWritten> {
-        let recorded_at_ms = self.clock(now_ms);
+        self.write_under(None, (actor, reason), facts, now_ms)
+    }
+
+    /// As [`Collector::write`], under a lease with this fence.
+    ///
+    /// # Errors
+    /// As there, and when another collector leads by now.
+    pub fn write_under(
+        &mut self,
+        fence: Option<i64>,
+        (actor, reason): (&str, &str),
+        facts: Vec<Fact>,
+        now_ms: i64,
+    ) -> Result<(), NotWritten> {
+        let clock_ms = self.clock(now_ms);
         let record = |fact| JournalRecord {
-            recorded_at_ms,
+            recorded_at_ms: self.recorded_at(clock_ms, &fact),
             actor: actor.to_owned(),
             reason: reason.to_owned(),
             fact: Some(fact),
@@ -209,20 +243,23 @@ impl Collector {
         };
         let records: Vec<Vec<u8>> = facts.into_iter().map(|fact| record(fact).encode_to_vec()).collect();
         let Some(running) = &mut self.running else { return Err(NotWritten::Over) };
-        match (&self.place, &mut running.journal) {
-            (Place::Shared(log), _) => {
-                log.borrow_mut().extend(records);
-                self.catch_up();
-            }
-            (_, Some(journal)) => {
-                journal
-                    .append(&records)
-                    .map_err(|error| if error.is_full() { NotWritten::Full } else { NotWritten::Over })?;
-                records.iter().for_each(|bytes| running.take_in(bytes));
-            }
-            _ => return Err(NotWritten::Over),
+        let appended = match fence {
+            Some(fence) => running.kept.journal().append_if(&records, Condition::Leads(fence)),
+            None => running.kept.journal().append(&records),
+        };
+        let first = appended.map_err(|error| NotWritten::of(&error))?;
+        if self.wrong != Some(Wrong::OthersLeftOut) {
+            running.take_in_until(first);
         }
+        records.iter().for_each(|bytes| running.take_in(bytes));
         Ok(())
+    }
+
+    /// The clock, unless what comes again behind a restore is made too late to count.
+    fn recorded_at(&self, clock_ms: i64, fact: &Fact) -> i64 {
+        let epoch = self.running.as_ref().map_or(0, |running| running.fold.orders().epoch());
+        let is_late = epoch > 0 && matches!(fact, Fact::EvidenceReceived(_));
+        if is_late && self.wrong == Some(Wrong::RestoredUncounted) { clock_ms + 70 * DAY } else { clock_ms }
     }
 
     /// Answers who asks to be let in.
@@ -244,10 +281,7 @@ impl Collector {
         }
         let by_itself = self.wrong == Some(Wrong::TokenCountedLocally);
         let customer = running.fold.registry().admits(&asker.token, now).map(ToString::to_string);
-        self.write(asker.machine.as_str(), "", vec![asker.fact()], now_ms).map_err(|error| match error {
-            NotWritten::Full => Some(Status::resource_exhausted("the collector's disk is full")),
-            NotWritten::Over => None,
-        })?;
+        self.write(asker.machine.as_str(), "", vec![asker.fact()], now_ms).map_err(NotWritten::status)?;
         if by_itself && let Ok(customer) = customer {
             return Ok(EnrolResponse { machine: asker.machine.to_string(), customer });
         }
@@ -326,16 +360,54 @@ impl Collector {
 /// Why a record was not written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotWritten {
-    /// No room.
+    /// No room, or the database is away.
     Full,
+    /// The database went away in the middle: whether it was shows later.
+    Unknown,
+    /// Another collector runs the jobs.
+    NotLeading,
     /// The process has to end.
     Over,
 }
 
+impl NotWritten {
+    fn of(error: &JournalError) -> Self {
+        match error {
+            JournalError::Postgres(PostgresError::Superseded { .. }) => Self::NotLeading,
+            JournalError::Postgres(PostgresError::InDoubt { .. }) => Self::Unknown,
+            error if error.is_full() => Self::Full,
+            _ => Self::Over,
+        }
+    }
+
+    /// What an agent is told; none: the process is over.
+    pub fn status(self) -> Option<Status> {
+        match self {
+            Self::Full => Some(Status::resource_exhausted("the collector's disk is full")),
+            Self::Unknown => Some(Status::unavailable("the collector's journal went away in the middle")),
+            Self::NotLeading => Some(Status::unavailable("the collector is shutting down")),
+            Self::Over => None,
+        }
+    }
+}
+
 impl Running {
     /// Reads the journal on a handle of its own.
-    pub fn reader(&self) -> Option<seatbeat_collector::journal::FileReader> {
-        self.journal.as_ref().map(FileJournal::reader)
+    pub fn reader(&self) -> seatbeat_collector::journal::FileReader {
+        self.kept.files().reader()
+    }
+
+    /// Folds what others appended before a position.
+    fn take_in_until(&mut self, position: Position) {
+        while self.fold.position() < position.0 {
+            let from = Position(self.fold.position());
+            let left = usize::try_from(position.0 - from.0).unwrap_or(usize::MAX);
+            let read = self.kept.files().read_from(from, left).unwrap_or_default();
+            if read.is_empty() {
+                return;
+            }
+            read.iter().for_each(|(_, bytes)| self.take_in(bytes));
+        }
     }
 
     fn take_in(&mut self, bytes: &[u8]) {

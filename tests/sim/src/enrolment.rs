@@ -8,6 +8,7 @@ use crate::host::Power;
 use crate::invariant::Invariant;
 use crate::office::token;
 use crate::world::{Event, MINUTE, SECOND, World};
+use crate::wrong::Wrong;
 
 impl World {
     /// A technician asks for a computer to be let in.
@@ -30,6 +31,9 @@ impl World {
 
     /// The question arrives.
     pub fn asked(&mut self, host: usize, collector: usize, token: usize, request: EnrolRequest) {
+        if !self.is_wrong(Wrong::TokenCountedLocally) {
+            self.follow_most_often(collector);
+        }
         let was_running = self.collectors[collector].running.is_some();
         let claim = request.claim.as_ref().map(|claim| claim.payload.as_slice()).unwrap_or_default();
         let claim = EnrolmentClaim::decode(claim).unwrap_or_default();

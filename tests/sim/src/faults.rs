@@ -6,7 +6,6 @@ use seatbeat_fleet::seed::Seed;
 use seatbeat_ledger::fold::Fold;
 use seatbeat_proto::wire;
 
-use crate::collector::Place;
 use crate::disk::Trouble;
 use crate::host::{Happens, Hardware, Host, Power};
 use crate::invariant::Invariant;
@@ -27,7 +26,12 @@ impl World {
         self.plan(next, Event::Fault);
         let host = self.draw(self.hosts.len() as i64) as usize;
         let collector = self.draw(self.collectors.len() as i64) as usize;
-        match self.draw(30) {
+        if self.database.is_some() && self.draw(4) == 0 {
+            return self.fail_database(collector);
+        }
+        let drawn = self.draw(30);
+        self.count(kind(drawn));
+        match drawn {
             0..=2 => self.kill(host),
             3..=5 => self.cut_power(host),
             6 | 7 => self.turn_off(host),
@@ -343,13 +347,12 @@ impl World {
             return;
         }
         self.save_snapshot(collector);
-        match (&self.collectors[collector].place, self.chance.below(3)) {
-            (Place::Own { disk, .. }, 0) => {
-                // In the middle of a write, some time soon.
-                disk.fail_in(self.chance.below(6));
-                self.tell(format!("the power of collector {collector} is about to fail"));
-            }
-            _ => self.crash(collector),
+        if self.chance.below(3) == 0 {
+            // In the middle of a write, some time soon.
+            self.collectors[collector].disk.fail_in(self.chance.below(6));
+            self.tell(format!("the power of collector {collector} is about to fail"));
+        } else {
+            self.crash(collector);
         }
     }
 
@@ -359,10 +362,8 @@ impl World {
         self.witness.shadows[collector] =
             self.collectors[collector].running.take().map(|running| running.fold);
         self.taking.remove(&collector);
-        if let Place::Own { disk, .. } = &self.collectors[collector].place {
-            disk.lose_power();
-            disk.fill(false);
-        }
+        self.collectors[collector].disk.lose_power();
+        self.collectors[collector].disk.fill(false);
         self.witness.lives[collector] += 1;
         self.break_connections_of(collector);
         let at = self.now + 2 * SECOND + self.draw(if self.healing { SECOND } else { 20 * MINUTE });
@@ -382,34 +383,40 @@ impl World {
                 self.check_replay(collector);
                 self.check_acked(collector);
             }
+            // Without its database, or room for the copy of it, none starts.
+            Err(error) if self.cannot_copy(collector) => {
+                self.tell(format!("collector {collector} does not start: {error}"));
+                self.plan(now + 10 * SECOND, Event::Open { collector });
+            }
             Err(error) => self.breaks(Invariant::StartsAgain, format!("collector {collector}: {error}")),
         }
     }
 
     fn fill_store(&mut self, collector: usize) {
-        if let Place::Own { disk, .. } = &self.collectors[collector].place {
-            disk.fill(true);
-            self.tell(format!("the disk of collector {collector} is full"));
-            let at = self.now + MINUTE + self.draw(3 * HOUR);
-            self.plan(at, Event::Room { collector });
-        }
+        self.collectors[collector].disk.fill(true);
+        self.tell(format!("the disk of collector {collector} is full"));
+        let at = self.now + MINUTE + self.draw(3 * HOUR);
+        self.plan(at, Event::Room { collector });
     }
 
     /// A collector's disk has room again.
     pub fn room(&mut self, collector: usize) {
-        if let Place::Own { disk, .. } = &self.collectors[collector].place {
-            disk.fill(false);
-        }
+        self.collectors[collector].disk.fill(false);
     }
 
     /// The disk is lost; the house's copy of an earlier day takes its place.
     fn lose_store(&mut self, collector: usize) {
+        if self.database.is_some() {
+            // All of it is in the database.
+            self.tell(format!("collector {collector} loses its disk"));
+            self.crash(collector);
+            return crate::jobs::put_back(self.collectors[collector].folder(), &[]);
+        }
         let Some(copy) = self.office.backup.clone() else { return };
-        let Some(folder) = self.collectors[collector].folder() else { return };
         self.tell(format!("collector {collector} loses its disk"));
         self.crash(collector);
         self.witness.shadows[collector] = None;
-        crate::jobs::put_back(&folder, &copy);
+        crate::jobs::put_back(self.collectors[collector].folder(), &copy);
         let now = self.now;
         if let Err(error) = self.collectors[collector].start(now) {
             return self.breaks(Invariant::StartsAgain, format!("collector {collector}: {error}"));
@@ -425,23 +432,22 @@ impl World {
     pub fn save_snapshot(&mut self, collector: usize) {
         let forgets = self.is_wrong(Wrong::SnapshotForgets);
         let records = if forgets { self.collectors[collector].records_from(0) } else { Vec::new() };
-        let Some(folder) = self.collectors[collector].folder() else { return };
+        let folder = self.collectors[collector].folder();
         let Some(running) = &self.collectors[collector].running else { return };
-        let Some(reader) = running.reader() else { return };
+        let reader = running.reader();
         let (position, body) = books::encoded(&running.fold);
         let body = if forgets { books::encoded(&without_bans(&records)).1 } else { body };
-        books::keep_snapshot(&folder, &reader, position, body);
+        books::keep_snapshot(folder, &reader, position, body);
     }
 
     /// Faults stop: what is broken is mended, copies of keys are taken away, everybody is let in again.
     pub fn heal(&mut self) {
         self.healing = true;
         self.tell("faults stop".to_owned());
+        self.mend_database();
         for collector in 0..self.collectors.len() {
             self.room(collector);
-            if let Place::Own { disk, .. } = &self.collectors[collector].place {
-                disk.fail_in(u64::MAX);
-            }
+            self.collectors[collector].disk.fail_in(u64::MAX);
         }
         self.office.removals.iter_mut().for_each(|(until, _)| *until = 0);
         self.remove_copies();
@@ -460,6 +466,27 @@ impl World {
                 self.plan(self.now + SECOND, Event::Ask { host, token: 1 });
             }
         }
+    }
+}
+
+/// What fails, in words.
+fn kind(drawn: i64) -> &'static str {
+    match drawn {
+        0..=2 => "agent killed",
+        3..=5 => "power cut",
+        6 | 7 => "computer off",
+        8..=10 => "computer asleep",
+        11 | 12 => "clock set",
+        13 => "disk of a computer in trouble",
+        14..=16 => "computer cut off",
+        17 | 18 => "set up anew",
+        19..=21 => "copied",
+        22 => "image put on another",
+        23 => "picture taken or put back",
+        24 => "renamed",
+        25..=27 => "collector failed",
+        28 => "disk of a collector full",
+        _ => "disk of a collector lost",
     }
 }
 

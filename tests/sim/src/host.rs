@@ -111,6 +111,8 @@ pub struct Host {
     pub wrong: Option<Wrong>,
     /// The collector's key, as its actor knows it.
     pub believes: Option<VerifyingKey>,
+    /// The order keys that came with its token.
+    pub first_keys: wire::OrderKeys,
     /// Its own chance.
     pub chance: Seed,
 }

@@ -35,6 +35,13 @@ pub enum Invariant {
     NewestAlone,
     EndedStays,
     OrdersEnd,
+    KeysFollowed,
+    OldKeyRefused,
+    SentIsOnRecord,
+    UploadedOnce,
+    RestoredCounts,
+    AppendedOnce,
+    LedByOne,
     QueuesBounded,
     Drains,
     StartsAgain,
@@ -85,6 +92,15 @@ impl Invariant {
             Self::EndedStays => "an order that has an end on record is not delivered again",
             Self::OrdersEnd => {
                 "when faults stop, every order that was begun has an end, and none is left to deliver"
+            }
+            Self::KeysFollowed => "when faults stop, every machine takes orders of the newest order keys",
+            Self::OldKeyRefused => "an order under a key that a machine trusts no more is not taken by it",
+            Self::SentIsOnRecord => "a statement that reaches a distributor is on record as sent",
+            Self::UploadedOnce => "each sealed statement is taken by its distributor, once",
+            Self::RestoredCounts => "what counted before a restore, and its machine still has, counts again",
+            Self::AppendedOnce => "a batch that collectors append to a shared journal is in it once at most",
+            Self::LedByOne => {
+                "one collector at a time has the jobs' lease, and what an earlier one writes is refused"
             }
             Self::QueuesBounded => "every queue stays within its bound",
             Self::Drains => "when faults stop, every agent that is let in hands over all that it has",

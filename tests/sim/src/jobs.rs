@@ -6,18 +6,18 @@ use std::path::{Path, PathBuf};
 
 use seatbeat_collector::jobs::{close, identity as job};
 use seatbeat_ledger::calendar::Period;
-use seatbeat_ledger::fold::COLLECTOR;
 use seatbeat_ledger::identity::{Decision, decisions};
 
-use crate::collector::{NotWritten, instant};
+use crate::collector::instant;
+use crate::leading::Term;
 use crate::world::{Event, HOUR, SECOND, World};
 use crate::wrong::Wrong;
 
 impl World {
     /// A collector's jobs: the house's copy, identity, the month.
     pub fn jobs(&mut self, collector: usize) {
-        let at = self.now + 3 * HOUR;
-        self.plan(at, Event::Jobs { collector });
+        let others = if self.database.is_some() { self.draw(30 * SECOND) - 15 * SECOND } else { 0 };
+        self.plan(self.now + 3 * HOUR + others, Event::Jobs { collector });
         if self.collectors[collector].running.is_none() {
             return;
         }
@@ -28,11 +28,12 @@ impl World {
             if self.healing {
                 // It may have been down when faults stopped.
                 self.unban_all();
+                self.retry_uploads();
+                self.set_keys_again(collector);
             }
             self.renew_tokens();
-            self.run_identity();
-            self.close_what_is_due();
         }
+        self.lead(collector);
         match self.draw(16) {
             0 => self.save_snapshot(collector),
             1 => {
@@ -44,10 +45,10 @@ impl World {
     }
 
     /// As the identity job does; how much it decided.
-    pub fn run_identity(&mut self) -> usize {
-        let now = self.now;
-        let clock = self.collectors[0].clock(now);
-        let Some(running) = &self.collectors[0].running else { return 0 };
+    pub fn run_identity(&mut self, term: Term) -> usize {
+        let (now, collector) = (self.now, term.collector);
+        let clock = self.collectors[collector].clock(now);
+        let Some(running) = &self.collectors[collector].running else { return 0 };
         let (registry, usage) = (running.fold.registry(), running.fold.usage());
         let found = decisions(registry, usage, &running.identified);
         let found = crate::misjudged::misjudged(self.question.wrong, &self.witness.book, registry, found);
@@ -64,36 +65,32 @@ impl World {
             }
             let (reason, fact) = job::record(&decision, clock);
             self.tell(reason.clone());
-            let written = self.collectors[0].write(COLLECTOR, &reason, vec![fact], now);
-            self.read_news(0);
-            if written.is_err() {
-                self.after_failed_write(0, written);
+            if !self.write_as_leader(term, &reason, vec![fact]) {
                 return decided;
             }
         }
-        if let Some(running) = &mut self.collectors[0].running {
+        if let Some(running) = &mut self.collectors[collector].running {
             running.identified = looked_at;
         }
-        (1..self.collectors.len()).for_each(|collector| self.follow(collector));
         decided
     }
 
-    fn close_what_is_due(&mut self) {
-        let now = self.now;
-        let clock = instant(self.collectors[0].clock(now));
-        let Some(running) = &self.collectors[0].running else { return };
+    pub fn close_what_is_due(&mut self, term: Term) {
+        let collector = term.collector;
+        let clock = instant(self.collectors[collector].clock(self.now));
+        let Some(running) = &self.collectors[collector].running else { return };
         let due = close::due(&running.fold, &self.office.config, clock);
         let again = self.is_wrong(Wrong::SealedAgain).then(|| running.fold.sealed_periods().next()).flatten();
         let period = due.or(again);
         if let Some(period) = period {
-            self.close(period, clock);
+            self.close(term, period, clock);
         }
     }
 
     /// As the close job does.
-    pub fn close(&mut self, period: Period, clock: jiff::Timestamp) {
-        let now = self.now;
-        let Some(running) = &self.collectors[0].running else { return };
+    pub fn close(&mut self, term: Term, period: Period, clock: jiff::Timestamp) {
+        let collector = term.collector;
+        let Some(running) = &self.collectors[collector].running else { return };
         let draft = match close::draft(&running.fold, period, clock, &self.office.config) {
             Ok(draft) => draft,
             Err(error) => return self.tell(format!("{period} is not drafted: {error}")),
@@ -106,12 +103,10 @@ impl World {
             return self.tell(format!("{period} is not sealed: {error}"));
         }
         let approved = draft.approved(&self.office.statement);
-        let written = self.collectors[0].write(COLLECTOR, "", approved.facts(), now);
-        self.read_news(0);
-        if written.is_err() {
-            return self.after_failed_write(0, written);
+        if !self.write_as_leader(term, "", approved.facts()) {
+            return;
         }
-        let Some(running) = &self.collectors[0].running else { return };
+        let Some(running) = &self.collectors[collector].running else { return };
         if approved.is_sealed_in(&running.fold) {
             self.tell(format!("{period} is sealed"));
             for (distributor, signed) in approved.statements() {
@@ -120,19 +115,21 @@ impl World {
         }
     }
 
-    /// A collector that could not write for another reason than a full disk is over.
-    pub fn after_failed_write(&mut self, collector: usize, written: Result<(), NotWritten>) {
-        if written == Err(NotWritten::Over) {
-            self.crash(collector);
-        }
-    }
-
     /// A collector folds what others wrote.
     pub fn follow(&mut self, collector: usize) {
-        self.collectors[collector].catch_up();
+        if let Err(over) = self.collectors[collector].catch_up() {
+            return self.after_failed_write(collector, over);
+        }
         self.read_news(collector);
         let down = self.collectors[collector].end_banned();
         self.send_down(down);
+    }
+
+    /// Before somebody is greeted who may come from another collector: what that one wrote, unless it takes too long.
+    pub fn follow_most_often(&mut self, collector: usize) {
+        if self.database.is_some() && self.draw(8) != 0 {
+            self.follow(collector);
+        }
     }
 
     /// The others hear of it within seconds.
@@ -144,7 +141,8 @@ impl World {
     }
 
     fn back_up(&mut self, collector: usize) {
-        if let Some(folder) = self.collectors[collector].folder() {
+        if self.database.is_none() {
+            let folder = self.collectors[collector].folder();
             let segments = fs::read_dir(folder.join("journal")).into_iter().flatten().flatten();
             let mut copy: Vec<(PathBuf, Vec<u8>)> = segments
                 .filter_map(|entry| Some((entry.file_name().into(), fs::read(entry.path()).ok()?)))

@@ -1,16 +1,18 @@
 //! Months without end: seeds after seeds for so many minutes, or so many seeds. `--minutes N` (10), `--seeds N`,
-//! `--from SEED` (1).
+//! `--from SEED` (1). `--wrong N` looks instead which of the first N seeds notices each thing that is made wrong.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use seatbeat_sim::run::{Answer, Failure, Question};
+use seatbeat_sim::wrong::Wrong;
 
 /// What is asked for.
 struct Asked {
     minutes: u64,
     seeds: Option<u64>,
     from: u64,
+    wrong: Option<u64>,
 }
 
 #[expect(
@@ -20,10 +22,14 @@ struct Asked {
     reason = "a command that measures"
 )]
 fn main() -> ExitCode {
-    let Some(Asked { minutes, seeds: limit, from }) = asked() else {
-        eprintln!("usage: seatbeat-sim [--minutes N | --seeds N] [--from SEED]");
+    let Some(Asked { minutes, seeds: limit, from, wrong }) = asked() else {
+        eprintln!("usage: seatbeat-sim [--minutes N | --seeds N | --wrong N] [--from SEED]");
         return ExitCode::from(2);
     };
+    if let Some(within) = wrong {
+        let noticed: Vec<bool> = Wrong::ALL.iter().map(|wrong| is_noticed(*wrong, from, within)).collect();
+        return if noticed.contains(&false) { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    }
     let (since, long) = (Instant::now(), Duration::from_secs(60 * minutes));
     let (mut sum, mut seeds, mut broken) = (Answer::default(), 0, 0);
     while limit.map_or_else(|| since.elapsed() < long, |limit| seeds < limit) {
@@ -56,6 +62,8 @@ fn main() -> ExitCode {
         sum.corrections,
         sum.switches,
     );
+    let kinds: Vec<String> = sum.kinds.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+    println!("{}", kinds.join(", "));
     if broken > 0 {
         eprintln!("{broken} seeds break a promise");
         return ExitCode::FAILURE;
@@ -64,8 +72,22 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Whether something wrong is noticed; says by which promise.
+#[expect(clippy::print_stdout, reason = "a command that tells")]
+fn is_noticed(wrong: Wrong, from: u64, within: u64) -> bool {
+    let noticed = (from..from + within).find_map(|seed| {
+        let answer = Question { wrong: Some(wrong), ..Question::of_seed(seed) }.run();
+        answer.broken.map(|broken| (seed, broken.invariant))
+    });
+    match noticed {
+        Some((seed, invariant)) => println!("{wrong:?}: seed {seed}, {invariant:?}"),
+        None => println!("{wrong:?}: not noticed within {within} seeds: {}", wrong.what()),
+    }
+    noticed.is_some()
+}
+
 fn asked() -> Option<Asked> {
-    let mut asked = Asked { minutes: 10, seeds: None, from: 1 };
+    let mut asked = Asked { minutes: 10, seeds: None, from: 1, wrong: None };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let number = words.next()?.parse().ok()?;
@@ -73,6 +95,7 @@ fn asked() -> Option<Asked> {
             "--minutes" => asked.minutes = number,
             "--seeds" => asked.seeds = Some(number),
             "--from" => asked.from = number,
+            "--wrong" => asked.wrong = Some(number),
             _ => return None,
         }
     }

@@ -5,6 +5,7 @@ use prost::Message as _;
 use seatbeat_agent::link::LinkError;
 use seatbeat_agent::session::{Loss, WINDOW};
 use seatbeat_agent::spool::SpoolError;
+use seatbeat_proto::signed::hash;
 use seatbeat_proto::wire;
 use seatbeat_proto::wire::agent_message::Body as Up;
 use seatbeat_proto::wire::collector_message::Body;
@@ -36,6 +37,8 @@ pub struct Connection {
     down_at: i64,
     delay: i64,
     broken: bool,
+    /// The order keys that its agent has, as it said or was sent.
+    pub keys_revision: u64,
 }
 
 impl World {
@@ -107,8 +110,17 @@ impl World {
         let life = self.witness.lives[collector];
         let (up_at, down_at) = (self.now, self.now);
         self.hosts[host].connection = Some(number);
-        let connection =
-            Connection { host, process, collector, life, up_at, down_at, delay, broken: !reached };
+        let connection = Connection {
+            host,
+            process,
+            collector,
+            life,
+            up_at,
+            down_at,
+            delay,
+            broken: !reached,
+            keys_revision: 0,
+        };
         self.connections.insert(number, connection);
         let (at, happens) = if reached {
             (delay * 2, Happens::Connected)
@@ -182,9 +194,16 @@ impl World {
         }
         match message.body {
             Some(Up::Hello(hello)) => {
+                self.follow_most_often(collector);
+                if let Some(connection) = self.connections.get_mut(&number) {
+                    connection.keys_revision = hello.order_keys_revision;
+                }
                 let (key, settings, now) =
                     (self.hosts[host].key.clone(), self.office.settings.clone(), self.now);
-                let down = self.collectors[collector].hello(number, &key, hello, &settings, now);
+                let mut down = self.collectors[collector].hello(number, &key, hello, &settings, now);
+                if self.is_wrong(Wrong::WelcomedTooFar) && self.witness.set_back {
+                    down.iter_mut().for_each(|down| self.welcome_too_far(host, down));
+                }
                 let welcomed = down.iter().any(|down| matches!(down, Down::Say(_, Body::Welcome(_))));
                 self.send_down(down);
                 if welcomed {
@@ -205,6 +224,17 @@ impl World {
                 self.plan_take(collector);
             }
             Some(Up::Beat(_)) | None => {}
+        }
+    }
+
+    /// Tells a machine that all it has is in the journal.
+    fn welcome_too_far(&self, host: usize, down: &mut Down) {
+        let Some(reporter) = &self.hosts[host].reporter else { return };
+        let chain = reporter.spool().chain();
+        if let Down::Say(_, Body::Welcome(welcome)) = down
+            && let Ok(Some(newest)) = reporter.spool().read(chain.tip())
+        {
+            (welcome.sequence, welcome.hash) = (chain.tip(), hash(&newest.payload).to_vec());
         }
     }
 

@@ -13,12 +13,14 @@ use seatbeat_proto::token::SECRET_LENGTH;
 use seatbeat_proto::wire::journal_record::Fact;
 use seatbeat_proto::wire::{self, Signed};
 
-use crate::collector::{Collector, Place, SharedLog};
+use crate::collector::Collector;
+use crate::database::Database;
 use crate::disk::MachineDisk;
 use crate::faults::found;
 use crate::host::{Hardware, Host, Power};
 use crate::invariant::Invariant;
 use crate::keys::Key;
+use crate::rotation::OrderKeys;
 use crate::store::StoreDisk;
 use crate::world::{DAY, Event, HOUR, MINUTE, SECOND, World};
 use crate::wrong::Wrong;
@@ -90,7 +92,7 @@ pub struct Office {
     /// How many orders were placed.
     pub placed: u64,
     /// Signs orders that switch something.
-    pub operator: SigningKey,
+    pub signers: OrderKeys,
     /// Orders that switch something, as they were signed, and for which machine.
     pub signed: Vec<(String, Signed)>,
     /// Raised whenever a journal was set back.
@@ -112,7 +114,10 @@ impl Office {
             settings: sign(&service, Domain::Settings, settings.encode_to_vec()),
             service,
             statement: SigningKey::from_bytes(&chance.bytes()),
-            operator: SigningKey::from_bytes(&seed.branch("operator").bytes()),
+            signers: OrderKeys::new(
+                SigningKey::from_bytes(&seed.branch("operator").bytes()),
+                SigningKey::from_bytes(&seed.branch("recovery").bytes()),
+            ),
             signed: Vec::new(),
             epoch: 0,
             secret: chance.bytes(),
@@ -141,23 +146,20 @@ impl World {
     /// Sets everything up.
     pub fn found(&mut self, seed: &Seed) {
         let mut chance = seed.branch("found");
-        let collectors = if self.question.wrong == Some(Wrong::TokenCountedLocally) {
+        let collectors = if self.question.wrong.is_some_and(Wrong::is_of_several) {
             2
         } else {
             [1, 1, 1, 1, 1, 2, 2, 3][chance.below(8) as usize]
         };
-        let shared: Option<SharedLog> = (collectors > 1).then(SharedLog::default);
+        let wrong = self.question.wrong;
+        self.database = (collectors > 1).then(|| Database::new(seed.branch("database"), wrong));
         for number in 0..collectors {
-            let place = match &shared {
-                Some(log) => Place::Shared(log.clone()),
-                None => {
-                    let lies = self.is_wrong(Wrong::StoreLiesAboutSync);
-                    let disk = StoreDisk::new(seed.branch(&format!("store {number}")), lies);
-                    Place::Own { folder: folder(), disk }
-                }
-            };
-            let (skew_ms, wrong) = (chance.below(4_000) as i64 - 2_000, self.question.wrong);
-            let mut collector = Collector { place, running: None, skew_ms, wrong };
+            // A copy of a database is not synced.
+            let lies = self.is_wrong(Wrong::StoreLiesAboutSync) || self.database.is_some();
+            let disk = StoreDisk::new(seed.branch(&format!("store {number}")), lies);
+            let skew_ms = chance.below(4_000) as i64 - 2_000;
+            let (folder, database) = (folder(), self.database.clone());
+            let mut collector = Collector { number, folder, disk, database, running: None, skew_ms, wrong };
             if let Err(error) = collector.start(self.now) {
                 self.breaks(Invariant::StartsAgain, error);
             }
@@ -192,7 +194,7 @@ impl World {
                 statement_key: self.office.statement.verifying_key().to_bytes().to_vec(),
             }),
             Fact::PolicySet(wire::PolicySet { toml: POLICY.to_owned(), ..Default::default() }),
-            Fact::OrderKeysSet(wire::OrderKeysSet { keys: Some(self.office.signed_keys()) }),
+            Fact::OrderKeysSet(wire::OrderKeysSet { keys: Some(self.office.signers.first_signed()) }),
         ];
         for (number, customer) in CUSTOMERS.iter().enumerate() {
             facts.push(Fact::CustomerAdded(wire::CustomerAdded { customer: (*customer).to_owned() }));
@@ -242,6 +244,7 @@ impl World {
             asks: Vec::new(),
             wrong: self.question.wrong,
             believes: None,
+            first_keys: wire::OrderKeys::default(),
             chance,
         }
     }

@@ -27,7 +27,7 @@ impl World {
             return;
         }
         let at_ms = self.some_days_ago();
-        match self.draw(22) {
+        match self.draw(25) {
             0 | 1 => {
                 let customer = CUSTOMERS[self.draw(3) as usize].to_owned();
                 self.write_act(Fact::MachineAssigned(wire::MachineAssigned { machine, customer, at_ms }));
@@ -54,6 +54,8 @@ impl World {
             11 => self.declare_by_hand(),
             12 => self.revoke_by_hand(),
             13..=15 => self.order_report(host),
+            16 => self.rotate_by_hand(),
+            17 => self.retry_uploads(),
             _ => self.switch_by_hand(host),
         }
     }
@@ -71,9 +73,8 @@ impl World {
 
     /// Lets everybody in again who was shut out.
     pub fn unban_all(&mut self) {
-        let Some(running) = &self.collectors[0].running else { return };
-        let banned: Vec<String> = running
-            .fold
+        let Some(fold) = self.known() else { return };
+        let banned: Vec<String> = fold
             .registry()
             .machines_after(None)
             .filter(|(_, machine)| machine.banned)
@@ -110,7 +111,7 @@ impl World {
                 self.plan_following(collector);
                 true
             }
-            failed => {
+            Err(failed) => {
                 self.after_failed_write(collector, failed);
                 false
             }

@@ -10,7 +10,7 @@ use seatbeat_proto::wire::{self, Outcome, Signed};
 use crate::collector::{Down, instant};
 use crate::host::Power;
 use crate::invariant::Invariant;
-use crate::office::{Office, PRODUCTS};
+use crate::office::PRODUCTS;
 use crate::operators::unsealed;
 use crate::switching::Happened;
 use crate::world::{DAY, Event, HOUR, MINUTE, SECOND, World};
@@ -29,22 +29,6 @@ pub fn is_switch(order: &str) -> bool {
 /// Whether nothing follows an outcome.
 pub fn is_end(outcome: Outcome) -> bool {
     !matches!(outcome, Outcome::Taken | Outcome::Doing)
-}
-
-impl Office {
-    /// Whose orders machines take.
-    pub fn order_keys(&self) -> wire::OrderKeys {
-        wire::OrderKeys {
-            revision: 1,
-            keys: vec![self.operator.verifying_key().to_bytes().to_vec()],
-            recovery_key: Vec::new(),
-        }
-    }
-
-    /// As they go on record.
-    pub fn signed_keys(&self) -> Signed {
-        sign(&self.operator, Domain::OrderKeys, self.order_keys().encode_to_vec())
-    }
 }
 
 impl World {
@@ -107,9 +91,10 @@ impl World {
         let written = self.write_act_at(collector, Fact::OrdersRequested(requested))
             && self.write_act_at(collector, Fact::OrderPlaced(placed));
         let running = self.collectors[collector].running.as_ref().filter(|_| written);
-        let Some(order) = running.and_then(|running| running.fold.orders().order(&id)) else { return };
+        let Some(fold) = running.map(|running| &running.fold) else { return };
+        let Some(order) = fold.orders().order(&id) else { return };
         let (machine, payload) = (order.machine.to_string(), order.to_wire().encode_to_vec());
-        let signed = sign(&self.office.operator, Domain::Order, payload);
+        let signed = sign(self.office.signers.in_force(fold), Domain::Order, payload);
         let fact = Fact::OrderSigned(wire::OrderSigned { order: Some(signed.clone()) });
         if self.write_act_at(collector, fact) {
             self.office.signed.push((machine, signed));
@@ -133,6 +118,7 @@ impl World {
         self.office.epoch += 1;
         let epoch = self.office.epoch;
         self.write_act_at(collector, Fact::EpochBegan(wire::EpochBegan { epoch }));
+        self.set_keys_again(collector);
     }
 
     /// A computer's orders go to it, if it is connected.
@@ -146,6 +132,8 @@ impl World {
     pub fn send_switches(&mut self, connection: u64, host: usize) {
         let shared = self.collectors.len() > 1;
         let Some(collector) = self.collector_of(connection) else { return };
+        let newer = self.newer_keys(connection, collector);
+        self.send_down(newer);
         let Some(running) = &self.collectors[collector].running else { return };
         let (orders, machine) = (running.fold.orders(), &self.hosts[host].machine);
         let now = instant(self.now);
@@ -222,6 +210,10 @@ impl World {
                     let newest = self.witness.newest.entry((host, lineage, product)).or_default();
                     *newest = (*newest).max(place);
                 }
+                Happened::Forged(order) => {
+                    let what = format!("agent {host} takes {order}, which nobody signed whom it trusts");
+                    self.breaks(Invariant::OldKeyRefused, what);
+                }
                 Happened::Begun { order, product, place, destructive } => {
                     self.tell(format!("agent {host} begins {order} of {product}"));
                     self.tally.switches += 1;
@@ -245,10 +237,10 @@ impl World {
     /// When everything has healed: what was begun has ended, and what may be delivered was.
     pub fn check_orders(&mut self) {
         // A journal that was set back has forgotten what its machines know, and so have their disks.
-        let Some(running) = self.collectors[0].running.as_ref().filter(|_| !self.witness.set_back) else {
+        let Some(fold) = self.known().filter(|_| !self.witness.set_back) else {
             return;
         };
-        let (orders, now) = (running.fold.orders(), instant(self.now));
+        let (orders, now) = (fold.orders(), instant(self.now));
         let mut found = Vec::new();
         for (number, host) in self.hosts.iter().enumerate() {
             let alone = self.hosts.iter().filter(|other| other.machine == host.machine).count() == 1;

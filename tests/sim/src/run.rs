@@ -1,5 +1,6 @@
 //! One seed from beginning to end. Invariant: what a run says of itself is a function of its question.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::invariant::Broken;
@@ -51,6 +52,8 @@ pub struct Answer {
     pub corrections: u64,
     /// Orders that were begun.
     pub switches: u64,
+    /// What failed, by its kind.
+    pub kinds: BTreeMap<&'static str, u64>,
     /// The first promise that did not hold.
     pub broken: Option<Broken>,
 }
@@ -83,6 +86,9 @@ impl Answer {
         self.sealed += other.sealed;
         self.corrections += other.corrections;
         self.switches += other.switches;
+        for (kind, count) in &other.kinds {
+            *self.kinds.entry(kind).or_default() += count;
+        }
     }
 }
 

@@ -32,9 +32,14 @@ impl StoreDisk {
         Self(Arc::new(Mutex::new(inner)))
     }
 
-    /// Whether there is no room.
+    /// There is no room, or there is again.
     pub fn fill(&self, full: bool) {
         self.inner().full = full;
+    }
+
+    /// Whether there is no room.
+    pub fn is_full(&self) -> bool {
+        self.inner().full
     }
 
     /// The power is to fail so many acts from now.

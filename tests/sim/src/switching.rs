@@ -19,7 +19,7 @@ use crate::host::Host;
 use crate::wrong::Wrong;
 
 /// The actor's file.
-const BOOK: &str = "orders/book.json";
+pub const BOOK: &str = "orders/book.json";
 
 /// What happened of orders, for whoever stands beside.
 #[derive(Debug, Clone)]
@@ -31,6 +31,8 @@ pub enum Happened {
         /// Where it stands among all.
         place: Place,
     },
+    /// An order was accepted that is signed by nobody whose orders were taken.
+    Forged(OrderId),
     /// An order was begun.
     Begun {
         /// Which.
@@ -100,6 +102,7 @@ impl Host {
         self.actor = Some(actor.map_err(|error| error.to_string())?);
         self.asks = vec![Ask::Recap];
         self.believes = Some(*service);
+        self.first_keys = keys.clone();
         Ok(())
     }
 
@@ -112,7 +115,14 @@ impl Host {
                 return self.pretend_to_cancel(&order);
             }
         }
+        if matches!(ask, Ask::Keys(_)) && self.wrong == Some(Wrong::KeysIgnored) {
+            return Vec::new();
+        }
+        let forged = self.forged(&ask);
         let Some(mut actor) = self.actor.take() else { return Vec::new() };
+        if forged.is_some() && self.wrong == Some(Wrong::OldKeyTaken) && self.job.is_none() {
+            actor = self.credulous(actor, &self.first_keys.clone());
+        }
         if matches!(ask, Ask::Order(_)) && self.wrong == Some(Wrong::RedeliveryTaken) && self.job.is_none() {
             actor = self.forgetful(actor);
         }
@@ -129,8 +139,20 @@ impl Host {
             });
         }
         self.note_told(&actor, &told);
+        let is_taken = |id: &OrderId| {
+            actor.book().get(id).is_some_and(|entry| entry.stage.outcome() != Outcome::Refused)
+        };
+        self.happened.extend(forged.filter(is_taken).map(Happened::Forged));
         self.actor = Some(actor);
         told
+    }
+
+    /// An order that comes for the first time, by nobody whose orders are taken.
+    fn forged(&self, ask: &Ask) -> Option<OrderId> {
+        let Ask::Order(wire::OrderDelivery { order: Some(signed), .. }) = ask else { return None };
+        let id = wire::Order::decode(signed.payload.as_slice()).ok()?.order.parse::<OrderId>().ok()?;
+        let is_new = self.actor.as_ref()?.book().get(&id).is_none();
+        (is_new && self.is_forged(signed)).then_some(id)
     }
 
     /// What is due is begun.
@@ -213,9 +235,14 @@ impl Host {
     }
 
     fn rewrite_book(&self, change: impl FnOnce(&mut serde_json::Value)) {
+        self.rewrite(|file| change(&mut file["book"]));
+    }
+
+    /// Changes the actor's file, as nothing that is right does.
+    pub(crate) fn rewrite(&self, change: impl FnOnce(&mut serde_json::Value)) {
         let Ok(bytes) = self.disk.read(Path::new(BOOK)) else { return };
         let Ok(mut file) = serde_json::from_slice::<serde_json::Value>(&bytes) else { return };
-        change(&mut file["book"]);
+        change(&mut file);
         self.disk.overwrite(BOOK, file.to_string().as_bytes());
     }
 }

@@ -54,6 +54,18 @@ fn came_by_everything(sum: &Answer) {
     }
     let least = [sum.merges, sum.splits, sum.sealed, sum.corrections, sum.switches];
     assert!(least.iter().all(|count| *count > 0), "{sum:?}");
+    for kind in [
+        "answer of a commit lost",
+        "append in doubt",
+        "disk of a collector lost",
+        "order key lost",
+        "order key rotated",
+        "upload refused",
+        "upload taken twice",
+        "write of an earlier leader refused",
+    ] {
+        assert!(sum.kinds.contains_key(kind), "nothing of this: {kind}: {sum:?}");
+    }
 }
 
 #[test]

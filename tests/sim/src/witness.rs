@@ -14,6 +14,7 @@ use seatbeat_proto::wire::{self, Ack, Evidence, JournalRecord, Signed};
 use crate::book::Book;
 use crate::collector::News;
 use crate::invariant::Invariant;
+use crate::leading::Leases;
 use crate::world::{MINUTE, World};
 
 /// SHA-256.
@@ -59,6 +60,10 @@ pub struct Witness {
     pub acked: BTreeMap<(String, String), u64>,
     /// The journal.
     pub book: Book,
+    /// What a database's records say.
+    pub fold: Fold,
+    /// Who had the jobs' lease.
+    pub leases: Leases,
     /// Its records, as a replay would read them again.
     pub log: Vec<News>,
     /// Operators' acts that were answered.
@@ -67,6 +72,8 @@ pub struct Witness {
     pub told_in: BTreeSet<String>,
     /// The journal was set back: chains may begin anywhere.
     pub set_back: bool,
+    /// Reports that counted before the journal was set back: by their bytes, what they say.
+    pub reported_before: BTreeMap<Hash, Hash>,
     /// Records of before are read again: what was known then is not known now.
     pub rereading: bool,
     /// How often destructive orders were begun, by computer, disk and order.

@@ -9,11 +9,14 @@ use seatbeat_proto::wire;
 use sha2::{Digest as _, Sha256};
 
 use crate::collector::Collector;
+use crate::database::Database;
 use crate::host::{Happens, Host, Power};
 use crate::invariant::{Broken, Invariant};
+use crate::leading::Pending;
 use crate::network::Connection;
 use crate::office::Office;
 use crate::run::{Answer, Question};
+use crate::uploading::{FarSide, Parcel};
 use crate::witness::Witness;
 use crate::wrong::Wrong;
 
@@ -55,6 +58,14 @@ pub enum Event {
     Follow { collector: usize },
     /// A collector's jobs run.
     Jobs { collector: usize },
+    /// A collector runs the jobs, if it may.
+    Lead { collector: usize },
+    /// A collector that stood still in the middle of a job goes on.
+    Continue(Box<Pending>),
+    /// The database is well again.
+    Database,
+    /// A statement arrives at the far side late.
+    Parcel(Box<Parcel>),
     /// A collector starts.
     Open { collector: usize },
     /// A computer is turned on, or its agent started again.
@@ -107,6 +118,8 @@ pub struct World {
     wakes: Vec<Option<i64>>,
     /// The collectors.
     pub collectors: Vec<Collector>,
+    /// What the collectors share, where there are several.
+    pub database: Option<Database>,
     /// The connections.
     pub connections: BTreeMap<u64, Connection>,
     /// Collectors that will take evidence.
@@ -115,6 +128,8 @@ pub struct World {
     pub office: Office,
     /// What is known from outside.
     pub witness: Witness,
+    /// Where statements go.
+    pub far: FarSide,
     /// What agents believe.
     pub service: VerifyingKey,
     /// Faults have stopped.
@@ -140,11 +155,13 @@ impl World {
             hosts: Vec::new(),
             wakes: Vec::new(),
             collectors: Vec::new(),
+            database: None,
             connections: BTreeMap::new(),
             taking: BTreeSet::new(),
             service: office.service.verifying_key(),
             office,
             witness: Witness::default(),
+            far: FarSide::default(),
             healing: false,
             ended: false,
             told: VecDeque::new(),
@@ -158,6 +175,11 @@ impl World {
     /// Whether this is what was made wrong.
     pub fn is_wrong(&self, wrong: Wrong) -> bool {
         self.question.wrong == Some(wrong)
+    }
+
+    /// Counts what failed, by its kind.
+    pub fn count(&mut self, kind: &'static str) {
+        *self.tally.kinds.entry(kind).or_default() += 1;
     }
 
     /// A number below `limit`.
@@ -258,6 +280,10 @@ impl World {
             Event::Take { collector } => self.take(collector),
             Event::Follow { collector } => self.follow(collector),
             Event::Jobs { collector } => self.jobs(collector),
+            Event::Lead { collector } => self.lead(collector),
+            Event::Continue(pending) => self.go_on(*pending),
+            Event::Database => self.mend_database(),
+            Event::Parcel(parcel) => self.taken(&parcel),
             Event::Open { collector } => self.open(collector),
             Event::Boot { host } => self.boot(host),
             Event::Resume { host } => self.resume(host),

@@ -47,6 +47,17 @@ pub enum Wrong {
     CancelIgnored,
     ResultForgotten,
     SwitchesIgnored,
+    FenceIgnored,
+    LeaseGivenTwice,
+    RepeatedInDoubt,
+    OthersLeftOut,
+    RestoredUncounted,
+    WelcomedTooFar,
+    KeysIgnored,
+    OldKeyTaken,
+    UploadsLeftOut,
+    SentBeforeRecord,
+    AnotherKeyEachTime,
 }
 
 impl Wrong {
@@ -94,7 +105,30 @@ impl Wrong {
         Self::CancelIgnored,
         Self::ResultForgotten,
         Self::SwitchesIgnored,
+        Self::FenceIgnored,
+        Self::LeaseGivenTwice,
+        Self::RepeatedInDoubt,
+        Self::OthersLeftOut,
+        Self::RestoredUncounted,
+        Self::WelcomedTooFar,
+        Self::KeysIgnored,
+        Self::OldKeyTaken,
+        Self::UploadsLeftOut,
+        Self::SentBeforeRecord,
+        Self::AnotherKeyEachTime,
     ];
+
+    /// Whether it takes several collectors.
+    pub fn is_of_several(self) -> bool {
+        matches!(
+            self,
+            Self::TokenCountedLocally
+                | Self::FenceIgnored
+                | Self::LeaseGivenTwice
+                | Self::RepeatedInDoubt
+                | Self::OthersLeftOut
+        )
+    }
 
     /// What is wrong, in words.
     pub fn what(self) -> &'static str {
@@ -142,6 +176,17 @@ impl Wrong {
             Self::FloorForgotten => "a start forgets the floors below which no order is taken",
             Self::CancelIgnored => "an agent says that it cancelled, and does not",
             Self::ResultForgotten => "what an order led to before a start is not told again",
+            Self::FenceIgnored => "the database takes what an earlier leader writes",
+            Self::LeaseGivenTwice => "the lease is given to whoever asks",
+            Self::RepeatedInDoubt => "what may have been committed is appended again without a look",
+            Self::RestoredUncounted => "what comes again behind a restore is recorded too late to count",
+            Self::KeysIgnored => "a machine does not take newer order keys",
+            Self::UploadsLeftOut => "sealed statements are not sent",
+            Self::SentBeforeRecord => "a statement goes out before that is on record",
+            Self::AnotherKeyEachTime => "a statement goes out under another key each time",
+            Self::OldKeyTaken => "a machine takes an order under a key that was rotated away",
+            Self::WelcomedTooFar => "behind a restore a machine is told that all it has is here",
+            Self::OthersLeftOut => "a collector does not fold what others wrote before it",
             Self::SwitchesIgnored => "the close presumes a product that was switched off",
         }
     }

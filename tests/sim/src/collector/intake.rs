@@ -17,7 +17,7 @@ use seatbeat_proto::wire::journal_record::Fact;
 use seatbeat_proto::wire::{JournalRecord, Signed};
 use tonic::Status;
 
-use super::{Collector, Down, NotWritten, Place, Running, instant, since};
+use super::{Collector, Down, NotWritten, Running, instant, since};
 use crate::keys::Public;
 use crate::wrong::Wrong;
 
@@ -187,10 +187,7 @@ impl Collector {
                     down.extend(plan.settled().down);
                     return Some(Ok(()));
                 }
-                Err(NotWritten::Full) => {
-                    return Some(Err(Status::resource_exhausted("the collector's disk is full")));
-                }
-                Err(NotWritten::Over) => return None,
+                Err(failed) => return failed.status().map(Err),
             }
         }
         let running = self.running.as_mut()?;
@@ -221,11 +218,8 @@ impl Collector {
     }
 
     fn record(&self, at: Position) -> Option<Vec<u8>> {
-        match (&self.place, &self.running.as_ref()?.journal) {
-            (Place::Shared(log), _) => log.borrow().get(at.0 as usize).cloned(),
-            (_, Some(journal)) => journal.read_from(at, 1).ok()?.pop().map(|(_, bytes)| bytes),
-            _ => None,
-        }
+        let files = self.running.as_ref()?.kept.files();
+        files.read_from(at, 1).ok()?.pop().map(|(_, bytes)| bytes)
     }
 }
 
