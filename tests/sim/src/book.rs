@@ -17,7 +17,7 @@ use crate::invariant::Invariant;
 use crate::office::OPERATOR;
 use crate::ordering::{is_end, is_switch};
 use crate::witness::{Hash, content, fact_hash};
-use crate::world::{DAY, World};
+use crate::world::{BEGINS_MS, DAY, World};
 
 /// How late a report may be to count.
 const LATE_MAX: i64 = 62 * DAY;
@@ -151,8 +151,10 @@ impl World {
                 if taken {
                     self.read_evidence(signed, received.forked, shared);
                 }
+                // One that is dated months back may be too old when it comes again.
                 if let Some(Record::Report(report)) = counted
-                    && (report.received_at.as_millisecond() - report.observed_at.as_millisecond()) <= LATE_MAX
+                    && report.observed_at.as_millisecond() >= BEGINS_MS
+                    && report.received_at.as_millisecond() - report.observed_at.as_millisecond() <= LATE_MAX
                     && let Ok(evidence) = Evidence::decode(signed.payload.as_slice())
                 {
                     self.witness.book.reports.insert(hash(&signed.payload), content(&evidence));
