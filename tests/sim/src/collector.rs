@@ -96,8 +96,10 @@ pub struct Running {
     forks: BTreeSet<[u8; 32]>,
     /// What was folded since streams were looked through may have banned somebody.
     bans_moved: bool,
-    /// What the identity job has looked at.
+    /// What the identity job has looked at, in this term.
     pub identified: Registry,
+    /// Of the lease under which it ran last.
+    fence: Option<i64>,
     /// What was folded since somebody looked.
     pub news: Vec<News>,
 }
@@ -165,6 +167,7 @@ impl Collector {
             turn: VecDeque::new(),
             forks: BTreeSet::new(),
             identified: Registry::default(),
+            fence: None,
             news: Vec::new(),
         };
         self.running = Some(running);
@@ -392,6 +395,13 @@ impl NotWritten {
 }
 
 impl Running {
+    /// Jobs begin anew with each term.
+    pub fn begin_term(&mut self, fence: i64) {
+        if self.fence.replace(fence) != Some(fence) {
+            self.identified = Registry::default();
+        }
+    }
+
     /// Reads the journal on a handle of its own.
     pub fn reader(&self) -> seatbeat_collector::journal::FileReader {
         self.kept.files().reader()

@@ -74,7 +74,9 @@ impl World {
             self.breaks(Invariant::LedByOne, what);
         }
         self.follow(collector);
-        let folded = self.collectors[collector].running.as_ref()?.fold.position();
+        let running = self.collectors[collector].running.as_mut()?;
+        running.begin_term(held.fence);
+        let folded = running.fold.position();
         (folded >= held.size.0).then_some(Term { collector, fence: Some(held.fence) })
     }
 
