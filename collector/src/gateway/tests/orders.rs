@@ -8,8 +8,8 @@ use seatbeat_proto::wire::agent_message::Body as Up;
 use seatbeat_proto::wire::collector_message::Body as Down;
 use seatbeat_proto::wire::journal_record::Fact;
 use seatbeat_proto::wire::{
-    Action, Evidence, Hello, Order, OrderCancelled, OrderDelivery, OrderKeys, OrderKeysSet, OrderPlaced,
-    OrderResult, OrderSigned, OrdersRequested, Outcome, Report, evidence,
+    Action, EpochBegan, Evidence, Hello, Order, OrderCancelled, OrderDelivery, OrderKeys, OrderKeysSet,
+    OrderPlaced, OrderResult, OrderSigned, OrdersRequested, Outcome, Report, evidence,
 };
 
 use super::Collector;
@@ -181,6 +181,7 @@ async fn a_cancel_follows_its_order_signed_by_the_service_key_until_it_is_answer
     let collector = Collector::start().await;
     let mut agent = collector.agent().await;
     set_keys(&collector, 1, 101, 101).await;
+    collector.write(Fact::EpochBegan(EpochBegan { epoch: 2 })).await;
     place(&collector, &agent, &[("ord_1", Action::SwitchOff, "dsa")], b"").await;
     sign_order(&collector, "ord_1", 101).await;
     let mut there = link(&collector, &agent, 1).await;
@@ -189,7 +190,9 @@ async fn a_cancel_follows_its_order_signed_by_the_service_key_until_it_is_answer
     collector.write(Fact::OrderCancelled(cancel)).await;
     let (cancel, delivery) = order(&mut there).await;
     assert_eq!((cancel.action(), cancel.product.as_str()), (Action::Cancel, "dsa"));
-    assert!(cancel.sequence > ordered.sequence);
+    assert!(cancel.sequence > ordered.sequence && cancel.issued_at_ms >= ordered.issued_at_ms);
+    assert_eq!((cancel.machine.as_str(), cancel.epoch), (agent.id.as_str(), 2));
+    assert_eq!(cancel.expires_at_ms, ordered.expires_at_ms, "it is in force as long as what it cancels");
     let service = collector.books.keys().service().verifying_key();
     assert!(verify(&service, Domain::Order, delivery.order.as_ref().unwrap()).is_ok());
     drop(there);
