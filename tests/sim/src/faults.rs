@@ -181,8 +181,13 @@ impl World {
         self.plan(at, Event::Mend { host });
     }
 
-    /// A disk is well again.
+    /// A disk is well again. What its agent was sent meanwhile and could not keep comes with the next connection.
     pub fn mend(&mut self, host: usize) {
+        if self.hosts[host].disk.troubled() != Trouble::None
+            && let Some(connection) = self.hosts[host].connection
+        {
+            self.break_connection(connection);
+        }
         self.hosts[host].disk.trouble(Trouble::None);
     }
 

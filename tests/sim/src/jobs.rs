@@ -117,12 +117,16 @@ impl World {
 
     /// A collector folds what others wrote.
     pub fn follow(&mut self, collector: usize) {
+        let known = self.keys_known_to(collector);
         if let Err(over) = self.collectors[collector].catch_up() {
             return self.after_failed_write(collector, over);
         }
         self.read_news(collector);
         let down = self.collectors[collector].end_banned();
         self.send_down(down);
+        if self.keys_known_to(collector) > known {
+            self.deliver_to_all();
+        }
     }
 
     /// Before somebody is greeted who may come from another collector: what that one wrote, unless it takes too long.

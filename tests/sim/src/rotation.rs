@@ -127,7 +127,14 @@ impl World {
         }
     }
 
-    fn deliver_to_all(&mut self) {
+    /// The newest revision that a collector has folded; 0: it does not run, or there is none.
+    pub fn keys_known_to(&self, collector: usize) -> u64 {
+        let running = self.collectors[collector].running.as_ref();
+        running.and_then(|running| running.fold.orders().keys().newest()).map_or(0, |newest| newest.revision)
+    }
+
+    /// Open connections are looked at again, as a collector does that has folded something.
+    pub fn deliver_to_all(&mut self) {
         for host in 0..self.hosts.len() {
             let at = self.now + SECOND + self.draw(MINUTE);
             self.plan(at, Event::Deliver { host });
@@ -139,9 +146,7 @@ impl World {
         let mut is_news = false;
         for signed in self.office.signers.revisions.clone() {
             let keys = wire::OrderKeys::decode(signed.payload.as_slice()).unwrap_or_default();
-            let Some(running) = &self.collectors[collector].running else { return };
-            let newest = running.fold.orders().keys().newest().map_or(0, |newest| newest.revision);
-            if keys.revision == newest + 1 {
+            if keys.revision == self.keys_known_to(collector) + 1 {
                 let set = wire::OrderKeysSet { keys: Some(signed) };
                 is_news |= self.write_act_at(collector, Fact::OrderKeysSet(set));
             }
