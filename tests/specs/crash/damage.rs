@@ -161,7 +161,9 @@ impl Still {
             Opened::Alarmed { fold, words } if fold == self.facts.fold => {
                 let name = struck.file_name().and_then(|name| name.to_str()).expect("our names are text");
                 // One that was cut where a record ends looks as if a segment behind it were gone: that one is named.
-                let is_cut = matches!(damage, Damage::Cut(_)) && words.contains("is missing, and");
+                let is_cut = part == "journal"
+                    && matches!(damage, Damage::Cut(_))
+                    && words.contains("is missing, and");
                 if words.contains(name) || is_cut {
                     Ok("told by an alarm")
                 } else {
