@@ -14,6 +14,8 @@ use seatbeat_proto::signed::{key_from_text, key_text, new_key};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+pub mod kept;
+
 /// Shortest passphrase in characters: with what Argon2id costs here, no dictionary comes near four random words.
 pub const PASSPHRASE_LENGTH_MIN: usize = 12;
 

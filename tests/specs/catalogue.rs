@@ -186,7 +186,7 @@ fn a_catalogue_that_is_forged_older_too_long_or_unknown_is_refused_with_the_reas
     let version = Catalogue::EMBEDDED_VERSION;
     let good = house.signed("good", &newer(version + 2), "release.key");
     desk.operator_ok(&["catalogue", "keygen", text(&desk.path("other.key"))]);
-    check(&["catalogue", "keygen", text(&desk.path("other.key"))], "failed to make the key file");
+    check(&["catalogue", "keygen", text(&desk.path("other.key"))], "other.key` is there already");
     let forged = house.signed("forged", &newer(version + 3), "other.key");
     let key = house.release_key.as_str();
     check(

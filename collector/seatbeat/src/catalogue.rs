@@ -1,8 +1,8 @@
 //! `seatbeat catalogue`. Invariant: the release key is read from a file of its owner's alone and goes nowhere; what is
 //! pushed is the signed file, byte for byte.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Write as _};
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 use crate::cli::Context;
 use crate::hints::Hinted;
 use crate::out::{self, Align, Column};
-use crate::{files, moment};
+use crate::{files, moment, private};
 
 /// Longest file that is read: a catalogue, its signature and what frames them.
 const FILE_LENGTH_MAX: u64 = CATALOGUE_LENGTH_MAX as u64 + 1024;
@@ -112,17 +112,9 @@ struct Made {
 }
 
 fn keygen(file: &Path, context: &Context) -> anyhow::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let key = new_key();
     let text = Zeroizing::new(hex::format(Zeroizing::new(key.to_bytes()).as_slice()) + "\n");
-    let written = options.open(file).and_then(|mut made| {
-        made.write_all(text.as_bytes())?;
-        made.sync_all()
-    });
-    written.with_context(|| format!("failed to make the key file `{}`", file.display()))?;
+    private::make(file, "the release key", &text)?;
     let made = Made { file: file.to_owned(), public_key: key_text(&key.verifying_key()) };
     context.out.value(&made, || {
         out::fields(&[

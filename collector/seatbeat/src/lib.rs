@@ -37,6 +37,7 @@ mod out;
 mod pass;
 mod policy;
 mod prices;
+mod private;
 mod profile;
 mod proofs;
 mod reconcile;

@@ -6,6 +6,7 @@ use std::io::{Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use directories::ProjectDirs;
+use seatbeat_collector::store::{StoreError, make_folder, sync_folder_of};
 use serde::{Deserialize, Serialize};
 
 /// Names a profile in place of the default one.
@@ -119,8 +120,9 @@ impl Place {
     /// When a profile is there already, another process makes one, or its folder cannot be written.
     pub fn take(path: &Path) -> Result<Self, ProfileError> {
         let failed = |source: std::io::Error| ProfileError::Write { path: path.to_owned(), source };
+        let unsynced = |error: StoreError| failed(std::io::Error::other(error));
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            std::fs::create_dir_all(folder).map_err(failed)?;
+            make_folder(folder).map_err(unsynced)?;
         }
         if path.exists() {
             return Err(ProfileError::Exists(path.to_owned()));
@@ -159,6 +161,7 @@ impl Place {
             .and_then(|()| file.rewind())
             .and_then(|()| file.write_all(text.as_bytes()))
             .and_then(|()| file.sync_all())
+            .and_then(|()| sync_folder_of(&self.aside).map_err(std::io::Error::other))
             .map_err(|source| ProfileError::Write { path: self.path.clone(), source })
     }
 
@@ -169,6 +172,7 @@ impl Place {
     pub fn publish(mut self) -> Result<PathBuf, ProfileError> {
         self.is_ours = false;
         std::fs::rename(&self.aside, &self.path)
+            .and_then(|()| sync_folder_of(&self.path).map_err(std::io::Error::other))
             .map_err(|source| ProfileError::Write { path: self.path.clone(), source })?;
         Ok(self.path.clone())
     }

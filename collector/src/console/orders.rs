@@ -26,7 +26,7 @@ use super::command::checked_reason;
 use super::departures::{ArmRow, arms};
 use super::fault::Fault;
 use crate::journal::Position;
-use crate::order_key::LockedKey;
+use crate::order_key::{LockedKey, kept};
 use crate::vault::{VaultError, VaultRow};
 
 pub mod make;
@@ -45,9 +45,6 @@ const FACTS_AT_ONCE: usize = 1000;
 
 /// Most orders of one batch that are taken: all products of ten thousand machines.
 const ORDERS_MAX: usize = 100_000;
-
-/// Row of the order key under its passphrase.
-const LOCKED_KEY: VaultRow<'static> = VaultRow::Secret("order-key");
 
 /// What an order would do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -313,24 +310,25 @@ impl Console {
         locked_key: &str,
         reason: &str,
     ) -> Result<Position, Fault> {
-        if !locked_key.is_empty() {
-            self.checked_locked_key(&keys, locked_key)?;
-        }
+        let named = wire::OrderKeys::decode(keys.payload.as_slice()).unwrap_or_default();
+        let next = match locked_key.is_empty() {
+            true => None,
+            false => Some(self.checked_locked_key(&named, locked_key)?),
+        };
         let _one_at_a_time = self.adding.lock().await;
         let fact = Fact::OrderKeysSet(wire::OrderKeysSet { keys: Some(keys) });
         self.tried(caller, reason, std::slice::from_ref(&fact)).await?;
-        // The key that is kept is always one that is taken: the older one goes only when the newer is on record.
+        if let Some(next) = next {
+            let (books, trusted) = (self.books.clone(), self.trusted());
+            tokio::task::spawn_blocking(move || kept::add_next(books.vault(), &trusted, &next)).await??;
+        }
         let position = self.write(caller, reason, fact).await?;
-        let (books, locked) = (self.books.clone(), locked_key.to_owned());
-        tokio::task::spawn_blocking(move || match locked.is_empty() {
-            true => books.vault().delete(LOCKED_KEY),
-            false => books.vault().put(LOCKED_KEY, locked.as_bytes()),
-        })
-        .await??;
+        let books = self.books.clone();
+        tokio::task::spawn_blocking(move || kept::settle(books.vault(), &named)).await??;
         Ok(position)
     }
 
-    fn checked_locked_key(&self, keys: &wire::Signed, locked_key: &str) -> Result<(), Fault> {
+    fn checked_locked_key(&self, named: &wire::OrderKeys, locked_key: &str) -> Result<LockedKey, Fault> {
         if self.config.order_key == crate::config::OrderKey::Operator {
             return Err(Fault::value(
                 "the order key",
@@ -339,9 +337,8 @@ impl Console {
         }
         let locked = LockedKey::from_text(locked_key).map_err(|why| Fault::value("the order key", why))?;
         let public = locked.public().map_err(|why| Fault::value("the order key", why))?;
-        let named = wire::OrderKeys::decode(keys.payload.as_slice()).unwrap_or_default();
         if named.keys.iter().any(|key| key == public.as_bytes()) {
-            Ok(())
+            Ok(locked)
         } else {
             Err(Fault::value("the order key", format!("{} is none of the new order keys", key_text(&public))))
         }
@@ -355,10 +352,15 @@ impl Console {
         self.books.reached(after).await?;
         let trusted = self.trusted();
         let trust = if trusted.revision == 0 { String::new() } else { trust::format(&trusted) };
-        let books = self.books.clone();
-        let locked = tokio::task::spawn_blocking(move || books.vault().get(LOCKED_KEY)).await??;
-        let locked_key = locked.map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default();
+        let locked_key =
+            self.kept_order_key(trusted).await?.map(|locked| locked.to_text()).unwrap_or_default();
         Ok(wire::OrderKeysReply { trust, locked_key, kept_by: self.config.order_key.as_str().to_owned() })
+    }
+
+    /// The order key that is kept here, under its passphrase.
+    async fn kept_order_key(&self, trusted: wire::OrderKeys) -> Result<Option<LockedKey>, Fault> {
+        let books = self.books.clone();
+        Ok(tokio::task::spawn_blocking(move || kept::in_force(books.vault(), &trusted)).await??)
     }
 
     /// The newest order keys; none have the revision 0.

@@ -13,7 +13,7 @@ use seatbeat_agent::spool::disk::RealDisk;
 use seatbeat_agent::state::StateFolder;
 use seatbeat_collector::clock::Clock;
 use seatbeat_collector::config::Config;
-use seatbeat_collector::found::{FoundError, found};
+use seatbeat_collector::found::{FoundError, found, opened_by};
 use seatbeat_fleet::client::{Connection, Door};
 use seatbeat_fleet::seed::Seed;
 use seatbeat_proto::wire::JournalRecord;
@@ -101,12 +101,35 @@ fn work(stage: &Stage) {
 }
 
 /// The folder that the desk had.
-fn desk_in(folder: &Path) -> Option<PathBuf> {
+pub fn desk_in(folder: &Path) -> Option<PathBuf> {
     let entries = fs::read_dir(folder).ok()?;
     entries
         .flatten()
         .map(|entry| entry.path())
         .find(|path| path.join("store").exists() || path.join("agent").exists())
+}
+
+/// `init` had not said that it is done: whoever says it again has books founded (true), or finds some.
+fn begun_anew(store: &Path) -> Result<bool, String> {
+    match self::found(store, &Config::default(), "zone = \"UTC\"", Clock::real()) {
+        Ok(_) => Ok(true),
+        Err(FoundError::Founded(_)) => Ok(false),
+        Err(error) => Err(format!("init does not begin anew: {error}")),
+    }
+}
+
+/// Whether one of these files has the token that opens the store.
+fn let_in(desk: &Path, profiles: &[&str]) -> Result<(), String> {
+    let opens = |profile: &&str| {
+        let text = fs::read_to_string(desk.join(profile)).ok()?;
+        let known = text.parse::<toml::Table>().ok()?;
+        opened_by(&desk.join("store"), known.get("token")?.as_str()?).ok()?
+    };
+    if profiles.iter().any(|profile| opens(profile).is_some()) {
+        Ok(())
+    } else {
+        Err(format!("no operator gets in: none of {profiles:?} opens the store"))
+    }
 }
 
 fn facts_of(facts: &Facts) -> Vec<Fact> {
@@ -181,11 +204,7 @@ fn a_house_has_all_that_was_said_to_be_done_behind_any_crash() {
         };
         let store = desk.join("store");
         if found.marks.is_empty() {
-            // `init` had not said that it is done: whoever says it again finds books, or has them founded.
-            match self::found(&store, &Config::default(), "zone = \"UTC\"", Clock::real()) {
-                Ok(_) | Err(FoundError::Founded(_)) => {}
-                Err(error) => return Err(format!("init does not begin anew: {error}")),
-            }
+            begun_anew(&store)?;
         }
         let facts = match open(&store, &runtime) {
             Opened::Says(facts) => facts,
@@ -199,5 +218,31 @@ fn a_house_has_all_that_was_said_to_be_done_behind_any_crash() {
             agent_holds(desk.join("agent"), &facts)?;
         }
         Ok(if found.marks.is_empty() { "begun anew" } else { "whole" })
+    });
+}
+
+#[test]
+fn a_house_that_was_founded_lets_its_first_operator_in_behind_any_crash() {
+    let work = |stage: &Stage| {
+        let desk = Desk::unfounded();
+        fs::File::open(stage.folder()).and_then(|folder| folder.sync_all()).expect("a folder can be synced");
+        desk.found(&[]);
+        stage.mark("founded");
+    };
+    let test = "crash::house::a_house_that_was_founded_lets_its_first_operator_in_behind_any_crash";
+    check(test, 400, work, |found| {
+        let is_founded = !found.marks.is_empty();
+        let desk = match desk_in(found.folder) {
+            Some(desk) => desk,
+            None if is_founded => return Err("the store is gone".to_owned()),
+            None => return Ok("not begun"),
+        };
+        if !is_founded && begun_anew(&desk.join("store"))? {
+            return Ok("begun anew");
+        }
+        // Who was not told yet says it again, which goes on with what waits beside the profile's place.
+        let profiles = ["operator.toml", "operator.toml.new"];
+        let_in(&desk, if is_founded { &profiles[..1] } else { &profiles })?;
+        Ok("founded")
     });
 }

@@ -19,6 +19,7 @@ mod collector;
 mod damage;
 mod failpoints;
 mod house;
+mod keys;
 mod states;
 mod trace;
 
@@ -48,16 +49,35 @@ pub type Verdict = Result<&'static str, String>;
 /// Records what a test does in `work`, and has `judge` look at what crashes may leave of it: at so many, or as many as the
 /// environment says.
 pub fn check(test: &str, states: u64, work: impl FnOnce(&Stage), judge: impl Fn(&Found<'_>) -> Verdict) {
+    if let Some(acts) = recorded(test, work) {
+        judged(&acts, crashes(&acts), states, judge);
+    }
+}
+
+/// As [`check`], of the crashes behind the first mark: what came before is another test's.
+pub fn check_behind_first_mark(
+    test: &str,
+    states: u64,
+    work: impl FnOnce(&Stage),
+    judge: impl Fn(&Found<'_>) -> Verdict,
+) {
     let Some(acts) = recorded(test, work) else { return };
+    let first = acts.iter().position(|act| matches!(act, trace::Act::Mark(_))).expect("something was marked");
+    let mut crashes = crashes(&acts);
+    crashes.retain(|crash| crash.acts > first);
+    judged(&acts, crashes, states, judge);
+}
+
+fn judged(acts: &[trace::Act], mut left: Vec<Crash>, states: u64, judge: impl Fn(&Found<'_>) -> Verdict) {
     let (number, most) = (setting("SEATBEAT_SEED", 1), setting("SEATBEAT_STATES", states));
     say(&format!("SEATBEAT_SEED={number}"));
-    let (mut seed, mut left) = (Seed::new(number), crashes(&acts));
+    let mut seed = Seed::new(number);
     let (possible, scratch) = (left.len(), scratch());
     let folder = scratch.path().join("state");
     let (mut seen, mut verdicts, mut wrong) = (HashSet::new(), BTreeMap::<String, u64>::new(), Vec::new());
     while !left.is_empty() && (seen.len() as u64) < most {
         let crash = left.swap_remove(seed.below(left.len() as u64) as usize);
-        let (state, marks) = (image(&acts, crash), crash.marks(&acts));
+        let (state, marks) = (image(acts, crash), crash.marks(acts));
         if !seen.insert((state.number(), marks.len())) {
             continue;
         }

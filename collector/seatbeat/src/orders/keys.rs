@@ -1,8 +1,7 @@
 //! `seatbeat orders key`, and how a key is opened to sign. Invariant: a key that signs orders is in clear in this
 //! process alone; on a disk it lies under its passphrase.
 
-use std::fs::OpenOptions;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -19,6 +18,7 @@ use super::secret_of;
 use crate::connect::Collector;
 use crate::hints::Hinted;
 use crate::out::{self, Out};
+use crate::private;
 
 /// With which key orders are signed.
 #[derive(Debug, Clone, Default, Args)]
@@ -98,7 +98,7 @@ pub async fn run(verb: Verb, collector: &mut Collector, out: Out) -> anyhow::Res
             }
             let (locked, key) = make(place.passphrase_file.as_deref(), "the order key")?;
             let recovery = make(recovery_passphrase_file.as_deref(), "the recovery key")?;
-            write(&recovery_file, &recovery.0)?;
+            private::make(&recovery_file, "the recovery key", &recovery.0.to_text())?;
             let keys = wire::OrderKeys {
                 revision: 1,
                 keys: vec![key.verifying_key().to_bytes().to_vec()],
@@ -136,7 +136,7 @@ pub async fn run(verb: Verb, collector: &mut Collector, out: Out) -> anyhow::Res
                 Some(file) => {
                     let (recovery, public) =
                         make(new_recovery_passphrase_file.as_deref(), "the new recovery key")?;
-                    write(file, &recovery)?;
+                    private::make(file, "the new recovery key", &recovery.to_text())?;
                     public.verifying_key().to_bytes().to_vec()
                 }
                 None => trusted.recovery_key,
@@ -172,7 +172,7 @@ async fn put(
 ) -> anyhow::Result<()> {
     let locked_key = match &place.key_file {
         Some(file) => {
-            write(file, locked)?;
+            private::make(file, "the order key", &locked.to_text())?;
             String::new()
         }
         None => locked.to_text(),
@@ -246,19 +246,6 @@ fn passphrase(file: Option<&Path>, whose: &str, is_new: bool) -> anyhow::Result<
         anyhow::ensure!(asked == again, "the two passphrases differ");
     }
     Ok(asked)
-}
-
-/// Writes a locked key for its owner alone; what is there is never overwritten.
-fn write(path: &Path, key: &LockedKey) -> anyhow::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let written = options.open(path).and_then(|mut file| {
-        file.write_all(key.to_text().as_bytes())?;
-        file.sync_all()
-    });
-    written.with_context(|| format!("failed to write the key `{}`", path.display()))
 }
 
 fn told(error: KeyError) -> anyhow::Error {

@@ -13,14 +13,14 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::make::{Made, Secrets, Terms, signed};
-use super::{Asked, Cannot, LOCKED_KEY, OrderPlan, PlanRow, Wish};
+use super::{Asked, Cannot, OrderPlan, PlanRow, Wish};
 use crate::config::OrderKey;
 use crate::console::Console;
 use crate::console::auth::Caller;
 use crate::console::command::checked_reason;
 use crate::console::fault::Fault;
 use crate::console::sign_in::password::BYTES_MAX;
-use crate::order_key::{KeyError, LockedKey};
+use crate::order_key::KeyError;
 
 /// What an operator has seen and agrees to.
 pub struct Agreed {
@@ -150,7 +150,8 @@ impl Console {
         if self.books.read(|fold| fold.orders().keys().newest().is_none()) {
             return Ok(Signer::Nobody);
         }
-        let is_here = self.config.order_key == OrderKey::Vault && self.locked_order_key().await?.is_some();
+        let is_here =
+            self.config.order_key == OrderKey::Vault && self.kept_order_key(self.trusted()).await?.is_some();
         Ok(if is_here { Signer::Here } else { Signer::Operator })
     }
 
@@ -266,7 +267,7 @@ impl Console {
     ) -> Result<SigningKey, Fault> {
         let name = format!("order-key/{}", caller.operator());
         self.throttled(|throttle, now| throttle.at_name(&name, caller.from, now)).await?;
-        let locked = self.locked_order_key().await?.ok_or(Fault::NoOrderKey)?;
+        let locked = self.kept_order_key(self.trusted()).await?.ok_or(Fault::NoOrderKey)?;
         let opened = self.costly(move || {
             // What is this long opens nothing, and would be worth somebody's while to send.
             if passphrase.len() > BYTES_MAX {
@@ -279,13 +280,6 @@ impl Console {
             tracing::warn!(operator = %caller.operator(), "the order key was not opened");
         }
         opened
-    }
-
-    async fn locked_order_key(&self) -> Result<Option<LockedKey>, Fault> {
-        let books = self.books.clone();
-        let kept = tokio::task::spawn_blocking(move || books.vault().get(LOCKED_KEY)).await??;
-        let kept = kept.map(|text| String::from_utf8_lossy(&text).into_owned());
-        Ok(kept.filter(|text| !text.is_empty()).map(|text| LockedKey::from_text(&text)).transpose()?)
     }
 }
 
