@@ -336,6 +336,7 @@ impl Spool {
         Ok(true)
     }
 
+    /// What a process that was killed left unsynced is durable from here on: it may be handed out now.
     fn continue_last_segment(&mut self) -> Result<(), SpoolError> {
         let Some(segment) = self.segments.last() else { return Ok(()) };
         let fault =
@@ -347,7 +348,8 @@ impl Spool {
             return Ok(());
         }
         let mut tape = self.disk.open(&segment.path).map_err(fault)?;
-        tape.cut(segment.length).and_then(|()| tape.sync()).map_err(fault)?;
+        let durable = tape.cut(segment.length).and_then(|()| tape.sync());
+        durable.and_then(|()| self.disk.sync_folder(&self.folder)).map_err(fault)?;
         self.tape = Some(tape);
         Ok(())
     }

@@ -156,10 +156,11 @@ impl StateFolder {
         made.map_err(|source| self.fault("create the folder", &self.path, source))
     }
 
-    /// Keeps every other agent out.
+    /// Keeps every other agent out. What is in the folder is durable then, with its name: one that was killed may have left
+    /// what no sync covers.
     ///
     /// # Errors
-    /// When another one is in it, or the lock file cannot be made.
+    /// When another one is in it, the lock file cannot be made, or the disk fails.
     pub fn lock(&self) -> Result<Lock, StateError> {
         self.create()?;
         let path = self.path.join("lock");
@@ -175,7 +176,10 @@ impl StateFolder {
             locked = file.try_lock();
         }
         match locked {
-            Ok(()) => Ok(Lock { _file: file }),
+            Ok(()) => match RealDisk.sync_folder(&self.path) {
+                Ok(()) => Ok(Lock { _file: file }),
+                Err(source) => Err(self.fault("sync the folder", &self.path, source)),
+            },
             Err(std::fs::TryLockError::WouldBlock) => Err(StateError::InUse(self.path.clone())),
             Err(std::fs::TryLockError::Error(source)) => Err(self.fault("lock", &path, source)),
         }

@@ -17,9 +17,11 @@ mod agent;
 mod books;
 mod collector;
 mod damage;
+mod dying;
 mod failpoints;
 mod house;
 mod keys;
+mod orders;
 mod states;
 mod trace;
 

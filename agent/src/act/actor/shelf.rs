@@ -199,7 +199,8 @@ pub(super) struct Shelf {
 impl Shelf {
     pub(super) fn new(folder: &Path, disk: Box<dyn Disk>) -> Result<Self, ActorError> {
         let fault = |source| ActorError::File { act: "create the folder", path: folder.to_owned(), source };
-        disk.create_folder(folder).map_err(fault)?;
+        // A process that was killed may have left a book whose name no sync covers, and it is about to be relied upon.
+        disk.create_folder(folder).and_then(|()| disk.sync_folder(folder)).map_err(fault)?;
         Ok(Self { folder: folder.to_owned(), disk })
     }
 
