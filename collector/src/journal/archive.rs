@@ -368,6 +368,7 @@ impl Archive {
         if let Ok(found) = self.ask("look at", &archived, async |store, path| store.head(&path).await) {
             let there = Archived { packed: found.size, ..archived.clone() };
             if self.read(&there).is_ok() {
+                self.settle()?;
                 return Ok(there);
             }
         }
@@ -375,6 +376,14 @@ impl Archive {
         self.ask("write", &archived, async |store, path| store.put(&path, payload.clone()).await)?;
         self.read(&archived)?;
         Ok(archived)
+    }
+
+    /// Makes the names of what is there durable: a move that was killed may have left one that no sync covers.
+    fn settle(&self) -> Result<(), ArchiveError> {
+        match &self.place {
+            Place::Folder => Ok(store::sync_folder(Path::new(&self.to))?),
+            Place::Bucket { .. } => Ok(()),
+        }
     }
 
     /// Whether a segment is there, as long as it was: its bytes are looked at once they are fetched. Blocks.

@@ -28,20 +28,20 @@ fn bytes_of(number: u64, length_max: u64) -> Vec<u8> {
     (0..length).map(|_| seed.next_number() as u8).collect()
 }
 
-fn record(number: u64) -> Vec<u8> {
+pub fn record(number: u64) -> Vec<u8> {
     bytes_of(number, 900)
 }
 
 /// Records of a batch.
-fn batch(number: u64) -> u64 {
+pub fn batch(number: u64) -> u64 {
     1 + Seed::new(number).branch("batch").below(5)
 }
 
-fn journal_in(folder: &Path) -> Result<FileJournal, JournalError> {
+pub fn journal_in(folder: &Path) -> Result<FileJournal, JournalError> {
     FileJournal::open_on(&folder.join("journal"), Arc::new(LocalDisk), SEGMENT_BYTES_MAX)
 }
 
-fn records(journal: &FileJournal) -> Result<Vec<Vec<u8>>, JournalError> {
+pub fn records(journal: &FileJournal) -> Result<Vec<Vec<u8>>, JournalError> {
     let read = journal.read_from(Position(0), usize::MAX)?;
     Ok(read.into_iter().map(|(_, record)| record).collect())
 }

@@ -14,6 +14,7 @@ use states::{Crash, crashes, image};
 use trace::{Stage, recorded, scratch};
 
 mod agent;
+mod archive;
 mod books;
 mod collector;
 mod damage;
