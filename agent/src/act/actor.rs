@@ -2,7 +2,7 @@
 //! Invariant: what is about to be done is on the disk before it is begun, and what came of it before it is told; the clock
 //! and the hands are the caller's.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use seatbeat_proto::wire;
 use seatbeat_proto::wire::OrderSecrets;
 use zeroize::Zeroize as _;
 
-use super::arm::{Ask, Notice, OrderLine, Standing, Told};
+use super::arm::{Ask, Notice, OrderLine, Standing, Told, WAITING_MAX};
 use super::book::{Book, Entry, Now, Ordered, Outcome, Stage, Taken};
 use super::trust::NotTaken;
 use super::{Hands, Stand, Task};
@@ -31,6 +31,10 @@ use shelf::{Kept, Shelf};
 
 /// Time until what could not be written is tried again.
 const WRITE_AGAIN: Duration = Duration::from_secs(60);
+
+/// Orders and keys that wait for the disk: what a collector sends at once. The newest gives way, and comes with the next
+/// connection.
+const UNHEARD_MAX: usize = WAITING_MAX;
 
 /// Orders that are shown.
 const LINES_MAX: usize = 10;
@@ -66,6 +70,8 @@ pub struct Actor {
     kept: Kept,
     /// What is remembered is on the disk.
     durable: bool,
+    /// Orders and keys of which the disk did not take what follows from them, in the order in which they came.
+    unheard: VecDeque<Ask>,
     /// Orders whose newest result is to be told as soon as it is on the disk.
     untold: Vec<OrderId>,
     /// What this process began and did not end.
@@ -104,6 +110,7 @@ impl Actor {
             shelf,
             kept,
             durable: true,
+            unheard: VecDeque::new(),
             untold: Vec::new(),
             doing: None,
             offset_ms: 0,
@@ -126,8 +133,12 @@ impl Actor {
                 self.stood = None;
                 self.untold = self.kept.book.untold().map(|entry| entry.ordered.id.clone()).collect();
             }
-            Ask::Order(delivery) => self.ordered(&delivery, now, &mut told),
-            Ask::Keys(signed) => self.keys_came(&signed, now, &mut told),
+            Ask::Order(_) | Ask::Keys(_) => {
+                if self.unheard.len() < UNHEARD_MAX && !self.unheard.contains(&ask) {
+                    self.unheard.push_back(ask);
+                }
+                self.hear(now, &mut told);
+            }
             Ask::Clock { offset_ms } => self.offset_ms = offset_ms,
             Ask::Wake => {}
             Ask::Kept { order, outcome } => {
@@ -144,7 +155,7 @@ impl Actor {
     /// Enters what is due as begun. What it answers is to be carried out at once, and [`Actor::end`] told of it.
     pub fn begin(&mut self, now: Moment, hands: &mut dyn Hands) -> (Vec<Told>, Option<Job>) {
         let mut told = Vec::new();
-        if self.durable && !self.kept.book.is_open() {
+        if self.durable && self.unheard.is_empty() && !self.kept.book.is_open() {
             return (told, None);
         }
         let job = self.begin_next(now, hands, &mut told);
@@ -171,17 +182,35 @@ impl Actor {
         self.tell(now, told)
     }
 
-    fn ordered(&mut self, delivery: &wire::OrderDelivery, now: Moment, told: &mut Vec<Told>) {
+    /// Takes what came, as far as the disk does.
+    fn hear(&mut self, now: Moment, told: &mut Vec<Told>) {
+        while let Some(ask) = self.unheard.pop_front() {
+            let is_kept = match &ask {
+                Ask::Order(delivery) => self.ordered(delivery, now, told),
+                Ask::Keys(signed) => self.keys_came(signed, now, told),
+                _ => true,
+            };
+            if !is_kept {
+                return self.unheard.push_front(ask);
+            }
+        }
+    }
+
+    /// False: it is to be asked again, as the disk did not take what follows.
+    fn ordered(&mut self, delivery: &wire::OrderDelivery, now: Moment, told: &mut Vec<Told>) -> bool {
         let signed = delivery.order.clone().unwrap_or_default();
         let Ok(order) = wire::Order::decode(signed.payload.as_slice()) else {
-            return self.notice("an order cannot be read".to_owned(), true, told);
+            self.notice("an order cannot be read".to_owned(), true, told);
+            return true;
         };
         let Ok(id) = order.order.parse::<OrderId>() else {
-            return self.notice("an order without a name came".to_owned(), true, told);
+            self.notice("an order without a name came".to_owned(), true, told);
+            return true;
         };
         let signer = self.kept.trust.signer(&self.service, &signed);
         if order.machine != self.machine.as_str() {
-            return self.notice(format!("order {id} is meant for another machine"), signer.is_none(), told);
+            self.notice(format!("order {id} is meant for another machine"), signer.is_none(), told);
+            return true;
         }
         let Some((signer, by)) = signer else { return self.forged(&order, &id, now, told) };
         let ordered =
@@ -190,8 +219,14 @@ impl Actor {
         let opens = !sealed || self.kept.open_secrets(&ordered, &self.machine).is_some();
         let mut next = self.kept.clone();
         match next.book.take(ordered, self.now(now)) {
-            Taken::Known => self.untold.push(id),
-            Taken::Changed => self.notice(format!("order {id} came again with other content"), true, told),
+            Taken::Known => {
+                self.untold.push(id);
+                true
+            }
+            Taken::Changed => {
+                self.notice(format!("order {id} came again with other content"), true, told);
+                true
+            }
             Taken::Entered(mut changed) => {
                 if !opens && next.book.get(&id).is_some_and(|entry| !entry.stage.is_end()) {
                     let why = "its secrets are not sealed to this machine's present key: order it again";
@@ -202,23 +237,24 @@ impl Actor {
                     entry.stage == Stage::Waiting && next.book.wait(entry, self.now(now)).is_zero()
                 });
                 changed.retain(|changed| *changed != id || !begins);
-                self.keep(next, changed, now, told);
+                self.keep(next, changed, now, told)
             }
         }
     }
 
-    /// An order for this machine by nobody who may order anything of it.
-    fn forged(&mut self, order: &wire::Order, id: &OrderId, now: Moment, told: &mut Vec<Told>) {
+    /// An order for this machine by nobody who may order anything of it. As [`Self::ordered`].
+    fn forged(&mut self, order: &wire::Order, id: &OrderId, now: Moment, told: &mut Vec<Told>) -> bool {
         self.notice(
             format!("order {id} is not signed by a key that this machine takes orders from"),
             true,
             told,
         );
-        if self.kept.book.get(id).is_some() {
-            return;
-        }
         let mut next = self.kept.clone();
-        if next.forged.enter(id, self.now(now).ms) && self.keep(next, Vec::new(), now, told) {
+        if self.kept.book.get(id).is_some() || !next.forged.enter(id, self.now(now).ms) {
+            return true;
+        }
+        let is_kept = self.keep(next, Vec::new(), now, told);
+        if is_kept {
             let detail = if self.kept.trust.revision == 0 {
                 "this machine takes nobody's orders: `seatbeat-agent trust-orders` on it changes that"
             } else {
@@ -232,28 +268,40 @@ impl Actor {
                 detail: detail.to_owned(),
             }));
         }
+        is_kept
     }
 
-    fn keys_came(&mut self, signed: &wire::Signed, now: Moment, told: &mut Vec<Told>) {
+    /// As [`Self::ordered`].
+    fn keys_came(&mut self, signed: &wire::Signed, now: Moment, told: &mut Vec<Told>) -> bool {
         match self.kept.trust.followed_by(signed) {
             Ok(trust) => {
                 let mut next = self.kept.clone();
                 let changed = next.book.keys_changed(&trust.keys, self.now(now));
                 let revision = trust.revision;
                 next.trust = trust;
-                if self.keep(next, changed, now, told) {
+                let is_kept = self.keep(next, changed, now, told);
+                if is_kept {
                     tracing::info!(revision, "newer order keys are in force");
                 }
+                is_kept
             }
             // Sent again with each connection.
-            Err(NotTaken::Old { offered, held }) if offered == held => {}
-            Err(why) => self.notice(why.to_string(), why == NotTaken::Forged, told),
+            Err(NotTaken::Old { offered, held }) if offered == held => true,
+            Err(why) => {
+                self.notice(why.to_string(), why == NotTaken::Forged, told);
+                true
+            }
         }
     }
 
     fn begin_next(&mut self, now: Moment, hands: &mut dyn Hands, told: &mut Vec<Told>) -> Option<Job> {
         self.save_again(now, told);
         if !self.durable || now.uptime < self.rest_until || self.doing.is_some() {
+            return None;
+        }
+        self.hear(now, told);
+        // What came may call back what is due.
+        if !self.unheard.is_empty() {
             return None;
         }
         self.settle_interrupted(now, hands, told);
@@ -346,6 +394,7 @@ impl Actor {
         match self.shelf.remove() {
             Ok(()) => {
                 self.kept = self.shelf.blank(&self.machine, &self.service);
+                self.unheard.clear();
                 self.untold.clear();
             }
             Err(error) => self.cannot_write(&error, now, told),
@@ -415,6 +464,7 @@ impl Actor {
         }
         let due = self.kept.book.wake_in(self.now(now));
         let rests = self.rest_until.saturating_sub(now.uptime);
+        let due = if self.unheard.is_empty() { due } else { Some(Duration::ZERO) };
         // What is due now is begun without being asked for.
         let wake_in = due.map(|due| due.max(rests)).filter(|wait| !wait.is_zero());
         let lines = self.kept.book.orders().iter().rev().take(LINES_MAX);

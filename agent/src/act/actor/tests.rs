@@ -457,7 +457,6 @@ fn a_full_disk_begins_nothing_and_what_was_done_is_told_when_it_is_kept() {
     assert_eq!(fixture.ordered(&order(1, SwitchOff)), [] as [&str; 0]);
     assert_eq!(fixture.worked(), [] as [&str; 0], "it is not in the book");
     fixture.disk.fill(false);
-    fixture.ordered(&order(1, SwitchOff));
     fixture.pass(WRITE_AGAIN);
     let (told, job) = fixture.actor.begin(fixture.now, &mut fixture.hands);
     assert_eq!(results(&told), ["ord_1 doing"]);
@@ -468,7 +467,45 @@ fn a_full_disk_begins_nothing_and_what_was_done_is_told_when_it_is_kept() {
     assert_eq!(fixture.worked(), [] as [&str; 0]);
     fixture.disk.fill(false);
     fixture.pass(WRITE_AGAIN);
-    assert_eq!(fixture.worked(), ["ord_1 done"]);
+    assert_eq!(fixture.worked(), ["ord_1 done", "ord_2 doing", "ord_2 done"]);
+}
+
+#[test]
+fn what_a_full_disk_does_not_take_is_told_to_nobody_and_taken_when_there_is_room() {
+    let mut fixture = Fixture::new();
+    let (new, recovery) = (new_key(), fixture.recovery.clone());
+    let next = order_keys(2, &new, &recovery);
+    let keys = Ask::Keys(sign(&recovery, Domain::OrderKeys, next.encode_to_vec()));
+    fixture.disk.fill(true);
+    assert_eq!(fixture.ordered(&order(1, SwitchOff)), [] as [&str; 0]);
+    assert_eq!(fixture.ordered(&order(2, Cancel)), [] as [&str; 0]);
+    fixture.ordered(&order(1, SwitchOff));
+    assert_eq!(results(&fixture.actor.ask(keys.clone(), fixture.now)), [] as [&str; 0]);
+    assert_eq!(fixture.worked(), [] as [&str; 0]);
+    let standing = fixture.standing();
+    assert_eq!((standing.seal_key.order_keys_revision, standing.wake_in), (1, Some(WRITE_AGAIN)));
+    fixture.disk.fill(false);
+    fixture.pass(WRITE_AGAIN);
+    assert_eq!(results(&fixture.actor.ask(Ask::Wake, fixture.now)), [] as [&str; 0]);
+    assert_eq!(fixture.worked(), ["ord_1 cancelled", "ord_2 done"], "in the order in which they came, once");
+    let standing = fixture.standing();
+    assert_eq!((standing.seal_key.order_keys_revision, standing.wake_in), (2, None));
+    fixture.restart();
+    assert_eq!(fixture.standing().seal_key.order_keys_revision, 2);
+}
+
+#[test]
+fn what_waits_for_a_disk_has_a_limit_and_comes_again_with_the_next_connection() {
+    let mut fixture = Fixture::new();
+    fixture.disk.fill(true);
+    let products = |number| wire::Order { product: format!("p-{number}"), ..order(number, SwitchOff) };
+    let last = UNHEARD_MAX as u64 + 1;
+    (1..=last).for_each(|number| assert_eq!(fixture.ordered(&products(number)), [] as [&str; 0]));
+    fixture.disk.fill(false);
+    fixture.pass(WRITE_AGAIN);
+    assert_eq!(fixture.worked().len(), 2 * UNHEARD_MAX);
+    assert_eq!(fixture.ordered(&products(last)), [] as [&str; 0]);
+    assert_eq!(fixture.worked(), [format!("ord_{last} doing"), format!("ord_{last} done")]);
 }
 
 #[test]
