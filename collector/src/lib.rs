@@ -18,6 +18,7 @@ pub mod joining;
 pub mod journal;
 pub mod journal_place;
 pub mod keys;
+mod lately;
 mod lock;
 mod looks;
 pub mod lookup;

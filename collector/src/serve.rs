@@ -43,6 +43,9 @@ use crate::vault::VaultError;
 /// How often the jobs look whether something is due.
 const JOBS_EVERY: Duration = Duration::from_secs(60);
 
+/// How often months of a large house are counted ahead of whoever asks.
+pub const COUNT_EVERY: Duration = Duration::from_secs(5);
+
 /// How often what others wrote to a shared vault is looked for: a name is there about when its machine is.
 const VAULT_EVERY: Duration = Duration::from_millis(100);
 
@@ -186,6 +189,16 @@ pub async fn start_with(
         listing.keep_listed(stopped_listing).await;
         Ok(())
     });
+    // Months are counted and drafted ahead of whoever asks, on each collector.
+    let (counting, adding, stopped) = (closing.clone(), console.clone(), ended());
+    parts.spawn(async move {
+        let count = || {
+            counting.keep_counted();
+            adding.keep_added();
+        };
+        keep_up(COUNT_EVERY, count, stopped).await;
+        Ok(())
+    });
     let gateway = gateway::serve(agents, books.clone(), presence, settings, ended());
     parts.spawn(async move { Ok(gateway.await?) });
     let console = door::serve(operators, tls, console, ended());
@@ -231,9 +244,9 @@ pub async fn start_with(
             Ok(())
         });
     }
-    let (counting, stopped) = (closing.clone(), ended());
+    let (drafting, stopped) = (closing.clone(), ended());
     parts.spawn(async move {
-        keep_counted(counting, stopped).await;
+        keep_up(JOBS_EVERY, || drafting.keep_drafted(), stopped).await;
         Ok(())
     });
     let deciding = books.clone();
@@ -341,14 +354,15 @@ async fn jobs(
     }
 }
 
-/// Months are counted ahead of whoever asks, on each collector.
-async fn keep_counted(closing: Closing, stopped: impl Future<Output = ()>) {
-    let mut tick = tokio::time::interval(JOBS_EVERY);
+/// Does work that blocks, again and again.
+async fn keep_up(every: Duration, work: impl Fn(), stopped: impl Future<Output = ()>) {
+    let mut tick = tokio::time::interval(every);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tokio::pin!(stopped);
     loop {
         tokio::select! {
             () = &mut stopped => return,
-            _ = tick.tick() => tokio::task::block_in_place(|| closing.keep_counted()),
+            _ = tick.tick() => tokio::task::block_in_place(&work),
         }
     }
 }

@@ -14,6 +14,7 @@ mod full_disk;
 mod golden;
 mod helper;
 mod kill;
+mod large_house;
 mod licences;
 mod metering;
 mod months;

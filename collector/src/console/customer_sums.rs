@@ -64,8 +64,8 @@ impl Console {
     pub async fn customer_sums(&self, caller: &Caller) -> Result<BTreeMap<CustomerId, CustomerSum>, Fault> {
         let (reach, sees_money) = (caller.reach(), caller.let_in.has(Right::Bill));
         let (closing, period) = (self.closing.clone(), running_period(&self.books));
-        let output = tokio::task::spawn_blocking(move || closing.so_far(period)).await??;
-        let MeterOutput { statement, earnings } = &*output;
+        let month = tokio::task::spawn_blocking(move || closing.lately(period, 0)).await??;
+        let MeterOutput { statement, earnings } = &*month.output;
         let mut sums: BTreeMap<CustomerId, CustomerSum> = BTreeMap::new();
         for line in statement.lines.iter().filter(|line| reach.has(&line.customer)) {
             let sum = sums.entry(line.customer.clone()).or_default();
@@ -90,9 +90,9 @@ impl Console {
     pub async fn customer_prices(&self, customer: CustomerId) -> Result<Vec<PriceTold>, Fault> {
         let period = running_period(&self.books);
         let closing = self.closing.clone();
-        let output = tokio::task::spawn_blocking(move || closing.so_far(period)).await??;
+        let month = tokio::task::spawn_blocking(move || closing.lately(period, 0)).await??;
         let policy = self.books.read(|fold| fold.terms().clone()).policy(period)?;
-        let lines = output.statement.lines.iter().filter(|line| line.customer == customer);
+        let lines = month.output.statement.lines.iter().filter(|line| line.customer == customer);
         let mut skus: BTreeSet<Sku> = lines.map(|line| line.sku.clone()).collect();
         let is_own =
             |sku: &Sku| policy.price.get(sku).is_some_and(|prices| prices.contains_key(customer.as_str()));

@@ -343,9 +343,9 @@ impl Console {
         let period = period.unwrap_or_else(|| close::running_period(&self.books));
         let console = self.clone();
         let asking = move || -> Result<Answer, Fault> {
-            let output = console.closing.so_far(period)?;
+            let month = console.closing.lately(period, after)?;
             let policy = console.books.read(|fold| fold.terms().clone()).policy(period)?;
-            what_if(&output.statement.lines, &policy, &question)
+            what_if(&month.output.statement.lines, &policy, &question)
                 .map_err(|error| Fault::value("what if", format!("has no answer: {error}")))
         };
         tokio::task::spawn_blocking(asking).await?

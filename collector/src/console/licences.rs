@@ -196,9 +196,9 @@ impl Console {
         self.books.reached(after).await?;
         let period = close::running_period(&self.books);
         let closing = self.closing.clone();
-        let output = tokio::task::spawn_blocking(move || closing.so_far(period)).await??;
+        let month = tokio::task::spawn_blocking(move || closing.lately(period, after)).await??;
         let mut used: BTreeMap<(CustomerId, Sku), u64> = BTreeMap::new();
-        for line in &output.statement.lines {
+        for line in &month.output.statement.lines {
             used.insert((line.customer.clone(), line.sku.clone()), line.measured.rounded_up());
         }
         let is_asked = |one: &CustomerId| customer.as_ref().is_none_or(|asked| asked == one);

@@ -1,7 +1,7 @@
 //! Machines, narrowed, searched and sorted, a page at a time. Invariant: a page is read from a listing that is brought
 //! up to date with the fold before, and costs what is on it: no question folds or decrypts all machines.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -225,21 +225,16 @@ impl Console {
         self.books.clock().now().checked_sub(silent_after).unwrap_or(Timestamp::MIN)
     }
 
-    /// The machines in the field, and how many of a caller's have an open stream. Blocks while names are read.
-    pub(super) fn in_the_field(
-        &self,
-        reach: &Reach,
-        heard_since: Timestamp,
-    ) -> Result<(InTheField, u64), Fault> {
+    /// The machines in the field. Blocks while names are read.
+    pub(super) fn in_the_field(&self, reach: &Reach, heard_since: Timestamp) -> Result<InTheField, Fault> {
+        self.listing(|listing| listing.in_the_field(reach, heard_since))
+    }
+
+    /// How many of some customers' machines have an open stream. Blocks while names are read.
+    pub(super) fn connected_of(&self, customers: &BTreeSet<CustomerId>) -> Result<usize, Fault> {
         self.listing(|listing| {
-            let connected = match reach {
-                Reach::House => self.presence.connected_count(),
-                Reach::Customers(customers) => {
-                    let theirs = listing.ids_of(customers);
-                    theirs.iter().filter(|machine| self.presence.connected(machine)).count()
-                }
-            };
-            (listing.in_the_field(reach, heard_since), connected as u64)
+            let theirs = listing.ids_of(customers);
+            theirs.iter().filter(|machine| self.presence.connected(machine)).count()
         })
     }
 

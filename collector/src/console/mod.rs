@@ -82,6 +82,7 @@ pub struct Console {
     listed: Listed,
     sealed_months_kept: SealedMonths,
     sealed_sums: months::SealedSums,
+    overviews: overview::Overviews,
     counted_lines: explain::CountedLines,
     /// None where nobody looks for any.
     alerts: Option<AlertsJob>,
@@ -106,6 +107,7 @@ impl Console {
             listed: Listed::default(),
             sealed_months_kept: SealedMonths::default(),
             sealed_sums: months::SealedSums::default(),
+            overviews: overview::Overviews::default(),
             counted_lines: explain::CountedLines::default(),
             alerts: None,
             adding: Arc::default(),

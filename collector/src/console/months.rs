@@ -190,7 +190,7 @@ impl Console {
                 sums.transpose()
             }
             Life::Open { .. } | Life::Grace { .. } => {
-                Ok(Some(Sums::of(self.closing.so_far(period)?.statement.lines.iter())?))
+                Ok(Some(Sums::of(self.closing.lately(period, 0)?.output.statement.lines.iter())?))
             }
             Life::Superseded { .. } => Ok(None),
         }

@@ -3,9 +3,11 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use seatbeat_ledger::calendar::Period;
+use seatbeat_ledger::fold::Fold;
 use seatbeat_ledger::forecast::{Forecast, Money, so_far};
 use seatbeat_ledger::life::{Life, Wait};
 use seatbeat_ledger::money::{Quantity, TooLarge};
@@ -21,6 +23,10 @@ use super::machines::InTheField;
 use super::orders::waiting::OrdersWaiting;
 use super::words::{self, Advice};
 use crate::jobs::close::{CloseError, nobody_enrolled_in, running_period};
+use crate::lately::Lately;
+
+/// How old may be what was added up of a large house.
+const AGE_MAX: SignedDuration = SignedDuration::from_secs(15);
 
 /// See the module's text.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,7 +56,7 @@ pub struct Overview {
     /// What the month costs and earns so far, by currency; empty for who may see no money.
     pub money: Vec<(Option<String>, Money)>,
     /// What it will come to; none for who may not see that.
-    pub forecast: Option<Forecast>,
+    pub forecast: Option<Arc<Forecast>>,
     /// What the running month's statement would be blocked by.
     pub in_the_way: Vec<Advice>,
     /// Months that are over and not sealed; empty for who may not close them.
@@ -90,90 +96,164 @@ pub struct MonthWaiting {
 }
 
 /// The month as it is counted.
+#[derive(Debug, Clone)]
 struct Counted {
-    period: Period,
     by_day: DaySeats,
     quantity: Quantity,
     money: Vec<(Option<String>, Money)>,
     blockers: Vec<Blocker>,
 }
 
+/// What is added up of the house, or of a part of it.
+#[derive(Debug, Clone)]
+struct Added {
+    month: Counted,
+    forecast: Option<Arc<Forecast>>,
+    last: Option<MonthBefore>,
+    customers: u64,
+    field: InTheField,
+    months: Vec<MonthWaiting>,
+}
+
+impl Added {
+    fn without_money(mut self) -> Self {
+        self.month.money.clear();
+        if let Some(last) = &mut self.last {
+            last.money.clear();
+        }
+        Self { forecast: None, months: Vec::new(), ..self }
+    }
+}
+
+/// What was added up of the whole house lately.
+#[derive(Clone)]
+pub struct Overviews(Arc<Lately<Arc<Added>>>);
+
+impl Default for Overviews {
+    fn default() -> Self {
+        Self(Arc::new(Lately::new(AGE_MAX)))
+    }
+}
+
 impl Console {
-    /// How the house stands, within somebody's reach.
+    /// How the house stands, within somebody's reach. What is added up of a large house may be some moments old, as
+    /// [`crate::lately`] says.
     ///
     /// # Errors
     /// When the position is not known here in time, or a part cannot be computed.
     pub async fn overview(&self, caller: &Caller, after: u64) -> Result<Overview, Fault> {
         self.books.reached(after).await?;
         let (reach, bills) = (caller.reach(), caller.let_in.has(Right::Bill));
-        let has_house = reach == Reach::House;
-        let now = self.books.clock().now();
         let (console, of) = (self.clone(), reach.clone());
-        let counting = move || -> Result<_, Fault> {
-            let counted = console.month_so_far(&of, bills)?;
-            let forecast = (bills && has_house).then(|| console.closing.forecast(counted.period));
-            let last = console.month_before(counted.period.previous(), &of, bills)?;
-            let days = console.config.coverage().days;
-            let heard_since = now.saturating_sub(SignedDuration::from_hours(24 * i64::from(days)));
-            let heard_since = heard_since.unwrap_or(Timestamp::MIN);
-            let (field, connected) = console.in_the_field(&of, heard_since)?;
-            let orders = has_house.then(|| console.orders_waiting());
-            Ok((counted, forecast.transpose()?, last, field, connected, orders))
+        let adding = move || -> Result<_, Fault> {
+            let (added, connected, orders) = match &of {
+                Reach::House => {
+                    let added = Added::clone(&*console.added_lately(after)?);
+                    (added, console.presence.connected_count(), Some(console.orders_waiting()))
+                }
+                Reach::Customers(customers) => {
+                    (console.added(&of, after)?, console.connected_of(customers)?, None)
+                }
+            };
+            Ok((if bills { added } else { added.without_money() }, connected, orders))
         };
-        let (counted, forecast, last, field, connected, orders) =
-            tokio::task::spawn_blocking(counting).await??;
-        let months = if bills && has_house { self.months_waiting(after).await? } else { Vec::new() };
+        let (added, connected, orders) = tokio::task::spawn_blocking(adding).await??;
         let alerts = self.alerts(caller, after).await?.alerts;
         let coverage = self.config.coverage();
-        let customers =
-            self.books.read(|fold| fold.registry().customers().filter(|one| reach.has(one)).count());
-        let today = counted.by_day.days.len().checked_sub(1);
+        let Added { month, forecast, last, customers, field, months } = added;
+        let today = month.by_day.days.len().checked_sub(1);
         let of_today = |days: &Vec<u64>| today.and_then(|today| days.get(today)).copied().unwrap_or(0);
         Ok(Overview {
-            now,
-            period: counted.period,
-            customers: customers as u64,
+            now: self.books.clock().now(),
+            period: running_period(&self.books),
+            customers,
             field,
-            connected,
+            connected: connected as u64,
             coverage_percent: coverage.percent,
             coverage_days: coverage.days,
-            seats_today: counted.by_day.skus.values().map(of_today).sum(),
-            by_day: counted.by_day,
-            quantity: counted.quantity,
+            seats_today: month.by_day.skus.values().map(of_today).sum(),
+            by_day: month.by_day,
+            quantity: month.quantity,
             last,
-            money: counted.money,
+            money: month.money,
             forecast,
-            in_the_way: counted.blockers.iter().map(words::blocker).collect(),
+            in_the_way: month.blockers.iter().map(words::blocker).collect(),
             months,
             alerts: alerts.into_iter().filter(|alert| alert.muted_until_ms == 0).collect(),
             orders,
         })
     }
 
-    fn month_so_far(&self, reach: &Reach, bills: bool) -> Result<Counted, Fault> {
-        let has_house = *reach == Reach::House;
-        let running = running_period(&self.books);
-        self.closing.counted_of(running, |month| -> Result<Counted, Fault> {
-            let output = month.so_far().map_err(CloseError::from)?;
-            let Statement { lines, blockers, .. } = &output.statement;
-            let lines = within(reach, lines);
-            let is_of = |blocker: &&Blocker| match &blocker.customer {
-                Some(customer) => reach.has(customer),
-                None => has_house,
-            };
-            Ok(Counted {
-                period: month.period(),
-                by_day: month.by_day(|customer| reach.has(customer)),
-                quantity: sum(&lines)?,
-                money: if bills { so_far(&lines, month.policy())? } else { Vec::new() },
-                blockers: blockers.iter().filter(is_of).cloned().collect(),
-            })
-        })?
+    /// Adds up a large house anew where somebody has asked for it lately: the next question is answered from that.
+    pub fn keep_added(&self) {
+        let wanted = self.closing.wanted(self.books.read(Fold::position));
+        if let Err(fault) = self.overviews.0.refresh(wanted, |_| self.added_anew(0)) {
+            tracing::warn!(error = fault.words(), "the overview could not be added up");
+        }
     }
 
-    fn month_before(&self, period: Period, reach: &Reach, bills: bool) -> Result<Option<MonthBefore>, Fault> {
+    fn added_lately(&self, after: u64) -> Result<Arc<Added>, Fault> {
+        let wanted = self.closing.wanted(self.books.decided().0.max(after));
+        let period = running_period(&self.books);
+        self.overviews.0.get(period, wanted, || self.added_anew(after))
+    }
+
+    fn added_anew(&self, after: u64) -> Result<(Arc<Added>, u64), Fault> {
+        let size = self.books.decided().0.max(after);
+        Ok((Arc::new(self.added(&Reach::House, size)?), size))
+    }
+
+    /// Adds up what is kept counted.
+    fn added(&self, reach: &Reach, after: u64) -> Result<Added, Fault> {
+        let period = running_period(&self.books);
+        let has_house = *reach == Reach::House;
+        let days = self.config.coverage().days;
+        let now = self.books.clock().now();
+        let heard_since = now.saturating_sub(SignedDuration::from_hours(24 * i64::from(days)));
+        let customers =
+            self.books.read(|fold| fold.registry().customers().filter(|one| reach.has(one)).count());
+        Ok(Added {
+            month: self.month_so_far(period, reach, after)?,
+            forecast: if has_house { Some(self.closing.forecast(period)?) } else { None },
+            last: self.month_before(period.previous(), reach, after)?,
+            customers: customers as u64,
+            field: self.in_the_field(reach, heard_since.unwrap_or(Timestamp::MIN))?,
+            months: if has_house { self.months_waiting(after)? } else { Vec::new() },
+        })
+    }
+
+    fn month_so_far(&self, period: Period, reach: &Reach, after: u64) -> Result<Counted, Fault> {
+        let (output, by_day) = match reach {
+            Reach::House => {
+                let month = self.closing.lately(period, after)?;
+                (Arc::clone(&month.output), month.by_day.clone())
+            }
+            Reach::Customers(_) => self.closing.counted_of(period, |month| -> Result<_, Fault> {
+                let output = month.so_far().map_err(CloseError::from)?;
+                Ok((output, month.by_day(|customer| reach.has(customer))))
+            })??,
+        };
+        let Statement { lines, blockers, .. } = &output.statement;
+        let lines = within(reach, lines);
+        let is_of = |blocker: &&Blocker| match &blocker.customer {
+            Some(customer) => reach.has(customer),
+            None => *reach == Reach::House,
+        };
+        Ok(Counted {
+            by_day,
+            quantity: sum(&lines)?,
+            money: self.money_so_far(&lines, period)?,
+            blockers: blockers.iter().filter(is_of).cloned().collect(),
+        })
+    }
+
+    fn money_so_far(&self, lines: &[Line], period: Period) -> Result<Vec<(Option<String>, Money)>, Fault> {
+        Ok(so_far(lines, &self.books.read(|fold| fold.terms().clone()).policy(period)?)?)
+    }
+
+    fn month_before(&self, period: Period, reach: &Reach, after: u64) -> Result<Option<MonthBefore>, Fault> {
         let is_sealed = self.is_sealed(period);
-        let (sealed, so_far_known);
+        let (sealed, counted);
         let lines = match is_sealed {
             true => {
                 sealed = self.sealed_month(period)?;
@@ -181,19 +261,16 @@ impl Console {
             }
             false if self.books.read(|fold| nobody_enrolled_in(fold, period)) => return Ok(None),
             false => {
-                so_far_known = self.closing.so_far(period)?;
-                within(reach, &so_far_known.statement.lines)
+                counted = self.closing.lately(period, after)?;
+                within(reach, &counted.output.statement.lines)
             }
         };
-        let money = match bills {
-            true => so_far(&lines, &self.books.read(|fold| fold.terms().clone()).policy(period)?)?,
-            false => Vec::new(),
-        };
-        Ok(Some(MonthBefore { period, is_sealed, quantity: sum(&lines)?, money }))
+        let (quantity, money) = (sum(&lines)?, self.money_so_far(&lines, period)?);
+        Ok(Some(MonthBefore { period, is_sealed, quantity, money }))
     }
 
-    async fn months_waiting(&self, after: u64) -> Result<Vec<MonthWaiting>, Fault> {
-        let standings = self.statements(after).await?.statements;
+    fn months_waiting(&self, after: u64) -> Result<Vec<MonthWaiting>, Fault> {
+        let standings = self.closing.standings(after)?;
         let zone = self.books.read(|fold| fold.usage().zone().clone());
         let mut months: BTreeMap<Period, MonthWaiting> = BTreeMap::new();
         for standing in standings {

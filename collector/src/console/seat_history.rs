@@ -57,8 +57,8 @@ impl Console {
             }
         }
         months.push(running);
-        let so_far = self.closing.so_far(running)?;
-        for line in so_far.statement.lines.iter().filter(|line| line.customer == *customer) {
+        let month = self.closing.lately(running, 0)?;
+        for line in month.output.statement.lines.iter().filter(|line| line.customer == *customer) {
             add(line.sku.clone(), running, line.quantity)?;
         }
         let mut skus: BTreeMap<Sku, Vec<Quantity>> = BTreeMap::new();

@@ -101,8 +101,8 @@ impl Console {
         let period = period.unwrap_or_else(|| close::running_period(&self.books));
         let console = self.clone();
         let asking = move || -> Result<Course, Fault> {
-            let output = console.closing.so_far(period)?;
-            let lines = &output.statement.lines;
+            let month = console.closing.lately(period, after)?;
+            let lines = &month.output.statement.lines;
             let policy = console.books.read(|fold| fold.terms().clone()).policy(period)?;
             let no_answer = |error| Fault::value("what if", format!("has no answer: {error}"));
             let answer = what_if(lines, &policy, &question).map_err(no_answer)?;

@@ -11,7 +11,7 @@ use seatbeat_ledger::close as ledger;
 use seatbeat_ledger::fold::{Approval, COLLECTOR, Fold};
 use seatbeat_ledger::forecast::{Forecast, forecast};
 use seatbeat_ledger::life::{Life, Phase, Standing, Wait, standings};
-use seatbeat_ledger::month_to_date::MonthToDate;
+use seatbeat_ledger::month_to_date::{DaySeats, MonthToDate};
 use seatbeat_ledger::sealed;
 use seatbeat_ledger::statement::MeterOutput;
 use seatbeat_proto::wire::Signed;
@@ -19,6 +19,7 @@ use seatbeat_proto::wire::Signed;
 use crate::books::{Actor, Books};
 use crate::config::Config;
 use crate::journal::Position;
+use crate::lately::Wanted;
 use crate::store;
 
 mod approved;
@@ -31,7 +32,7 @@ pub use approved::Approved;
 pub use draft::{Draft, draft};
 pub(crate) use draft::{corrections_of, evidence};
 pub use fault::{AgainError, CloseError};
-use kept::{Kept, Wanted};
+use kept::Kept;
 
 /// Drafts that can still be approved; an older one is drafted anew.
 const DRAFTS_MAX: usize = 16;
@@ -56,6 +57,17 @@ pub struct Closing {
     kept: Arc<Kept>,
     /// One seal at a time: between an approval and its seals nobody takes it for one that was cut off.
     sealing: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// A month of the whole house as it was counted.
+#[derive(Debug)]
+pub struct SoFar {
+    /// Statement and earnings, without the flags of machines.
+    pub output: Arc<MeterOutput>,
+    /// Its seats, day by day.
+    pub by_day: DaySeats,
+    /// How many flags of machines there are.
+    pub flag_count: usize,
 }
 
 /// Which draft is to be sealed, by whom and why.
@@ -96,13 +108,13 @@ impl Closing {
     }
 
     /// What a period's statement would be now, on any day, with as many records in it as that. Of a large house it may
-    /// be some moments old, as [`kept`] says. Blocks while it computes.
+    /// be some moments old, as [`crate::lately`] says. Blocks while it computes.
     ///
     /// # Errors
     /// When the policy or an earlier statement cannot be used.
     pub fn draft(&self, period: Period, size_min: u64) -> Result<Arc<Draft>, CloseError> {
         let wanted = self.wanted(self.books.decided().0.max(size_min));
-        let draft = self.kept.draft(period, wanted, || self.drafted_anew(period))?;
+        let draft = self.kept.drafts.get(period, wanted, || self.drafted_anew(period))?;
         let mut drafts = self.drafts.lock().unwrap_or_else(PoisonError::into_inner);
         drafts.retain(|known| known.digest != draft.digest);
         drafts.push_back(Arc::clone(&draft));
@@ -130,24 +142,45 @@ impl Closing {
         Ok(self.counted_of(period, MonthToDate::so_far)??)
     }
 
-    /// What a running month will come to. Of a large house it may be some moments old, as [`kept`] says. Blocks while it
-    /// computes.
+    /// As [`Closing::so_far`], of so many records at least. Of a large house it may be some moments old, as [`crate::lately`]
+    /// says. Blocks while it computes.
+    ///
+    /// # Errors
+    /// When the policy cannot be used.
+    pub fn lately(&self, period: Period, size_min: u64) -> Result<Arc<SoFar>, CloseError> {
+        let wanted = self.wanted(self.books.decided().0.max(size_min));
+        self.kept.so_far.get(period, wanted, || self.counted_anew(period))
+    }
+
+    fn counted_anew(&self, period: Period) -> Result<(Arc<SoFar>, u64), CloseError> {
+        let size = self.books.read(Fold::position);
+        let counted = self.counted_of(period, |month| -> Result<_, ledger::CloseError> {
+            let (output, by_day) = (month.so_far()?, month.by_day(|_| true));
+            Ok(SoFar { output, by_day, flag_count: month.flag_count() })
+        })??;
+        Ok((Arc::new(counted), size))
+    }
+
+    /// What a running month will come to. Of a large house it may be some moments old, as
+    /// [`crate::lately`] says. Blocks while it computes.
     ///
     /// # Errors
     /// When the policy cannot be used, or amounts are too large to add.
-    pub fn forecast(&self, period: Period) -> Result<Forecast, CloseError> {
-        self.kept.forecast(period, self.wanted(self.books.decided().0), || {
-            let (now, size) = (self.books.clock().now(), self.books.read(Fold::position));
-            let from_counts = self.counted_of(period, |month| month.forecast(now))?;
-            let made = match from_counts.map_err(ledger::CloseError::from)? {
-                Some(forecast) => forecast,
-                None => self.compute(|fold| -> Result<Forecast, CloseError> {
-                    let policy = fold.terms().policy(period)?;
-                    Ok(forecast(fold.usage(), &policy, period, now).map_err(ledger::CloseError::from)?)
-                })?,
-            };
-            Ok((made, size))
-        })
+    pub fn forecast(&self, period: Period) -> Result<Arc<Forecast>, CloseError> {
+        self.kept.forecasts.get(period, self.wanted(self.books.decided().0), || self.forecast_anew(period))
+    }
+
+    fn forecast_anew(&self, period: Period) -> Result<(Arc<Forecast>, u64), CloseError> {
+        let (now, size) = (self.books.clock().now(), self.books.read(Fold::position));
+        let from_counts = self.counted_of(period, |month| month.forecast(now))?;
+        let made = match from_counts.map_err(ledger::CloseError::from)? {
+            Some(forecast) => forecast,
+            None => self.compute(|fold| -> Result<Forecast, CloseError> {
+                let policy = fold.terms().policy(period)?;
+                Ok(forecast(fold.usage(), &policy, period, now).map_err(ledger::CloseError::from)?)
+            })?,
+        };
+        Ok((Arc::new(made), size))
     }
 
     /// Asks a month, counted up to now. Blocks while it computes.
@@ -176,33 +209,44 @@ impl Closing {
         Ok(answer)
     }
 
-    /// Counts what has changed in the months that anybody has asked for, and drafts anew what is asked for: the next
-    /// question is answered from that, and the state of the last one is let go.
-    pub fn keep_counted(&self) {
+    /// Counts what has changed in the months that anybody has asked for, and drafts and forecasts anew what is asked for:
+    /// the next question is answered from that, and the state of the last one is let go.
+    pub fn keep_drafted(&self) {
         let first = running_period(&self.books).previous();
         let mut counted = self.kept.counted();
         counted.retain(|period, _| *period >= first);
         let periods: Vec<Period> = counted.keys().copied().collect();
         drop(counted);
-        let position = self.books.read(Fold::position);
+        let wanted = self.wanted(self.books.read(Fold::position));
         let told = periods.into_iter().try_for_each(|period| self.so_far(period).map(drop));
         let told =
-            told.and_then(|()| self.kept.refresh(self.wanted(position), |period| self.drafted_anew(period)));
-        if let Err(error) = told {
-            tracing::warn!(%error, "a month could not be counted");
+            told.and_then(|()| self.kept.forecasts.refresh(wanted, |period| self.forecast_anew(period)));
+        warn(told.and_then(|()| self.kept.drafts.refresh(wanted, |period| self.drafted_anew(period))));
+    }
+
+    /// Counts anew the months of a large house that are asked for, and the running one, asked for or not: the next
+    /// question is answered from that.
+    pub fn keep_counted(&self) {
+        let wanted = self.wanted(self.books.read(Fold::position));
+        if wanted.is_of_large_house() {
+            let told = self.lately(running_period(&self.books), 0).map(drop);
+            warn(told.and_then(|()| self.kept.so_far.refresh(wanted, |period| self.counted_anew(period))));
         }
     }
 
-    fn wanted(&self, size_min: u64) -> Wanted {
+    /// What has to be in whatever is given out now.
+    pub fn wanted(&self, size_min: u64) -> Wanted {
         let machines = self.books.read(|fold| fold.registry().machine_count());
         Wanted { now: self.books.clock().now(), size_min, machines }
     }
 
-    fn drafted_anew(&self, period: Period) -> Result<Arc<Draft>, CloseError> {
+    fn drafted_anew(&self, period: Period) -> Result<(Arc<Draft>, u64), CloseError> {
         let now = self.books.clock().now();
         let made =
             |fold: &Fold| draft(fold, period, now, &self.config)?.with_evidence(fold, self.books.keys());
-        self.compute(made).map(Arc::new)
+        let draft = Arc::new(self.compute(made)?);
+        let size = draft.journal_size();
+        Ok((draft, size))
     }
 
     /// Computes on a copy of the fold, which shares all that does not change meanwhile: writers do not wait for it.
@@ -347,7 +391,7 @@ impl Closing {
 
     async fn drafted_aside(&self, period: Period) -> Result<Arc<Draft>, CloseError> {
         let closing = self.clone();
-        let drafted = tokio::task::spawn_blocking(move || closing.draft(period, u64::MAX)).await;
+        let drafted = tokio::task::spawn_blocking(move || closing.draft(period, 0)).await;
         drafted.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
 
@@ -460,11 +504,16 @@ pub fn due(fold: &Fold, config: &Config, now: Timestamp) -> Option<Period> {
     is_due.then_some(last)
 }
 
-/// Whether every machine was enrolled after a period.
 /// Whether no machine was let in before a month was over.
 pub(crate) fn nobody_enrolled_in(fold: &Fold, period: Period) -> bool {
     let end = fold.usage().zone().first_instant(period.next().first_day());
     !fold.registry().enrolled_before(end)
+}
+
+fn warn(told: Result<(), CloseError>) {
+    if let Err(error) = told {
+        tracing::warn!(%error, "a month could not be counted");
+    }
 }
 
 /// An error with what caused it.

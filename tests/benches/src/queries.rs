@@ -25,6 +25,7 @@ use seatbeat_collector::gateway::presence::Presence;
 use seatbeat_collector::jobs::close::Closing;
 use seatbeat_collector::jobs::proofs::Proofs;
 use seatbeat_collector::journal::{FileJournal, Journal as _};
+use seatbeat_collector::serve::COUNT_EVERY;
 use seatbeat_collector::vault::VaultRow;
 use seatbeat_ledger::operators::{Grant, LetIn};
 use seatbeat_proto::ids::MachineId;
@@ -202,7 +203,18 @@ impl House {
         let statements = store.join("statements");
         let closing = Closing::new(books.clone(), config.clone(), statements.clone());
         let proofs = Proofs::new(books.clone(), &config, statements);
-        let console = Console::new(books.clone(), Presence::default(), config, closing, proofs);
+        let console = Console::new(books.clone(), Presence::default(), config, closing.clone(), proofs);
+        // As `serve` does.
+        let ahead = console.clone();
+        runtime.spawn(async move {
+            loop {
+                tokio::time::sleep(COUNT_EVERY).await;
+                tokio::task::block_in_place(|| {
+                    closing.keep_counted();
+                    ahead.keep_added();
+                });
+            }
+        });
         let router = runtime.block_on(door::router(console.clone()));
         let token = founded.operator_token.to_string();
         let let_in = LetIn { operator: "opr_bench".parse()?, api_token: None, grants: vec![Grant::FULL] };

@@ -58,7 +58,7 @@ impl Closing {
     pub fn effect(&self, record: &JournalRecord, named: Option<Period>) -> Result<Vec<Effect>, EffectError> {
         let now = self.books.clock().now();
         let record = record.encode_to_vec();
-        let _one_at_a_time = self.kept.making();
+        let _one_at_a_time = self.kept.drafts.making();
         self.compute(|fold| {
             let mut changed = fold.clone();
             match changed.apply(&record)? {

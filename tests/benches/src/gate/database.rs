@@ -40,13 +40,15 @@ const COLLECTORS: usize = 4;
 const REST_US: u64 = 60_000;
 
 /// A database with what a prepared store holds, and stores of collectors on it.
-struct House {
+pub struct House {
     _postgres: Postgres,
-    stores: Vec<PathBuf>,
+    /// One of each collector.
+    pub stores: Vec<PathBuf>,
 }
 
 impl House {
-    fn of(prepared: &Prepared, collectors: usize, name: &str) -> anyhow::Result<Self> {
+    /// So many stores on a database of their own.
+    pub fn of(prepared: &Prepared, collectors: usize, name: &str) -> anyhow::Result<Self> {
         let postgres = Postgres::start(&[]).context("there is no PostgreSQL: apt-get install postgresql")?;
         let url = postgres.url(&postgres.database());
         let first = prepared.copy(&format!("{name}-0"))?;

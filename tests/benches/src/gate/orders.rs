@@ -21,15 +21,16 @@ use seatbeat_proto::wire::{
 };
 use tokio::sync::oneshot;
 
+use super::database::House;
 use super::load::{self, Ask};
-use super::processes::Load;
+use super::processes::{Load, Server};
 use super::store::Prepared;
 use super::{AT_ONCE, milliseconds};
 use crate::results::Section;
-use crate::table;
+use crate::{desk, table};
 
-/// Machines that are connected while orders go out.
-const CONNECTED: [usize; 2] = [2_000, 10_000];
+/// Machines that are connected while orders go out, and whether to another collector than the one that takes the orders.
+const RUNS: [(usize, bool); 3] = [(2_000, false), (10_000, false), (10_000, true)];
 
 /// Orders of each run, for as many of those machines.
 const ORDERS: usize = 1_000;
@@ -51,15 +52,22 @@ type Instants = BTreeMap<String, Timestamp>;
 
 /// From the signature to the machine.
 pub fn bench() -> anyhow::Result<ExitCode> {
-    let most = CONNECTED[CONNECTED.len() - 1];
+    let most = RUNS.iter().map(|(connected, _)| *connected).max().unwrap_or(0);
     table::progress(&format!("enrolling {most} machines"));
     let prepared = Prepared::new(most)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut rows = Vec::new();
-    for connected in CONNECTED {
-        let store = prepared.copy(&format!("orders-{connected}"))?;
+    let seatbeat = desk::collector()?;
+    for (connected, is_elsewhere) in RUNS {
+        let house = is_elsewhere.then(|| House::of(&prepared, 2, "orders")).transpose()?;
+        let store = match &house {
+            Some(house) => house.stores[0].clone(),
+            None => prepared.copy(&format!("orders-{connected}"))?,
+        };
         let running = runtime.block_on(serve::start(&store, Clock::real()))?;
-        let (agents, books) = (running.agent_address, running.books.clone());
+        let other = house.as_ref().map(|house| Server::collector(&seatbeat, &house.stores[1])).transpose()?;
+        let agents = other.as_ref().map_or(running.agent_address, |other| other.agents);
+        let books = running.books.clone();
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = runtime.spawn(running.until(async move { drop(stopped.await) }));
         let mut load = Load::start(&prepared.token, agents)?;
@@ -79,16 +87,21 @@ pub fn bench() -> anyhow::Result<ExitCode> {
         anyhow::ensure!(told.ordered.len() == ORDERS, "{} orders came, not {ORDERS}", told.ordered.len());
         let [all, written] = [late(&signed, &told.ordered), late(&signed, &durable)].map(percentiles);
         let cells = [all[0], all[1], written[0], written[1]].map(milliseconds);
-        rows.push([vec![connected.to_string(), ORDERS.to_string()], cells.to_vec()].concat());
-        drop((load, books));
+        let place = if is_elsewhere { "another collector" } else { "the same" };
+        rows.push(
+            [vec![connected.to_string(), place.to_owned(), ORDERS.to_string()], cells.to_vec()].concat(),
+        );
+        drop((load, books, other));
         let _ = stop.send(());
         runtime.block_on(serving)??;
+        drop(house);
     }
     let about = "From an order's signature, handed to a collector, to the machine that it is for; orders come one by one, \
-                 100 a second at most. DURABLE is the part until the signature is on disk and folded. The generator \
-                 with all machines runs on the same cores.";
+                 100 a second at most. DURABLE is the part until the signature is on disk and folded. TO: the collector \
+                 that took the order, or another one on the same PostgreSQL. The generator with all machines runs on \
+                 the same cores.";
     let mut section = Section::new("orders", about);
-    let head = ["CONNECTED", "ORDERS", "RECEIVED p50 ms", "p99 ms", "DURABLE p50 ms", "p99 ms"];
+    let head = ["CONNECTED", "TO", "ORDERS", "RECEIVED p50 ms", "p99 ms", "DURABLE p50 ms", "p99 ms"];
     section.table(&head, rows);
     section.publish()?;
     Ok(ExitCode::SUCCESS)
