@@ -305,12 +305,14 @@ impl Fold {
             Fact::SettingsChanged(fact) => self.change_settings(entry, fact)?,
             Fact::CataloguePushed(fact) => self.push_catalogue(entry, fact, at)?,
             Fact::CustomerAdded(fact) => {
-                let added = self.registry.customers.insert(entry.id("customer", &fact.customer)?);
+                let added =
+                    Arc::make_mut(&mut self.registry.customers).insert(entry.id("customer", &fact.customer)?);
                 refuse_unless(added, Refusal::Repeated)?;
             }
             Fact::TokenCreated(fact) => self.create_token(entry, fact)?,
             Fact::TokenRevoked(fact) => {
-                let token = self.registry.tokens.get_mut(&entry.id("token", &fact.token)?);
+                let token =
+                    Arc::make_mut(&mut self.registry.tokens).get_mut(&entry.id("token", &fact.token)?);
                 token.ok_or(Refusal::UnknownToken)?.revoked = true;
             }
             Fact::EnrolmentRequested(fact) => return self.enrol(entry, fact, at).map(Some),
@@ -434,7 +436,7 @@ impl Fold {
         );
         let id = entry.id("token", &fact.token)?;
         refuse_unless(!self.registry.tokens.contains_key(&id), Refusal::Repeated)?;
-        self.registry.tokens.insert(id, token);
+        Arc::make_mut(&mut self.registry.tokens).insert(id, token);
         Ok(())
     }
 

@@ -15,16 +15,16 @@ use crate::shelf::{Share, Shelves};
 use crate::standing::Departure;
 use crate::usage::{AGE_MAX, AHEAD_MAX};
 
-/// Everybody the journal has named so far.
+/// Everybody the journal has named so far. Copies share what has not changed: there are tens of thousands of customers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registry {
-    pub(crate) customers: BTreeSet<CustomerId>,
-    pub(crate) tokens: BTreeMap<TokenId, Token>,
+    pub(crate) customers: Arc<BTreeSet<CustomerId>>,
+    pub(crate) tokens: Arc<BTreeMap<TokenId, Token>>,
     /// Customers whose names were taken out of the vault.
     pub(crate) erased: BTreeSet<CustomerId>,
     pub(crate) machines: Shelves<Machine>,
-    /// The machines of each customer; copies share those that have not changed.
-    owned: BTreeMap<CustomerId, Arc<BTreeSet<MachineId>>>,
+    /// The machines of each customer.
+    owned: Arc<BTreeMap<CustomerId, Arc<BTreeSet<MachineId>>>>,
     /// Customers that are suspended or left.
     pub(crate) departures: BTreeMap<CustomerId, Departure>,
     /// When the first machine was let in, by the collector's clock.
@@ -360,13 +360,14 @@ impl Registry {
         if known.customer == customer {
             return Ok(());
         }
-        if let Some(machines) = self.owned.get_mut(&known.customer) {
+        let owned = Arc::make_mut(&mut self.owned);
+        if let Some(machines) = owned.get_mut(&known.customer) {
             Arc::make_mut(machines).remove(machine);
             if machines.is_empty() {
-                self.owned.remove(&known.customer);
+                owned.remove(&known.customer);
             }
         }
-        Arc::make_mut(self.owned.entry(customer.clone()).or_default()).insert(machine.clone());
+        Arc::make_mut(owned.entry(customer.clone()).or_default()).insert(machine.clone());
         known.customer = customer;
         Ok(())
     }
@@ -414,12 +415,13 @@ impl Registry {
         self.names.customer(&mut customer);
         self.names.token(&mut new.token);
         self.names.text(&mut new.agent_version);
-        if let Some(token) = self.tokens.get_mut(&new.token) {
+        if let Some(token) = Arc::make_mut(&mut self.tokens).get_mut(&new.token) {
             token.used += 1;
             token.recent.retain(|at| within_hour(*at, now));
             token.recent.push_back(now);
         }
-        Arc::make_mut(self.owned.entry(customer.clone()).or_default()).insert(id.clone());
+        let owned = Arc::make_mut(&mut self.owned);
+        Arc::make_mut(owned.entry(customer.clone()).or_default()).insert(id.clone());
         self.first_enrolled_at = Some(self.first_enrolled_at.map_or(now, |first| first.min(now)));
         self.machines.insert(id.clone(), Machine::new(new, customer, now));
         Ok(())

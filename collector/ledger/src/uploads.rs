@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use seatbeat_proto::ids::CustomerId;
-use seatbeat_proto::wire::UploadStatus;
+use seatbeat_proto::wire::{UploadNoted, UploadStatus};
 use serde::{Deserialize, Serialize};
 
 use crate::calendar::Period;
@@ -30,6 +30,22 @@ pub struct UploadId {
     pub revision: u32,
     /// Where it goes, as it is configured.
     pub destination: String,
+}
+
+impl UploadId {
+    /// A step of it as a record has it, of none of its parts yet.
+    pub fn step(&self, submission: u32, status: Status) -> UploadNoted {
+        UploadNoted {
+            destination: self.destination.clone(),
+            distributor: self.distributor.clone(),
+            period: self.period.to_string(),
+            revision: self.revision,
+            submission,
+            status: status.on_wire().into(),
+            parts: 0,
+            noted: Vec::new(),
+        }
+    }
 }
 
 /// What is sent, and answered, as one.

@@ -342,7 +342,7 @@ impl Console {
             return Err(Fault::value("the statement", "has nothing there that a person could settle"));
         }
         let fact = |(submission, parts): (u32, Vec<UploadPart>)| {
-            let step = crate::jobs::upload::desk::noted(&id, submission, Status::Settled);
+            let step = id.step(submission, Status::Settled);
             Fact::UploadNoted(UploadNoted { noted: parts, ..step })
         };
         let facts: Vec<Fact> = settled.into_iter().map(fact).collect();

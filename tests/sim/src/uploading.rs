@@ -78,7 +78,7 @@ impl World {
     /// Brings one statement on; whether nothing is to come any more.
     fn bring(&mut self, term: Term, id: &UploadId) -> bool {
         if self.upload_of(term, id).is_none() {
-            let built = UploadNoted { parts: 1, ..noted(id, 1, Status::Built) };
+            let built = UploadNoted { parts: 1, ..id.step(1, Status::Built) };
             self.write_as_leader(term, "", vec![Fact::UploadNoted(built)]);
         }
         let Some((upload, parcel)) = self.upload_of(term, id).zip(self.parcel(term, id)) else {
@@ -122,7 +122,7 @@ impl World {
 
     fn note(&mut self, term: Term, parcel: &Parcel, status: Status) -> bool {
         let part = UploadPart { far_id: parcel.key.clone(), ..UploadPart::default() };
-        let fact = UploadNoted { noted: vec![part], ..noted(&parcel.id, parcel.submission, status) };
+        let fact = UploadNoted { noted: vec![part], ..parcel.id.step(parcel.submission, status) };
         self.write_as_leader(term, "", vec![Fact::UploadNoted(fact)])
     }
 
@@ -242,18 +242,5 @@ impl World {
         for what in found {
             self.breaks(Invariant::UploadedOnce, what);
         }
-    }
-}
-
-fn noted(id: &UploadId, submission: u32, status: Status) -> UploadNoted {
-    UploadNoted {
-        destination: id.destination.clone(),
-        distributor: id.distributor.clone(),
-        period: id.period.to_string(),
-        revision: id.revision,
-        submission,
-        status: status.on_wire().into(),
-        parts: 0,
-        noted: Vec::new(),
     }
 }

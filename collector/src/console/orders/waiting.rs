@@ -1,7 +1,6 @@
 //! Orders that are not over, for who wants to know what is still to be done. Invariant: it looks at batches whose time
 //! is not over, and at no other.
 
-use seatbeat_ledger::fold::Fold;
 use seatbeat_ledger::orders::{Batch, Status, Waits};
 use seatbeat_proto::ids::BatchId;
 
@@ -22,8 +21,7 @@ impl Console {
     /// The orders that are not over.
     pub fn orders_waiting(&self) -> OrdersWaiting {
         let now = self.books.clock().now();
-        let fold = self.books.read(Fold::clone);
-        let orders = fold.orders();
+        let orders = self.books.read(|fold| fold.orders().clone());
         let mut waiting = OrdersWaiting::default();
         let is_open = |batch: &&Batch| now < batch.expires_at && batch.cancelled.is_none();
         for batch in orders.batches().filter(is_open) {

@@ -229,7 +229,7 @@ impl Desk {
         };
         if known.is_none() {
             let parts = u32::try_from(projection.parts.len()).unwrap_or(u32::MAX);
-            let built = UploadNoted { parts, ..noted(id, 1, Status::Built) };
+            let built = UploadNoted { parts, ..id.step(1, Status::Built) };
             self.write(built, paces, now).await?;
         }
         let Some(upload) = self.upload(id) else { return Ok(()) };
@@ -262,7 +262,7 @@ impl Desk {
             let sent: Vec<UploadPart> = new.map(|part| said_of(part, String::new(), String::new())).collect();
             if !sent.is_empty() {
                 // On record before the first of them goes out.
-                let sent = UploadNoted { noted: sent, ..noted(id, upload.submission, Status::Sent) };
+                let sent = UploadNoted { noted: sent, ..id.step(upload.submission, Status::Sent) };
                 self.write(sent, paces, now).await?;
             }
             let mut answers = Answers::default();
@@ -370,7 +370,7 @@ impl Desk {
         now: Timestamp,
     ) -> Result<(), Rest> {
         for ((submission, status), parts) in answers.0 {
-            self.write(UploadNoted { noted: parts, ..noted(id, submission, status) }, paces, now).await?;
+            self.write(UploadNoted { noted: parts, ..id.step(submission, status) }, paces, now).await?;
         }
         Ok(())
     }
@@ -505,20 +505,6 @@ fn stopped_by(error: SendError) -> Trouble {
     match error {
         SendError::Stop { why, hint } => Trouble { why, hint },
         SendError::Again { why, .. } => Trouble { why, hint: "it passes by itself".to_owned() },
-    }
-}
-
-/// A step of a statement, of none of its parts yet.
-pub(crate) fn noted(id: &UploadId, submission: u32, status: Status) -> UploadNoted {
-    UploadNoted {
-        destination: id.destination.clone(),
-        distributor: id.distributor.clone(),
-        period: id.period.to_string(),
-        revision: id.revision,
-        submission,
-        status: status.on_wire().into(),
-        parts: 0,
-        noted: Vec::new(),
     }
 }
 
