@@ -157,4 +157,18 @@ mod tests {
         let none = wire::OrderKeys { keys: vec![], ..keys(4, &key, &recovery) };
         assert_eq!(trust.followed_by(&signed(&key, &none)), Err(NotTaken::Unreadable));
     }
+
+    #[test]
+    fn an_order_is_its_operators_or_the_services_that_signed_it_and_nobodys_else() {
+        let (operator, recovery, service, stranger) = (new_key(), new_key(), new_key(), new_key());
+        let trust = Trust::brought(&keys(1, &operator, &recovery)).unwrap();
+        let signer =
+            |by: &SigningKey, domain| trust.signer(&service.verifying_key(), &sign(by, domain, vec![1]));
+        assert_eq!(signer(&operator, Domain::Order), Some((Signer::Operator, operator.verifying_key())));
+        assert_eq!(signer(&service, Domain::Order), Some((Signer::Service, service.verifying_key())));
+        for by in [&recovery, &stranger] {
+            assert_eq!(signer(by, Domain::Order), None);
+        }
+        assert_eq!(signer(&operator, Domain::OrderKeys), None, "what was signed is no order");
+    }
 }

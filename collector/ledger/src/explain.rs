@@ -242,3 +242,6 @@ fn seats_told(told: &Told, days: &[UsageDay], period: Period) -> Vec<SeatTold> {
     seats.sort_by(|one, other| (&one.customer, &one.sku).cmp(&(&other.customer, &other.sku)));
     seats
 }
+
+#[cfg(test)]
+mod tests;

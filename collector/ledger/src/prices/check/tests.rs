@@ -194,6 +194,25 @@ fn new_tiers_of_a_known_group_need_no_skus_beside_them() {
 }
 
 #[test]
+fn skus_of_a_known_group_need_no_tiers_until_it_changes_its_distributor_or_currency() {
+    let book = in_force(&[SKUS, TIERS]);
+    let head = "sku,distributor,currency,price_group\n";
+    let two = Terms {
+        new_distributors: ["ingram".to_owned(), "td".to_owned()].into(),
+        gone: Gone::Keep,
+        ..Terms::default()
+    };
+    let import = |row: &str| checked(&book, &two, &[&format!("{head}{row}\n")]);
+    let same = import("NEW,ingram,EUR,wf").unwrap().list;
+    assert!(same.groups.is_empty() && same.skus.len() == 1, "it has the tiers it had");
+    for row in ["NEW,td,EUR,wf", "NEW,ingram,USD,wf"] {
+        let told = import(row).unwrap_err().first;
+        let words: Vec<&str> = told.iter().map(|problem| problem.what.as_str()).collect();
+        assert_eq!(words, ["price group `wf` changes its distributor or currency, which needs new tiers"]);
+    }
+}
+
+#[test]
 fn an_import_of_nothing_or_of_too_much_is_refused() {
     assert_eq!(faults(&ingram(), &[]), [":0 no file was named"]);
     assert_eq!(faults(&ingram(), &[""]), ["a.csv:0 it is empty"]);
