@@ -67,6 +67,7 @@ fn an_older_order_is_refused_for_its_product_alone_and_a_newer_epoch_is_newer() 
     assert_eq!(outcome(&book, 4), Outcome::Refused);
     assert_eq!(outcome(&book, 3), Outcome::Taken);
     assert_eq!((outcome(&book, 5), outcome(&book, 2)), (Outcome::Cancelled, Outcome::Taken));
+    assert_eq!(book.get(&id(5)).unwrap().stage.detail(), "a newer order came before it was begun");
 }
 
 #[test]
@@ -79,6 +80,7 @@ fn a_cancel_ends_what_waits_and_leaves_what_was_begun_and_nothing_older_comes_af
     book.take(ordered(5, Kind::Cancel, "splx"), at(1));
     book.take(ordered(3, Kind::SwitchOff, "dsa"), at(1));
     assert_eq!((outcome(&book, 1), outcome(&book, 4)), (Outcome::Cancelled, Outcome::Done));
+    assert_eq!(book.get(&id(1)).unwrap().stage.detail(), "it was called back before it was begun");
     assert_eq!(outcome(&book, 2), Outcome::Doing);
     assert!(book.get(&id(5)).unwrap().stage.detail().contains("ord_2 was begun before"));
     assert_eq!(outcome(&book, 3), Outcome::Refused);
@@ -166,6 +168,52 @@ fn after_a_crash_a_destructive_order_is_not_begun_again_and_one_that_switches_on
 }
 
 #[test]
+fn an_order_is_begun_once_and_a_destructive_one_not_even_where_it_waits_again() {
+    let mut book = Book::default();
+    book.take(ordered(1, Kind::SwitchOff, "dsa"), at(0));
+    book.take(ordered(2, Kind::SwitchOn, "splx"), at(0));
+    for order in [id(1), id(2)] {
+        assert!(book.begin(&order, at(0)));
+        assert!(!book.begin(&order, at(1)), "{order} is under way");
+    }
+    book.orders[0].stage = Stage::Waiting;
+    assert!(!book.begin(&id(1), at(2)), "it was begun before");
+}
+
+#[test]
+fn something_is_open_until_the_last_order_has_its_end() {
+    let mut book = Book::default();
+    assert!(!book.is_open());
+    for sequence in [1, 2] {
+        book.take(ordered(sequence, Kind::SwitchOff, "dsa"), at(0));
+        assert!(book.is_open());
+    }
+    assert!(book.begin(&id(2), at(0)) && book.is_open());
+    book.finish(&id(2), Outcome::Done, "", at(0));
+    assert!(!book.is_open());
+}
+
+#[test]
+fn a_product_is_switched_off_until_an_order_switched_it_on_or_tried_to() {
+    let mut book = Book::default();
+    let mut sequence = 0;
+    let mut run = |kind, product, outcome| {
+        sequence += 1;
+        book.take(Ordered { at_once: true, ..ordered(sequence, kind, product) }, at(0));
+        assert!(book.begin(&id(sequence), at(0)));
+        book.finish(&id(sequence), outcome, "", at(0));
+        book.switched_off().map(|product| product.to_string()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(run(Kind::SwitchOff, "dsa", Outcome::Failed), "", "it was tried");
+    assert_eq!(run(Kind::SwitchOff, "dsa", Outcome::Done), "dsa");
+    assert_eq!(run(Kind::Uninstall, "splx", Outcome::Done), "dsa splx");
+    assert_eq!(run(Kind::SwitchOff, "dsa", Outcome::Done), "splx dsa", "each once");
+    assert_eq!(run(Kind::SwitchOn, "splx", Outcome::Refused), "splx dsa", "nothing was done");
+    assert_eq!(run(Kind::SwitchOn, "splx", Outcome::Failed), "dsa");
+    assert_eq!(run(Kind::SwitchOn, "dsa", Outcome::Done), "");
+}
+
+#[test]
 fn switching_on_that_was_interrupted_is_not_repeated_behind_a_newer_order() {
     for newer in [Kind::SwitchOff, Kind::Cancel] {
         let mut book = Book::default();
@@ -202,6 +250,59 @@ fn an_order_is_forgotten_when_its_end_was_told_and_two_months_passed_and_its_flo
     assert_eq!(book.get(&id(1)), None);
     book.take(forever(old(1)), at(KEPT_MS));
     assert_eq!(outcome(&book, 1), Outcome::Refused);
+}
+
+#[test]
+fn of_so_many_orders_the_oldest_that_ended_give_way_and_what_is_open_stays() {
+    let mut book = Book::default();
+    let most = u64::try_from(ORDERS_MAX).unwrap();
+    book.take(ordered(1, Kind::SwitchOff, "dsa"), at(0));
+    let refused = |sequence| Ordered { signer: Signer::Service, ..ordered(sequence, Kind::SwitchOn, "dsa") };
+    for sequence in 2..=most {
+        book.take(refused(sequence), at(0));
+    }
+    assert_eq!(book.orders().len(), ORDERS_MAX);
+    book.take(refused(most + 1), at(0));
+    assert_eq!(book.orders().len(), ORDERS_MAX);
+    assert_eq!((outcome(&book, 1), book.get(&id(2))), (Outcome::Taken, None));
+    assert_eq!(outcome(&book, most + 1), Outcome::Refused);
+}
+
+#[test]
+fn an_order_is_told_in_the_words_of_what_it_asks_for() {
+    let told = [
+        (Kind::SwitchOff, "switch off"),
+        (Kind::Uninstall, "uninstall"),
+        (Kind::SwitchOn, "switch on"),
+        (Kind::Unenrol, "unenrol"),
+        (Kind::Cancel, "cancel"),
+        (Kind::Other, "unknown"),
+    ];
+    for (kind, words) in told {
+        let read = ordered(1, kind, "dsa").kind;
+        assert_eq!((read, read.words()), (kind, words));
+    }
+}
+
+#[test]
+fn an_order_to_unenrol_names_no_product_and_one_that_switches_names_one() {
+    assert_eq!(ordered(1, Kind::Unenrol, "").unfit(), None);
+    assert_eq!(ordered(1, Kind::Unenrol, "dsa").unfit(), Some("an order to unenrol names no product"));
+    for kind in [Kind::SwitchOff, Kind::Uninstall, Kind::SwitchOn] {
+        assert_eq!(ordered(1, kind, "dsa").unfit(), None);
+        assert_eq!(ordered(1, kind, "").unfit(), Some("the order names no product"));
+    }
+}
+
+#[test]
+fn so_many_forged_orders_are_remembered_and_the_oldest_gives_way() {
+    let mut forged = Forged::default();
+    let most = u64::try_from(Forged::MAX).unwrap();
+    let mut enter = |sequence: u64| forged.enter(&id(sequence), i64::try_from(sequence).unwrap());
+    assert!((1..=most).all(&mut enter));
+    assert!(!enter(1), "all are remembered");
+    assert!(enter(most + 1));
+    assert!(!enter(2) && enter(1), "the oldest gave way");
 }
 
 #[derive(Debug, Clone)]
