@@ -170,11 +170,14 @@ fn more_seats_than_agreed_are_told_with_both_numbers() {
     let mut month =
         MonthToDate::new(usage, policy, "2026-10".parse().unwrap(), now).output().unwrap().statement;
     let key: (CustomerId, Sku) = ("cus_a".parse().unwrap(), "DS".parse().unwrap());
-    let line = serde_json::json!({
-        "customer": "cus_a", "sku": "DS", "count": "high_water", "confirmed": "51", "presumed": "0",
-        "measured": "51", "declared": "0", "adjusted": "0", "quantity": "51"
-    });
-    month.lines.push(serde_json::from_value(line).unwrap());
+    let line = |customer: &str, sku: &str, quantity: &str| {
+        serde_json::from_value(serde_json::json!({
+            "customer": customer, "sku": sku, "count": "high_water", "confirmed": quantity, "presumed": "0",
+            "measured": quantity, "declared": "0", "adjusted": "0", "quantity": quantity
+        }))
+        .unwrap()
+    };
+    month.lines.extend([line("cus_a", "XX", "800"), line("cus_b", "DS", "900"), line("cus_a", "DS", "51")]);
     let over = |quota: u64| above_quota(&month, &Bounds { quota: [(key.clone(), quota)].into(), ..bounds() });
     assert!(over(51).is_empty());
     let told = over(50);
