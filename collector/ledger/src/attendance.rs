@@ -412,6 +412,16 @@ mod tests {
     }
 
     #[test]
+    fn an_instant_is_packed_only_where_that_says_all_of_it() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let six = at("2026-10-02T06:00:00.125Z");
+        assert_eq!(packed(day_of(2), six), Some(6 * 3_600_000 + 125));
+        assert_eq!(unpacked(day_of(2), 6 * 3_600_000 + 125), Some(six));
+        assert_eq!(packed(day_of(2), at("2026-10-02T06:00:00.1250005Z")), None, "finer than it says");
+        assert_eq!(packed(day_of(2), at("2027-10-02T06:00:00Z")), None, "too far away");
+    }
+
+    #[test]
     fn reports_in_any_order_and_repeated_are_the_same_evidence() {
         use State::{Active, Inactive, Unknown};
         let reports: Vec<(i32, &str, Listed<'_>)> = vec![
