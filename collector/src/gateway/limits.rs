@@ -197,7 +197,7 @@ mod tests {
         assert!(buckets.take(1, at(5)) && buckets.take(2, at(5)));
         assert!(!buckets.take(3, at(6)), "both are still owing");
         assert!(buckets.take(1, at(6)), "who is known goes on");
-        assert!(buckets.take(3, at(16)), "the second has rested");
+        assert!(buckets.take(3, at(15)), "the second has just rested");
         assert!(buckets.full_at.len() <= 2);
     }
 

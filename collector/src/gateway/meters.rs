@@ -73,5 +73,6 @@ mod tests {
         }
         let counts: Vec<_> = meters.refused().collect();
         assert!(counts.iter().all(|(_, count)| *count == 1), "{counts:?}");
+        assert!(counts.len() > 1 && counts.iter().map(|(name, _)| *name).eq(REASONS.map(|(_, name)| name)));
     }
 }

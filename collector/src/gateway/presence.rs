@@ -219,11 +219,12 @@ mod tests {
         let presence = Presence::default();
         assert_eq!(presence.clocks().median_ms(), None);
         let hour = 3_600_000;
-        let open: Vec<Open> =
-            [-hour, 5, hour].map(|offset| presence.open(&MachineId::random(), offset, at(1))).into();
+        let open: Vec<Open> = [-2 * hour, -hour, 5, 6, hour]
+            .map(|offset| presence.open(&MachineId::random(), offset, at(1)))
+            .into();
         drop(presence.open(&MachineId::random(), hour, at(1)));
         let clocks = presence.clocks();
-        assert_eq!((clocks.ahead, clocks.behind, clocks.median_ms()), (1, 1, Some(5)));
+        assert_eq!((clocks.ahead, clocks.behind, clocks.median_ms()), (1, 2, Some(5)));
         drop(open);
         assert_eq!(presence.clocks(), ClocksSeen::default());
     }

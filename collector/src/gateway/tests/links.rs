@@ -14,6 +14,7 @@ use tonic::Code;
 
 use super::client::{Agent, Link};
 use super::{Collector, settings, until};
+use crate::vault::VaultRow;
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -143,6 +144,24 @@ async fn beats_show_presence_and_write_nothing() {
     drop(link);
     until(|| !presence.connected(&agent.id)).await;
     assert_eq!((presence.connected_count(), collector.position()), (0, position));
+    collector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_name_that_a_machine_told_last_is_kept() {
+    let collector = Collector::start().await;
+    let agent = collector.agent().await;
+    for name in ["ws-1.example", "ws-2.example"] {
+        let mut link = agent.open(&collector).await.unwrap();
+        link.say(Up::Hello(Hello { host_name: name.into(), ..agent.hello() })).await;
+        assert!(matches!(link.hears().await, Ok(Down::Welcome(_))));
+        let vault = collector.books.vault();
+        until(|| {
+            let kept = vault.get(VaultRow::HostName(&agent.id)).unwrap();
+            kept.is_some_and(|kept| kept.as_slice() == name.as_bytes())
+        })
+        .await;
+    }
     collector.stop().await;
 }
 
