@@ -115,23 +115,41 @@ struct Added {
     months: Vec<MonthWaiting>,
 }
 
-impl Added {
-    fn without_money(mut self) -> Self {
-        self.month.money.clear();
-        if let Some(last) = &mut self.last {
-            last.money.clear();
-        }
-        Self { forecast: None, months: Vec::new(), ..self }
-    }
+/// Whose numbers are asked for, by whom.
+#[derive(Debug, Clone)]
+struct Question {
+    reach: Reach,
+    /// Whoever asks may see money, and close months.
+    bills: bool,
+    period: Period,
+    after: u64,
 }
 
-/// What was added up of the whole house lately.
+/// What was added up of the whole house lately: for who may see money, and for who may not.
 #[derive(Clone)]
-pub struct Overviews(Arc<Lately<Arc<Added>>>);
+pub struct Overviews(Arc<[Lately<Arc<Added>>; 2]>);
 
 impl Default for Overviews {
     fn default() -> Self {
-        Self(Arc::new(Lately::new(AGE_MAX)))
+        Self(Arc::new([AGE_MAX; 2].map(Lately::new)))
+    }
+}
+
+impl Overviews {
+    fn of(&self, bills: bool) -> &Lately<Arc<Added>> {
+        &self.0[usize::from(bills)]
+    }
+}
+
+impl Question {
+    /// What lines cost and earn, where that may be seen.
+    fn money_of(
+        &self,
+        console: &Console,
+        lines: &[Line],
+        period: Period,
+    ) -> Result<Vec<(Option<String>, Money)>, Fault> {
+        if self.bills { console.money_so_far(lines, period) } else { Ok(Vec::new()) }
     }
 }
 
@@ -144,18 +162,18 @@ impl Console {
     pub async fn overview(&self, caller: &Caller, after: u64) -> Result<Overview, Fault> {
         self.books.reached(after).await?;
         let (reach, bills) = (caller.reach(), caller.let_in.has(Right::Bill));
-        let (console, of) = (self.clone(), reach.clone());
+        let period = running_period(&self.books);
+        let (console, question) = (self.clone(), Question { reach, bills, period, after });
         let adding = move || -> Result<_, Fault> {
-            let (added, connected, orders) = match &of {
-                Reach::House => {
-                    let added = Added::clone(&*console.added_lately(after)?);
-                    (added, console.presence.connected_count(), Some(console.orders_waiting()))
-                }
-                Reach::Customers(customers) => {
-                    (console.added(&of, after)?, console.connected_of(customers)?, None)
-                }
+            let added = match question {
+                Question { reach: Reach::House, .. } => console.added_lately(&question)?,
+                Question { reach: Reach::Customers(_), .. } => Arc::new(console.added(&question)?),
             };
-            Ok((if bills { added } else { added.without_money() }, connected, orders))
+            let (connected, orders) = match &question.reach {
+                Reach::House => (console.presence.connected_count(), Some(console.orders_waiting())),
+                Reach::Customers(customers) => (console.connected_of(customers)?, None),
+            };
+            Ok((Added::clone(&added), connected, orders))
         };
         let (added, connected, orders) = tokio::task::spawn_blocking(adding).await??;
         let alerts = self.alerts(caller, after).await?.alerts;
@@ -165,7 +183,7 @@ impl Console {
         let of_today = |days: &Vec<u64>| today.and_then(|today| days.get(today)).copied().unwrap_or(0);
         Ok(Overview {
             now: self.books.clock().now(),
-            period: running_period(&self.books),
+            period,
             customers,
             field,
             connected: connected as u64,
@@ -187,51 +205,58 @@ impl Console {
     /// Adds up a large house anew where somebody has asked for it lately: the next question is answered from that.
     pub fn keep_added(&self) {
         let wanted = self.closing.wanted(self.books.read(Fold::position));
-        if let Err(fault) = self.overviews.0.refresh(wanted, |_| self.added_anew(0)) {
-            tracing::warn!(error = fault.words(), "the overview could not be added up");
+        for bills in [false, true] {
+            let added = |period| self.added_anew(bills, period, 0);
+            if let Err(fault) = self.overviews.of(bills).refresh(wanted, added) {
+                tracing::warn!(error = fault.words(), "the overview could not be added up");
+            }
         }
     }
 
-    fn added_lately(&self, after: u64) -> Result<Arc<Added>, Fault> {
+    fn added_lately(&self, question: &Question) -> Result<Arc<Added>, Fault> {
+        let Question { bills, period, after, .. } = *question;
         let wanted = self.closing.wanted(self.books.decided().0.max(after));
-        let period = running_period(&self.books);
-        self.overviews.0.get(period, wanted, || self.added_anew(after))
+        self.overviews.of(bills).get(period, wanted, || self.added_anew(bills, period, after))
     }
 
-    fn added_anew(&self, after: u64) -> Result<(Arc<Added>, u64), Fault> {
-        let size = self.books.decided().0.max(after);
-        Ok((Arc::new(self.added(&Reach::House, size)?), size))
+    fn added_anew(&self, bills: bool, period: Period, after: u64) -> Result<(Arc<Added>, u64), Fault> {
+        let after = self.books.decided().0.max(after);
+        let question = Question { reach: Reach::House, bills, period, after };
+        Ok((Arc::new(self.added(&question)?), after))
     }
 
     /// Adds up what is kept counted.
-    fn added(&self, reach: &Reach, after: u64) -> Result<Added, Fault> {
-        let period = running_period(&self.books);
-        let has_house = *reach == Reach::House;
+    fn added(&self, question: &Question) -> Result<Added, Fault> {
+        let Question { reach, bills, period, after } = question;
+        let (period, after, is_all) = (*period, *after, *reach == Reach::House && *bills);
         let days = self.config.coverage().days;
         let now = self.books.clock().now();
         let heard_since = now.saturating_sub(SignedDuration::from_hours(24 * i64::from(days)));
         let customers =
             self.books.read(|fold| fold.registry().customers().filter(|one| reach.has(one)).count());
         Ok(Added {
-            month: self.month_so_far(period, reach, after)?,
-            forecast: if has_house { Some(self.closing.forecast(period)?) } else { None },
-            last: self.month_before(period.previous(), reach, after)?,
+            month: self.month_so_far(question)?,
+            forecast: if is_all { Some(self.closing.forecast(period)?) } else { None },
+            last: self.month_before(question)?,
             customers: customers as u64,
             field: self.in_the_field(reach, heard_since.unwrap_or(Timestamp::MIN))?,
-            months: if has_house { self.months_waiting(after)? } else { Vec::new() },
+            months: if is_all { self.months_waiting(after)? } else { Vec::new() },
         })
     }
 
-    fn month_so_far(&self, period: Period, reach: &Reach, after: u64) -> Result<Counted, Fault> {
+    fn month_so_far(&self, question: &Question) -> Result<Counted, Fault> {
+        let reach = &question.reach;
         let (output, by_day) = match reach {
             Reach::House => {
-                let month = self.closing.lately(period, after)?;
+                let month = self.closing.lately(question.period, question.after)?;
                 (Arc::clone(&month.output), month.by_day.clone())
             }
-            Reach::Customers(_) => self.closing.counted_of(period, |month| -> Result<_, Fault> {
-                let output = month.so_far().map_err(CloseError::from)?;
-                Ok((output, month.by_day(|customer| reach.has(customer))))
-            })??,
+            Reach::Customers(_) => {
+                self.closing.counted_of(question.period, |month| -> Result<_, Fault> {
+                    let output = month.so_far().map_err(CloseError::from)?;
+                    Ok((output, month.by_day(|customer| reach.has(customer))))
+                })??
+            }
         };
         let Statement { lines, blockers, .. } = &output.statement;
         let lines = within(reach, lines);
@@ -242,7 +267,7 @@ impl Console {
         Ok(Counted {
             by_day,
             quantity: sum(&lines)?,
-            money: self.money_so_far(&lines, period)?,
+            money: question.money_of(self, &lines, question.period)?,
             blockers: blockers.iter().filter(is_of).cloned().collect(),
         })
     }
@@ -251,7 +276,8 @@ impl Console {
         Ok(so_far(lines, &self.books.read(|fold| fold.terms().clone()).policy(period)?)?)
     }
 
-    fn month_before(&self, period: Period, reach: &Reach, after: u64) -> Result<Option<MonthBefore>, Fault> {
+    fn month_before(&self, question: &Question) -> Result<Option<MonthBefore>, Fault> {
+        let (period, reach) = (question.period.previous(), &question.reach);
         let is_sealed = self.is_sealed(period);
         let (sealed, counted);
         let lines = match is_sealed {
@@ -261,11 +287,11 @@ impl Console {
             }
             false if self.books.read(|fold| nobody_enrolled_in(fold, period)) => return Ok(None),
             false => {
-                counted = self.closing.lately(period, after)?;
+                counted = self.closing.lately(period, question.after)?;
                 within(reach, &counted.output.statement.lines)
             }
         };
-        let (quantity, money) = (sum(&lines)?, self.money_so_far(&lines, period)?);
+        let (quantity, money) = (sum(&lines)?, question.money_of(self, &lines, period)?);
         Ok(Some(MonthBefore { period, is_sealed, quantity, money }))
     }
 
