@@ -118,6 +118,10 @@ impl Outside for Shell {
         self.connection = Some(Connection::open(self.dialler.clone(), attempt));
     }
 
+    fn stand_by(&mut self, attempt: u32) {
+        self.connection = Some(Connection::stand_by(self.dialler.clone(), attempt));
+    }
+
     fn disconnect(&mut self) {
         self.connection = None;
     }

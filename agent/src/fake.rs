@@ -233,6 +233,7 @@ impl FakeCollector {
                     sequence,
                     hash: held.last().map(|payload| hash(payload).to_vec()).unwrap_or_default(),
                     checkpoint: "checkpoint".into(),
+                    standby_after_ms: 0,
                 };
                 [vec![Body::Welcome(welcome)], memory.push.clone()].concat()
             }

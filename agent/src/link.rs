@@ -5,12 +5,16 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use ed25519_dalek::SigningKey;
 use hyper_util::rt::TokioIo;
+use prost::Message as _;
 use rustls::pki_types::ServerName;
+use seatbeat_proto::standby;
 use seatbeat_proto::tls::{PinVerifier, TlsError, client_config};
 use seatbeat_proto::wire::agent_link_client::AgentLinkClient;
 use seatbeat_proto::wire::{self, RETRY_AFTER};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
@@ -122,6 +126,7 @@ impl LinkError {
     pub fn loss(&self) -> Loss {
         match self {
             Self::Rejected(_) => Loss::Rejected,
+            Self::Unreachable { .. } => Loss::Unreachable,
             Self::Later { after, .. } => Loss::Asked { after: *after },
             _ => Loss::Broken,
         }
@@ -173,6 +178,8 @@ pub struct Dialler {
     addresses: Vec<String>,
     verifier: Arc<PinVerifier>,
     tls: TlsConnectorOf,
+    /// The same under the name of a connection on standby.
+    standby_tls: TlsConnectorOf,
     road: Arc<dyn Road>,
 }
 
@@ -201,8 +208,11 @@ impl Dialler {
     pub fn to(addresses: Vec<String>, pin: [u8; 32], key: Option<&SigningKey>) -> Result<Self, LinkError> {
         let verifier = PinVerifier::new(vec![pin]);
         let config = client_config(Arc::clone(&verifier), key)?;
-        let tls = TlsConnectorOf(TlsConnector::from(Arc::new(config)));
-        Ok(Self { addresses, verifier, tls, road: Arc::new(Tcp) })
+        let mut standby_config = config.clone();
+        standby_config.alpn_protocols = vec![standby::ALPN.to_vec()];
+        let connector = |config| TlsConnectorOf(TlsConnector::from(Arc::new(config)));
+        let (tls, standby_tls) = (connector(config), connector(standby_config));
+        Ok(Self { addresses, verifier, tls, standby_tls, road: Arc::new(Tcp) })
     }
 
     /// The same, on another road.
@@ -222,9 +232,9 @@ impl Dialler {
     /// # Errors
     /// When nobody is reached, or somebody else is.
     pub async fn dial(&self, attempt: u32) -> Result<Channel, LinkError> {
-        let address = &self.addresses[attempt as usize % self.addresses.len().max(1)];
-        let stream = self.secure(address).await?;
-        let speech = |source| LinkError::Speech { address: address.clone(), source };
+        let address = self.address(attempt);
+        let stream = self.secure(address, &self.tls).await?;
+        let speech = |source| LinkError::Speech { address: address.to_owned(), source };
         let endpoint = Endpoint::from_shared(format!("http://{address}"))
             .map_err(speech)?
             .http2_keep_alive_interval(KEEP_ALIVE)
@@ -241,12 +251,30 @@ impl Dialler {
         }
     }
 
-    async fn secure(&self, address: &str) -> Result<TlsStream<Box<dyn Bytes>>, LinkError> {
+    /// A connection on standby with the holder of the pinned key, at the address that the attempt chooses.
+    async fn dial_standby(&self, attempt: u32) -> Result<TlsStream<Box<dyn Bytes>>, LinkError> {
+        let address = self.address(attempt);
+        let stream = self.secure(address, &self.standby_tls).await?;
+        match stream.get_ref().1.alpn_protocol() {
+            Some(standby::ALPN) => Ok(stream),
+            _ => Err(LinkError::Broken("nobody may stand by there".to_owned())),
+        }
+    }
+
+    fn address(&self, attempt: u32) -> &str {
+        &self.addresses[attempt as usize % self.addresses.len().max(1)]
+    }
+
+    async fn secure(
+        &self,
+        address: &str,
+        tls: &TlsConnectorOf,
+    ) -> Result<TlsStream<Box<dyn Bytes>>, LinkError> {
         let bytes = tokio::time::timeout(CONNECT_MAX, self.road.open(address))
             .await
-            .map_err(|_| silent(address, CONNECT_MAX))?
+            .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "nothing answers")))
             .map_err(|source| LinkError::Unreachable { address: address.to_owned(), source })?;
-        let handshake = self.tls.0.connect(server_name(address), bytes);
+        let handshake = tls.0.connect(server_name(address), bytes);
         match tokio::time::timeout(HANDSHAKE_MAX, handshake).await {
             Err(_) => Err(silent(address, HANDSHAKE_MAX)),
             Ok(Ok(stream)) => Ok(stream),
@@ -282,10 +310,25 @@ pub struct Connection {
 impl Connection {
     /// Begins to connect.
     pub fn open(dialler: Dialler, attempt: u32) -> Self {
+        Self::with(move |to_send, events| async move { converse(&dialler, attempt, to_send, &events).await })
+    }
+
+    /// Begins to connect for standing by.
+    pub fn stand_by(dialler: Dialler, attempt: u32) -> Self {
+        Self::with(move |to_send, events| async move { stand_by(&dialler, attempt, to_send, &events).await })
+    }
+
+    fn with<F>(
+        conversation: impl FnOnce(mpsc::Receiver<wire::AgentMessage>, mpsc::Sender<LinkEvent>) -> F,
+    ) -> Self
+    where
+        F: Future<Output = Result<(), LinkError>> + Send + 'static,
+    {
         let (outbound, to_send) = mpsc::channel(OUTBOUND_MAX);
         let (events, inbound) = mpsc::channel(INBOUND_MAX);
+        let conversation = conversation(to_send, events.clone());
         let task = tokio::spawn(async move {
-            if let Err(error) = converse(&dialler, attempt, to_send, &events).await {
+            if let Err(error) = conversation.await {
                 let _ = events.send(LinkEvent::Lost(error)).await;
             }
         });
@@ -332,6 +375,41 @@ async fn converse(
     Err(LinkError::Closed)
 }
 
+async fn stand_by(
+    dialler: &Dialler,
+    attempt: u32,
+    mut to_send: mpsc::Receiver<wire::AgentMessage>,
+    events: &mpsc::Sender<LinkEvent>,
+) -> Result<(), LinkError> {
+    let mut stream = dialler.dial_standby(attempt).await?;
+    let mut came = BytesMut::with_capacity(standby::READ_LENGTH);
+    if events.send(LinkEvent::Connected).await.is_err() {
+        return Ok(());
+    }
+    let broken = |error: &dyn std::fmt::Display| LinkError::Broken(plain(&error.to_string()));
+    loop {
+        while let Some(frame) = standby::unframe(&mut came).map_err(|error| broken(&error))? {
+            let message = wire::CollectorMessage::decode(frame).map_err(|error| broken(&error))?;
+            if events.send(LinkEvent::Received(message)).await.is_err() {
+                return Ok(());
+            }
+        }
+        tokio::select! {
+            message = to_send.recv() => {
+                let Some(message) = message else { return Ok(()) };
+                let frame = standby::frame(&message).map_err(|error| broken(&error))?;
+                stream.write_all(&frame).await.map_err(|error| broken(&error))?;
+                stream.flush().await.map_err(|error| broken(&error))?;
+            }
+            read = stream.read_buf(&mut came) => {
+                if read.map_err(|error| broken(&error))? == 0 {
+                    return Err(LinkError::Closed);
+                }
+            }
+        }
+    }
+}
+
 /// Asks to be let in.
 ///
 /// # Errors
@@ -342,7 +420,7 @@ pub async fn enrol(
     request: wire::EnrolRequest,
 ) -> Result<Result<wire::EnrolResponse, Status>, LinkError> {
     let mut client = client(dialler.dial(attempt).await?);
-    let address = &dialler.addresses[attempt as usize % dialler.addresses.len().max(1)];
+    let address = dialler.address(attempt);
     match tokio::time::timeout(ANSWER_MAX, client.enrol(request)).await {
         Err(_) => Err(silent(address, ANSWER_MAX)),
         Ok(Ok(response)) => Ok(Ok(response.into_inner())),

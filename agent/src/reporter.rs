@@ -65,6 +65,9 @@ pub trait Outside {
     /// Opens a connection, instead of the one there may be; the attempt chooses among the addresses.
     fn connect(&mut self, attempt: u32);
 
+    /// Opens a connection on standby instead.
+    fn stand_by(&mut self, attempt: u32);
+
     /// Closes the connection.
     fn disconnect(&mut self);
 
@@ -309,12 +312,18 @@ impl Reporter {
         now: Moment,
         outside: &mut dyn Outside,
     ) -> Result<(), SpoolError> {
-        let was_open = self.session.is_open();
+        let (was_open, stood_by) = (self.session.is_open(), self.session.stands_by());
         self.tell(Event::Received(message), now, outside)?;
-        if self.session.is_open() && !was_open {
+        let (opened, stands_by) =
+            (self.session.is_open() && !was_open, self.session.stands_by() && !stood_by);
+        if opened || stands_by {
             self.status.last_connected_at = Some(now.wall);
             self.status.last_error = None;
+        }
+        if opened {
             tracing::info!(waiting = self.waiting(), "connected to the collector");
+        } else if stands_by {
+            tracing::debug!("nothing to be said: the collector calls when it has something");
         }
         Ok(())
     }
@@ -349,8 +358,8 @@ impl Reporter {
 
     /// What it says about itself now.
     pub fn status(&mut self) -> &Status {
-        let open = self.session.is_open();
-        self.status.link = if open { LinkStatus::Connected } else { LinkStatus::Disconnected };
+        let connected = self.session.is_connected();
+        self.status.link = if connected { LinkStatus::Connected } else { LinkStatus::Disconnected };
         self.status.spool = self.spool.chain().spool().to_string();
         self.status.waiting = self.waiting();
         self.status.last_report = Report::newest(&self.memory);

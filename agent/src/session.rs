@@ -40,6 +40,17 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(15 * 60);
 /// Longest wait for a connection and for Welcome: longer than every timeout of the link.
 const GREETING_MAX: Duration = Duration::from_secs(45);
 
+/// Longest time between two beats on standby, where no pings go, whatever the settings say; and the silence after which a
+/// beat asks for an answer: with a beat a minute every second one does.
+const ASK_AFTER: Duration = Duration::from_secs(100);
+
+/// Longest wait for that answer: what a connection with a stream waits for the answer to a ping.
+const ANSWER_MAX: Duration = Duration::from_secs(20);
+
+/// Each time that standing by was in vain, twice as long goes by before the next, so many times: a box on the way that lets
+/// no such connection through is asked twice a day.
+const STANDBYS_IN_VAIN_MAX: u32 = 8;
+
 /// A link that stood this long was a good one: the next back-off starts small again.
 const GOOD_LINK: Duration = Duration::from_secs(60);
 
@@ -65,15 +76,45 @@ pub struct Session {
     release_key: Option<VerifyingKey>,
     catalogue_version: u32,
     order_keys_revision: u64,
+    /// As the collector said last; none: it lets nobody stand by.
+    standby_after: Option<Duration>,
+    /// In a row: none of their beats was answered.
+    standbys_in_vain: u32,
+    standby_not_before: Duration,
     phase: Phase,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 enum Phase {
-    Waiting { until: Duration },
-    Connecting { until: Duration },
-    Greeting { hello_sent_at: Timestamp, until: Duration },
-    Open { since: Duration, sent: u64, beat_at: Duration },
+    /// `quietly`: to stand by again, when there is nothing to be said.
+    Waiting {
+        until: Duration,
+        quietly: bool,
+    },
+    Connecting {
+        until: Duration,
+    },
+    Greeting {
+        hello_sent_at: Timestamp,
+        until: Duration,
+    },
+    Open {
+        since: Duration,
+        sent: u64,
+        beat_at: Duration,
+        quiet_since: Duration,
+    },
+    /// To stand by: until that is answered. `from_stream`: the collector answered a moment ago.
+    Retiring {
+        until: Duration,
+        from_stream: bool,
+    },
+    /// `answer_by`: a beat is to be answered.
+    Standby {
+        beat_at: Duration,
+        heard_at: Duration,
+        answer_by: Option<Duration>,
+    },
 }
 
 impl Session {
@@ -93,7 +134,10 @@ impl Session {
             release_key: None,
             catalogue_version: 0,
             order_keys_revision: 0,
-            phase: Phase::Waiting { until },
+            standby_after: None,
+            standbys_in_vain: 0,
+            standby_not_before: Duration::ZERO,
+            phase: Phase::Waiting { until, quietly: false },
         }
     }
 
@@ -106,14 +150,28 @@ impl Session {
     /// Uptime at which [`Event::Timer`] is due.
     pub fn timer(&self) -> Duration {
         match self.phase {
-            Phase::Waiting { until } | Phase::Connecting { until } | Phase::Greeting { until, .. } => until,
+            Phase::Waiting { until, .. }
+            | Phase::Connecting { until }
+            | Phase::Greeting { until, .. }
+            | Phase::Retiring { until, .. } => until,
             Phase::Open { beat_at, .. } => beat_at,
+            Phase::Standby { beat_at, answer_by, .. } => answer_by.map_or(beat_at, |by| by.min(beat_at)),
         }
     }
 
     /// Whether evidence can be sent.
     pub fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Open { .. })
+    }
+
+    /// Whether it stands by: there is nothing to be said, and the collector calls when it has something.
+    pub fn stands_by(&self) -> bool {
+        matches!(self.phase, Phase::Standby { .. })
+    }
+
+    /// Whether the collector answers: in a stream, on standby, or as of a moment ago on the way there.
+    pub fn is_connected(&self) -> bool {
+        self.is_open() || self.stands_by() || matches!(self.phase, Phase::Retiring { from_stream: true, .. })
     }
 
     /// Sequence up to which the collector has everything of the current spool.
@@ -139,7 +197,10 @@ impl Session {
             Event::Disconnected(loss) => self.lost(loss, now),
             Event::Received(message) => self.receive(message, chain, now, &mut effects),
             Event::Timer => self.timer_came(chain, now, &mut effects),
-            Event::EvidenceAppended => self.fill_window(chain, now, &mut effects),
+            Event::EvidenceAppended => {
+                self.come(now, &mut effects);
+                self.fill_window(chain, now, &mut effects);
+            }
             Event::SpoolOpened => self.acknowledged = 0,
             Event::CatalogueTaken(version) => self.catalogue_version = version,
             Event::OrderKeys(revision) => self.order_keys_revision = revision,
@@ -149,10 +210,12 @@ impl Session {
     }
 
     fn greet(&mut self, chain: &Chain, now: Moment, effects: &mut Vec<Effect>) {
-        if !matches!(self.phase, Phase::Connecting { .. }) {
-            return;
-        }
-        self.phase = Phase::Greeting { hello_sent_at: now.wall, until: now.uptime + GREETING_MAX };
+        let until = now.uptime + GREETING_MAX;
+        self.phase = match self.phase {
+            Phase::Connecting { .. } => Phase::Greeting { hello_sent_at: now.wall, until },
+            Phase::Retiring { from_stream, .. } => Phase::Retiring { until, from_stream },
+            _ => return,
+        };
         let hello = wire::Hello {
             protocol: wire::PROTOCOL_VERSION,
             agent_version: self.profile.agent_version.clone(),
@@ -173,24 +236,94 @@ impl Session {
             return;
         }
         match self.phase {
-            Phase::Waiting { .. } => {
-                effects.push(Effect::Connect { attempt: self.attempts });
-                self.attempts = self.attempts.wrapping_add(1);
-                self.phase = Phase::Connecting { until: now.uptime + GREETING_MAX };
+            Phase::Waiting { quietly, .. } => {
+                let attempt = self.attempts;
+                self.attempts = attempt.wrapping_add(1);
+                if quietly && self.has_said_all(chain) {
+                    self.retire(attempt, now, effects);
+                } else {
+                    effects.push(Effect::Connect { attempt });
+                    self.phase = Phase::Connecting { until: now.uptime + GREETING_MAX };
+                }
             }
-            Phase::Connecting { .. } | Phase::Greeting { .. } => {
+            Phase::Connecting { .. } | Phase::Greeting { .. } | Phase::Retiring { .. } => {
                 effects.push(Effect::Note(Note::Silent));
                 self.leave(Loss::Broken, now, effects);
             }
-            Phase::Open { .. } => {
+            Phase::Standby { answer_by: Some(by), .. } if by <= now.uptime => {
+                effects.push(Effect::Note(Note::Silent));
+                self.leave(Loss::Broken, now, effects);
+            }
+            Phase::Open { quiet_since, .. } if self.may_stand_by(quiet_since, chain, now) => {
+                self.failures = 0;
+                self.retire(self.attempts.wrapping_sub(1), now, effects);
+            }
+            Phase::Open { .. } | Phase::Standby { .. } => {
                 let waiting = chain.tip().saturating_sub(self.acknowledged);
                 let beat = wire::Beat {
                     sent_at_ms: instant::to_ms(now.wall),
                     waiting: u32::try_from(waiting).unwrap_or(u32::MAX),
+                    answer: self.asks_for_an_answer(now),
                 };
                 effects.push(send(wire::agent_message::Body::Beat(beat)));
                 self.put_off_beat(now);
             }
+        }
+    }
+
+    /// Whether it was not heard for a while that the collector is there; then there is an end to waiting for it.
+    fn asks_for_an_answer(&mut self, now: Moment) -> bool {
+        let Phase::Standby { heard_at, answer_by, .. } = &mut self.phase else { return false };
+        let asks = now.uptime.saturating_sub(*heard_at) >= ASK_AFTER;
+        if asks {
+            answer_by.get_or_insert(now.uptime + ANSWER_MAX);
+        }
+        asks
+    }
+
+    fn may_stand_by(&self, quiet_since: Duration, chain: &Chain, now: Moment) -> bool {
+        let is_quiet = |after| now.uptime.saturating_sub(quiet_since) >= after;
+        let is_time = now.uptime >= self.standby_not_before;
+        is_time && self.has_said_all(chain) && self.standby_after.is_some_and(is_quiet)
+    }
+
+    fn has_said_all(&self, chain: &Chain) -> bool {
+        self.acknowledged >= chain.tip()
+    }
+
+    fn retire(&mut self, attempt: u32, now: Moment, effects: &mut Vec<Effect>) {
+        let from_stream = self.is_open();
+        self.standbys_in_vain = (self.standbys_in_vain + 1).min(STANDBYS_IN_VAIN_MAX);
+        let after = self.standby_after.unwrap_or_default();
+        self.standby_not_before = now.uptime + after.saturating_mul(1 << self.standbys_in_vain);
+        effects.push(Effect::StandBy { attempt });
+        self.phase = Phase::Retiring { until: now.uptime + GREETING_MAX, from_stream };
+    }
+
+    /// From standby back to a stream, at the address that is known to answer.
+    fn come(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        if matches!(self.phase, Phase::Retiring { .. } | Phase::Standby { .. }) {
+            effects.push(Effect::Disconnect);
+            self.attempts = self.attempts.wrapping_sub(1);
+            self.phase = Phase::Waiting { until: now.uptime, quietly: false };
+        }
+    }
+
+    fn called(&mut self, standby: &wire::Standby, now: Moment, effects: &mut Vec<Effect>) {
+        let was_owed = matches!(self.phase, Phase::Standby { answer_by: Some(_), .. });
+        if standby.come {
+            self.come(now, effects);
+        } else if standby.after_ms > 0 {
+            self.leave(Loss::Asked { after: Duration::from_millis(standby.after_ms.into()) }, now, effects);
+        } else {
+            if was_owed {
+                // It has stood for a while: a good connection.
+                self.failures = 0;
+                self.standbys_in_vain = 0;
+                self.standby_not_before = Duration::ZERO;
+            }
+            self.phase = Phase::Standby { beat_at: now.uptime, heard_at: now.uptime, answer_by: None };
+            self.put_off_beat(now);
         }
     }
 
@@ -206,17 +339,23 @@ impl Session {
             return;
         }
         let open = self.is_open();
+        let on_standby = matches!(self.phase, Phase::Retiring { .. } | Phase::Standby { .. });
+        if let Phase::Open { quiet_since, .. } = &mut self.phase {
+            *quiet_since = now.uptime;
+        }
         match message.body {
+            Some(Body::Standby(standby)) if on_standby => self.called(&standby, now, effects),
+            Some(Body::Settings(signed)) if open || on_standby => self.set(signed, effects),
+            Some(_) if on_standby => effects.push(Effect::Note(Note::Unknown)),
             Some(Body::Welcome(welcome)) => self.welcomed(welcome, chain, now, effects),
             Some(Body::Refusal(refusal)) => self.refused(&refusal, chain, now, effects),
             Some(Body::Ack(ack)) if open => self.acked(&ack, chain, now, effects),
             Some(Body::Order(delivery)) if open => self.ordered(delivery, now, effects),
             Some(Body::OrderKeys(signed)) if open => effects.push(Effect::Ask(Ask::Keys(signed))),
-            Some(Body::Settings(signed)) if open => self.set(signed, effects),
             Some(Body::Checkpoint(text)) if open => keep_checkpoint(text, effects),
             Some(Body::Catalogue(signed)) if open => self.offered(signed, effects),
+            Some(Body::Standby(_)) | None => effects.push(Effect::Note(Note::Unknown)),
             Some(_) => effects.push(Effect::Note(Note::BeforeWelcome)),
-            None => effects.push(Effect::Note(Note::Unknown)),
         }
     }
 
@@ -243,7 +382,10 @@ impl Session {
             self.acknowledged = acknowledged;
             effects.push(Effect::SaveAck { sequence: acknowledged });
         }
-        self.phase = Phase::Open { since: now.uptime, sent, beat_at: Duration::ZERO };
+        self.standby_after =
+            (welcome.standby_after_ms > 0).then(|| Duration::from_millis(welcome.standby_after_ms.into()));
+        let at = now.uptime;
+        self.phase = Phase::Open { since: at, sent, beat_at: at, quiet_since: at };
         self.put_off_beat(now);
         self.fill_window(chain, now, effects);
     }
@@ -394,13 +536,17 @@ impl Session {
         if without.unsigned_abs() < self.clock_offset_ms.unsigned_abs() {
             self.correct_clock(without, effects);
         }
-        if matches!(self.phase, Phase::Open { .. } | Phase::Greeting { .. }) {
+        if !matches!(self.phase, Phase::Waiting { .. } | Phase::Connecting { .. }) {
             self.leave(Loss::Broken, now, effects);
+        }
+        // On standby there is no Welcome.
+        if let Phase::Waiting { quietly, .. } = &mut self.phase {
+            *quietly = false;
         }
     }
 
     fn fill_window(&mut self, chain: &Chain, now: Moment, effects: &mut Vec<Effect>) {
-        let Phase::Open { sent, .. } = &mut self.phase else { return };
+        let Phase::Open { sent, quiet_since, .. } = &mut self.phase else { return };
         let floor = self.acknowledged.max(chain.oldest() - 1);
         let before = *sent;
         while *sent < chain.tip() && *sent - floor.min(*sent) < WINDOW {
@@ -408,14 +554,16 @@ impl Session {
             effects.push(Effect::SendEvidence { sequence: *sent });
         }
         if *sent != before {
+            *quiet_since = now.uptime;
             self.put_off_beat(now);
         }
     }
 
     /// Any message is a beat.
     fn put_off_beat(&mut self, now: Moment) {
-        let interval = self.jitter.a_tenth_off(self.settings.beat_interval);
-        if let Phase::Open { beat_at, .. } = &mut self.phase {
+        let longest = if self.is_open() { Duration::MAX } else { ASK_AFTER };
+        let interval = self.jitter.a_tenth_off(self.settings.beat_interval.min(longest));
+        if let Phase::Open { beat_at, .. } | Phase::Standby { beat_at, .. } = &mut self.phase {
             *beat_at = now.uptime + interval;
         }
     }
@@ -432,13 +580,22 @@ impl Session {
             self.failures = 0;
         }
         let ceiling = BACK_OFF_FIRST.saturating_mul(1 << self.failures.min(10)).min(BACK_OFF_MAX);
+        let quietly = match self.phase {
+            Phase::Standby { .. } => self.standbys_in_vain == 0,
+            Phase::Retiring { .. } if loss == Loss::Unreachable => {
+                // That is nobody's fault but the way's.
+                self.standbys_in_vain = self.standbys_in_vain.saturating_sub(1);
+                true
+            }
+            _ => false,
+        };
         let wait = match loss {
-            Loss::Broken => self.jitter.up_to(ceiling),
+            Loss::Unreachable | Loss::Broken => self.jitter.up_to(ceiling),
             Loss::Asked { after } => after.min(BACK_OFF_MAX).max(self.jitter.up_to(ceiling)),
             Loss::Rejected => BACK_OFF_MAX / 2 + self.jitter.up_to(BACK_OFF_MAX / 2),
         };
         self.failures = self.failures.saturating_add(1);
-        self.phase = Phase::Waiting { until: now.uptime + wait };
+        self.phase = Phase::Waiting { until: now.uptime + wait, quietly };
     }
 }
 

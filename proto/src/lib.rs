@@ -11,6 +11,8 @@ pub mod instant;
 pub mod procedures;
 pub mod sealing;
 pub mod signed;
+#[cfg(feature = "grpc")]
+pub mod standby;
 #[cfg(feature = "tls")]
 pub mod tls;
 pub mod token;

@@ -174,7 +174,7 @@ static ABUSES: [Abuse; 9] = [
 
 /// Does it until the collector ends the connection or the time is over; whether it was ended.
 async fn abuse(door: Door, machine: Machine, how: &'static Abuse) -> bool {
-    let stream = door.bare(&machine).await.expect("the door is open");
+    let stream = door.bare(&machine, seatbeat_proto::tls::ALPN).await.expect("the door is open");
     let (read, mut write) = tokio::io::split(stream);
     let mut reader = JoinSet::new();
     if how.reads {

@@ -218,6 +218,7 @@ fn shape(said: &[collector_message::Body]) -> Vec<String> {
         Body::Catalogue(_) => "catalogue".to_owned(),
         Body::Order(_) => "order".to_owned(),
         Body::OrderKeys(_) => "order keys".to_owned(),
+        Body::Standby(_) => "standby".to_owned(),
     };
     let mut shapes: Vec<String> = said.iter().map(shown).collect();
     shapes.sort();

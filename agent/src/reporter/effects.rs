@@ -39,6 +39,7 @@ impl Reporter {
     ) -> Result<Option<Event>, SpoolError> {
         match effect {
             Effect::Connect { attempt } => outside.connect(attempt),
+            Effect::StandBy { attempt } => outside.stand_by(attempt),
             Effect::Disconnect => outside.disconnect(),
             Effect::Send(message) => return Ok(send(message, outside)),
             Effect::SendEvidence { sequence } => return self.send_evidence(sequence, outside),

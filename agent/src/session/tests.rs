@@ -10,12 +10,16 @@ use wire::collector_message::Body;
 
 use super::*;
 
+mod standby;
+
 /// One agent, its clock, and the collector's side of the talk.
 struct Talk {
     session: Session,
     chain: Chain,
     now: Moment,
     service: SigningKey,
+    /// As each welcome says.
+    standby_after_ms: u32,
 }
 
 fn spool() -> SpoolId {
@@ -44,7 +48,7 @@ impl Talk {
         let past = Past { settings: Settings::initial(0), book: Book::default(), acknowledged };
         let now = Moment { wall: Timestamp::from_second(1_790_000_000).unwrap(), uptime: Duration::ZERO };
         let session = Session::new(profile, past, Jitter::from_seed(seed), now);
-        Self { session, chain: chain(length), now, service }
+        Self { session, chain: chain(length), now, service, standby_after_ms: 0 }
     }
 
     fn new(length: u64, acknowledged: u64) -> Self {
@@ -85,6 +89,7 @@ impl Talk {
             sequence,
             hash,
             checkpoint: String::new(),
+            standby_after_ms: self.standby_after_ms,
         };
         self.hear(Body::Welcome(welcome))
     }

@@ -63,7 +63,9 @@ pub enum Event {
 /// How a connection was lost or not made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
-    /// Cannot be reached, closed, or gone silent.
+    /// No bytes come to the collector.
+    Unreachable,
+    /// Closed, gone silent, or not understood.
     Broken,
     /// Ended by the collector, which said when it is worth another try.
     Asked {
@@ -80,6 +82,11 @@ pub enum Effect {
     /// Open a connection; the attempt chooses among the addresses.
     Connect {
         /// Counts up from 0.
+        attempt: u32,
+    },
+    /// Open a connection on standby instead of the stream; the attempt chooses among the addresses.
+    StandBy {
+        /// As of [`Effect::Connect`].
         attempt: u32,
     },
     /// Close the connection; no event is expected for it.

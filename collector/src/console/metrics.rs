@@ -39,7 +39,13 @@ impl Console {
         let (presence, clocks) = (&self.presence, self.presence.clocks());
         let (machines, customers) =
             self.books.read(|fold| (fold.registry().machine_count(), fold.registry().customers().count()));
-        gauge(registry, "agents_connected", "Machines with an open stream", presence.connected_count());
+        gauge(
+            registry,
+            "agents_connected",
+            "Machines with an open stream, or on standby",
+            presence.connected_count(),
+        );
+        gauge(registry, "agents_standing_by", "Quiet ones of them", presence.standing_by_count());
         gauge(registry, "agents_known", "Machines that were ever let in", machines);
         gauge(registry, "customers", "Customers", customers);
         counter(registry, "agent_beats", "Messages of agents since the start", presence.beats());

@@ -1,7 +1,7 @@
 //! A pushed catalogue on its way to the agents. Invariant: an agent is sent one only when it is newer than what it
 //! uses, once a connection, and never all agents in the same moment.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use seatbeat_ledger::fold::Fold;
@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::door::Door;
+use super::turns::Turns;
 use crate::books::Books;
 
 /// Between two sendings. A catalogue is some 50 KiB: ten thousand agents that were sent it at once would have half a
@@ -22,8 +23,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// The newest catalogue, for all streams.
 pub struct Catalogues {
     newest: watch::Sender<Option<Held>>,
-    /// When the next sending may begin.
-    next: Mutex<Instant>,
+    turns: Turns,
 }
 
 #[derive(Clone)]
@@ -43,20 +43,13 @@ pub struct Offer {
 impl Catalogues {
     /// As the books hold it now.
     pub fn new(books: &Books) -> Self {
-        Self { newest: watch::Sender::new(books.read(held)), next: Mutex::new(Instant::now()) }
+        Self { newest: watch::Sender::new(books.read(held)), turns: Turns::each(PACE) }
     }
 
     /// For a stream whose agent uses this version; 0: it takes none.
     pub fn offer(&self, version: u32) -> Offer {
         let known = if version == 0 { u32::MAX } else { version };
         Offer { newest: self.newest.subscribe(), known, at: None }
-    }
-
-    fn place(&self) -> Instant {
-        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = (*next).max(Instant::now());
-        *next = place + PACE;
-        place
     }
 }
 
@@ -72,7 +65,7 @@ impl Offer {
                 }
                 continue;
             };
-            sleep_until(*self.at.get_or_insert_with(|| catalogues.place())).await;
+            sleep_until(*self.at.get_or_insert_with(|| catalogues.turns.next())).await;
             self.at = None;
             self.known = newest.version;
             return newest.signed;

@@ -59,6 +59,11 @@ impl<S> Connection<S> {
         }
     }
 
+    /// Who is on the other side.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
     fn is_stranger(&self) -> bool {
         let Some(key) = self.peer.key else { return true };
         let machine = MachineId::derived_from(&key);

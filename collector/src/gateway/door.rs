@@ -18,12 +18,13 @@ use super::catalogue::Catalogues;
 use super::clocks::Clocks;
 use super::host_names::HostNames;
 use super::limits::{
-    ADDRESSES_MAX, Buckets, ENROL_RATE, EVIDENCE_BYTES_MAX, EVIDENCE_RATE, MACHINES_MAX, Patience,
-    ROOM_TIMEOUT, address_key, is_own,
+    ADDRESSES_MAX, Buckets, CALL_PAUSE, ENROL_RATE, EVIDENCE_BYTES_MAX, EVIDENCE_RATE, MACHINES_MAX,
+    Patience, ROOM_TIMEOUT, address_key, is_own,
 };
 use super::presence::Presence;
 use super::retry;
 use super::streams::Streams;
+use super::turns::Turns;
 use super::witness::Witness;
 use crate::books::{Books, WriteError};
 use crate::journal::AppendError;
@@ -46,6 +47,8 @@ pub struct Door {
     pub presence: Presence,
     pub settings: watch::Receiver<Signed>,
     pub catalogues: Catalogues,
+    /// Of machines that are called from standby.
+    pub calls: Turns,
     pub streams: Arc<Streams>,
     pub patience: Patience,
     pub witness: Witness,
@@ -71,6 +74,7 @@ impl Door {
     ) -> Self {
         Self {
             catalogues: Catalogues::new(&books),
+            calls: Turns::each(CALL_PAUSE),
             witness: Witness::of(&books),
             host_names: HostNames::default(),
             books,

@@ -1,6 +1,8 @@
 //! What Hello is answered with. Invariant: no clock, no store, no network; an agent is told the end of the chain that
 //! it names itself, and of no other.
 
+use std::time::Duration;
+
 use seatbeat_ledger::fold::Fold;
 use seatbeat_ledger::registry::Tip;
 use seatbeat_proto::ids::{MachineId, SpoolId};
@@ -40,8 +42,9 @@ pub fn checked(hello: &Hello) -> Result<Option<SpoolId>, Status> {
     hello.spool.parse().map(Some).map_err(|error| Status::invalid_argument(format!("Hello: {error}")))
 }
 
-/// What Hello is answered with, when the chain it names ends with `tip`.
-pub fn welcome(hello: Hello, tip: Option<Tip>, now_ms: i64, checkpoint: String) -> Welcome {
+/// What Hello is answered with, when the chain it names ends with `tip`. Who was quiet for so long may stand by; zero:
+/// nobody may.
+pub fn welcome(hello: Hello, tip: Option<Tip>, now_ms: i64, checkpoint: String, quiet: Duration) -> Welcome {
     Welcome {
         hello_sent_at_ms: hello.sent_at_ms,
         now_ms,
@@ -49,6 +52,15 @@ pub fn welcome(hello: Hello, tip: Option<Tip>, now_ms: i64, checkpoint: String) 
         sequence: tip.map_or(0, |tip| tip.sequence),
         hash: tip.map_or_else(Vec::new, |tip| tip.hash.to_vec()),
         checkpoint,
+        standby_after_ms: u32::try_from(quiet.as_millis()).unwrap_or(u32::MAX),
+    }
+}
+
+/// Whether an agent's chain ends where this collector's copy of it does: neither has anything to say to the other.
+pub fn agrees(hello: &Hello, tip: Option<Tip>) -> bool {
+    match tip {
+        Some(tip) => hello.sequence == tip.sequence && hello.hash == tip.hash,
+        None => hello.sequence == 0,
     }
 }
 
@@ -79,10 +91,23 @@ mod tests {
     #[test]
     fn welcome_tells_the_tip_and_gives_the_clock_back() {
         let hello = || Hello { sent_at_ms: 5, spool: "spl_a".into(), ..Hello::default() };
-        let none = welcome(hello(), None, 9, String::new());
+        let quiet = Duration::from_secs(180);
+        let none = welcome(hello(), None, 9, String::new(), quiet);
         assert_eq!((none.sequence, none.hash, none.hello_sent_at_ms, none.now_ms), (0, vec![], 5, 9));
         let tip = Tip { sequence: 3, hash: [1; 32] };
-        let some = welcome(hello(), Some(tip), 9, String::new());
+        let some = welcome(hello(), Some(tip), 9, String::new(), Duration::ZERO);
+        assert_eq!((none.standby_after_ms, some.standby_after_ms), (180_000, 0));
         assert_eq!((some.sequence, some.hash), (3, vec![1; 32]));
+    }
+
+    #[test]
+    fn chains_agree_that_end_at_the_same_place_with_the_same_content() {
+        let says = |sequence, hash: &[u8], tip| {
+            agrees(&Hello { sequence, hash: hash.to_vec(), ..Hello::default() }, tip)
+        };
+        let tip = |sequence| Some(Tip { sequence, hash: [1; 32] });
+        assert!(says(0, &[], None) && says(3, &[1; 32], tip(3)));
+        assert!(!says(1, &[1; 32], None), "this collector lost its disk");
+        assert!(!says(2, &[1; 32], tip(3)) && !says(4, &[1; 32], tip(3)) && !says(3, &[2; 32], tip(3)));
     }
 }

@@ -15,12 +15,14 @@ pub struct Patience {
     pub stranger: Duration,
     /// How long a new stream may keep its Hello to itself.
     pub hello: Duration,
+    /// How long a stream is quiet before its agent may stand by: longer than all agents take to be sent a catalogue.
+    pub quiet: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        Self { handshake: seconds(10), stranger: seconds(60), hello: seconds(10) }
+        Self { handshake: seconds(10), stranger: seconds(60), hello: seconds(10), quiet: seconds(180) }
     }
 }
 
@@ -48,6 +50,9 @@ pub const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Messages that wait for an agent to read them.
 pub const DOWN_QUEUE: usize = 16;
+
+/// Between two machines that are called from standby at once: a thousand a second, as many as a core takes in.
+pub const CALL_PAUSE: Duration = Duration::from_millis(1);
 
 /// Bytes of the HTTP/2 header list: the calls here carry a handful of short headers.
 pub const HEADERS_LENGTH_MAX: u32 = 8 * 1024;

@@ -10,7 +10,8 @@ use std::time::Duration;
 use ed25519_dalek::VerifyingKey;
 use futures_util::FutureExt as _;
 use prost::Message as _;
-use seatbeat_proto::ids::MachineId;
+use seatbeat_ledger::registry::Tip;
+use seatbeat_proto::ids::{MachineId, SpoolId};
 use seatbeat_proto::wire::agent_message::Body as Up;
 use seatbeat_proto::wire::collector_message::Body as Down;
 use seatbeat_proto::wire::{AgentMessage, CollectorMessage, Hello, MESSAGE_LENGTH_MAX, Settings, Signed};
@@ -118,8 +119,7 @@ struct Conversation {
     began: Instant,
     /// When everything it said besides evidence would have been said at [`BEAT_RATE`].
     beats_even_at: Duration,
-    /// What was noted of its clock, and when.
-    clock_noted: (bool, Instant),
+    clock: ClockNotes,
     up: Streaming<AgentMessage>,
     down: Sender,
 }
@@ -136,39 +136,34 @@ impl Conversation {
         let spool = greeting::checked(&hello)?;
         let place = door.streams.open(&machine);
         // Asked behind the place: a ban from here on ends the stream through it.
-        let known = || door.books.read(|fold| greeting::tip(fold, &machine, spool.as_ref()));
-        let mut tip = known()?;
-        if tip.map_or(0, |tip| tip.sequence) < hello.sequence {
-            // Another collector may have acknowledged more: it is not asked for again.
-            door.books.caught_up().await;
-            tip = known()?;
-        }
+        let tip = tip(&door, &machine, spool.as_ref(), hello.sequence).await?;
         let now = door.books.clock().now();
         let now_ms = door.books.clock().now_ms();
         let offset_ms = hello.sent_at_ms.saturating_sub(now_ms);
-        door.note_clock(&machine, offset_ms);
+        let clock = ClockNotes::begin(&door, &machine, offset_ms);
         let presence = door.presence.open(&machine, offset_ms, now);
         door.host_names.note(&machine, &hello.host_name);
         let deliveries = Deliveries::new(machine.clone(), hello.order_keys_revision);
-        let checkpoint = door.checkpoint();
+        let (settings_revision, catalogue_version) = (hello.settings_revision, hello.catalogue_version);
+        let welcome = greeting::welcome(hello, tip, now_ms, door.checkpoint(), door.patience.quiet);
         let conversation = Self {
             intake: Intake::new(Arc::clone(&door), machine.clone(), key),
             machine,
             presence,
             place,
             settings: door.settings.clone(),
-            settings_revision: hello.settings_revision,
-            catalogue: door.catalogues.offer(hello.catalogue_version),
+            settings_revision,
+            catalogue: door.catalogues.offer(catalogue_version),
             door,
             deliveries,
             checkpoint_at: Instant::now(),
             began: Instant::now(),
             beats_even_at: Duration::ZERO,
-            clock_noted: (is_ahead(offset_ms), Instant::now()),
+            clock,
             up,
             down,
         };
-        conversation.send(Down::Welcome(greeting::welcome(hello, tip, now_ms, checkpoint))).await?;
+        conversation.send(Down::Welcome(welcome)).await?;
         Ok(conversation)
     }
 
@@ -212,7 +207,7 @@ impl Conversation {
                 Some(Up::Beat(beat)) => {
                     let clock = self.door.books.clock();
                     let offset_ms = beat.sent_at_ms.saturating_sub(clock.now_ms());
-                    self.note_clock(offset_ms);
+                    self.clock.note(&self.door, &self.machine, offset_ms);
                     self.presence.beat(offset_ms, beat.waiting, clock.now());
                     BEAT_RATE.ahead(&mut self.beats_even_at, self.began.elapsed())
                 }
@@ -231,14 +226,6 @@ impl Conversation {
                     () = Box::pin(sleep(rest)) => {}
                 }
             }
-        }
-    }
-
-    fn note_clock(&mut self, offset_ms: i64) {
-        let (ahead, noted_at) = self.clock_noted;
-        if ahead != is_ahead(offset_ms) || noted_at.elapsed() >= NOTE_EVERY {
-            self.clock_noted = (is_ahead(offset_ms), Instant::now());
-            self.door.note_clock(&self.machine, offset_ms);
         }
     }
 
@@ -287,13 +274,10 @@ impl Conversation {
     }
 
     async fn send_newer_settings(&mut self) -> Result<(), Status> {
-        let settings = self.settings.borrow_and_update().clone();
-        let revision = Settings::decode(settings.payload.as_slice()).map_or(0, |settings| settings.revision);
-        if revision > self.settings_revision {
-            self.settings_revision = revision;
-            self.send(Down::Settings(settings)).await?;
+        match newer_settings(&mut self.settings, &mut self.settings_revision) {
+            Some(settings) => self.send(Down::Settings(settings)).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 
     async fn send_orders(&mut self) -> Result<(), Status> {
@@ -322,6 +306,53 @@ impl Conversation {
     }
 }
 
+/// What was noted of a machine's clock in one conversation.
+pub(super) struct ClockNotes {
+    ahead: bool,
+    noted_at: Instant,
+}
+
+impl ClockNotes {
+    /// Notes by how much it is ahead as the conversation begins.
+    pub(super) fn begin(door: &Door, machine: &MachineId, offset_ms: i64) -> Self {
+        door.note_clock(machine, offset_ms);
+        Self { ahead: is_ahead(offset_ms), noted_at: Instant::now() }
+    }
+
+    /// Notes it again when that says something new.
+    pub(super) fn note(&mut self, door: &Door, machine: &MachineId, offset_ms: i64) {
+        if self.ahead != is_ahead(offset_ms) || self.noted_at.elapsed() >= NOTE_EVERY {
+            *self = Self::begin(door, machine, offset_ms);
+        }
+    }
+}
+
+/// The end of the chain that an agent names, with what another collector has acknowledged of it: that is not asked for
+/// again.
+pub(super) async fn tip(
+    door: &Door,
+    machine: &MachineId,
+    spool: Option<&SpoolId>,
+    sequence: u64,
+) -> Result<Option<Tip>, Status> {
+    let known = || door.books.read(|fold| greeting::tip(fold, machine, spool));
+    let tip = known()?;
+    if tip.map_or(0, |tip| tip.sequence) >= sequence {
+        return Ok(tip);
+    }
+    door.books.caught_up().await;
+    known()
+}
+
+/// The settings of the collector when they are newer than what an agent has or was sent; they count as sent then.
+pub(super) fn newer_settings(settings: &mut watch::Receiver<Signed>, sent: &mut u64) -> Option<Signed> {
+    let settings = settings.borrow_and_update().clone();
+    let revision = Settings::decode(settings.payload.as_slice()).map_or(0, |settings| settings.revision);
+    let is_newer = revision > *sent;
+    *sent = revision.max(*sent);
+    is_newer.then_some(settings)
+}
+
 async fn hello(up: &mut Streaming<AgentMessage>, patience: Duration) -> Result<Hello, Status> {
     let first = timeout(patience, up.message())
         .await
@@ -345,7 +376,7 @@ fn unreadable(status: Status) -> Status {
 }
 
 /// Waits for other settings; for ever, when there will be none.
-async fn changed(settings: &mut watch::Receiver<Signed>) {
+pub(super) async fn changed(settings: &mut watch::Receiver<Signed>) {
     if settings.changed().await.is_err() {
         std::future::pending::<()>().await;
     }

@@ -23,7 +23,7 @@ use super::limits::{
     ADDRESS_RATE, ADDRESSES_MAX, Buckets, CONNECTIONS_MAX, DESCRIPTORS_KEPT, HANDSHAKES_MAX,
     HANDSHAKES_OF_ADDRESS_MAX, Patience, address_key, is_own,
 };
-use super::tls::peer_key;
+use super::tls::{peer_key, stands_by};
 use crate::books::Books;
 
 /// Connections that wait to be served; the handshakes behind them wait, too.
@@ -56,19 +56,24 @@ impl Listener for TcpListener {
     }
 }
 
-/// Accepts until what this returns is dropped.
+/// Connections for gRPC.
+pub type Streaming<S> = ReceiverStream<Result<Connection<S>, Infallible>>;
+
+/// Accepts until the first of what this returns is dropped; the second is of those who stand by.
 pub fn connections<L: Listener + Sync>(
     listener: L,
     tls: Arc<ServerConfig>,
     books: Books,
     patience: Patience,
-) -> ReceiverStream<Result<Connection<L::Stream>, Infallible>> {
+) -> (Streaming<L::Stream>, mpsc::Receiver<Connection<L::Stream>>) {
     let (accepted, connections) = mpsc::channel(ACCEPTED_QUEUE);
+    let (quiet, standing_by) = mpsc::channel(ACCEPTED_QUEUE);
     let porter = Arc::new(Porter {
         tls: TlsAcceptor::from(tls),
         books,
         patience,
         accepted,
+        quiet,
         handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
         places: Arc::new(Semaphore::new(connections_max())),
         machines: Arc::default(),
@@ -76,7 +81,7 @@ pub fn connections<L: Listener + Sync>(
         opened: Instant::now(),
     });
     tokio::spawn(porter.stand(listener));
-    ReceiverStream::new(connections)
+    (ReceiverStream::new(connections), standing_by)
 }
 
 /// As many as this process may have descriptors for.
@@ -91,6 +96,7 @@ struct Porter<S> {
     books: Books,
     patience: Patience,
     accepted: mpsc::Sender<Result<Connection<S>, Infallible>>,
+    quiet: mpsc::Sender<Connection<S>>,
     handshakes: Arc<Semaphore>,
     places: Arc<Semaphore>,
     machines: Arc<MachinePlaces>,
@@ -221,10 +227,14 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Porter<S> {
             Some(Some(place)) => Some(place),
             Some(None) => return self.turn_away(from, "too many connections of one machine"),
         };
+        let stands_by = stands_by(stream.get_ref().1);
         let connection =
             Connection::new(stream, peer, self.books.clone(), self.patience.stranger, (place, machine_place));
         // An error means that the door has closed.
-        let _ = self.accepted.send(Ok(connection)).await;
+        let _ = match stands_by {
+            false => self.accepted.send(Ok(connection)).await.map_err(drop),
+            true => self.quiet.send(connection).await.map_err(drop),
+        };
         drop(turn);
     }
 

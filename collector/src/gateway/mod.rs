@@ -21,10 +21,12 @@ pub mod plan;
 pub mod presence;
 mod retry;
 mod rounds;
+mod standby;
 mod streams;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+mod turns;
 pub mod witness;
 
 pub use listener::Listener;
@@ -36,7 +38,7 @@ use seatbeat_proto::wire::agent_link_server::{AgentLink, AgentLinkServer};
 use seatbeat_proto::wire::{
     AgentMessage, EnrolRequest, EnrolResponse, LeaveRequest, LeaveResponse, MESSAGE_LENGTH_MAX, Signed,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
@@ -83,7 +85,11 @@ pub async fn serve(
     serve_with(listener, books, presence, settings, Patience::default(), shutdown).await
 }
 
-async fn serve_with(
+/// As [`serve`], with another patience.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_with(
     listener: impl Listener + Sync,
     books: Books,
     presence: Presence,
@@ -99,6 +105,13 @@ async fn serve_with(
     by_itself.spawn(catalogue::follow(Arc::clone(&door)));
     by_itself.spawn(orders::follow(Arc::clone(&door)));
     by_itself.spawn(host_names::follow(Arc::clone(&door)));
+    let (incoming, standing_by) = listener::connections(listener, tls, books, patience);
+    let standing_by = standby::serve(Arc::clone(&door), standing_by);
+    let (all_called, are_all_called) = oneshot::channel::<()>();
+    by_itself.spawn(async move {
+        standing_by.await;
+        drop(all_called);
+    });
 
     let service = AgentLinkServer::new(Service { door: Arc::clone(&door) })
         .max_decoding_message_size(MESSAGE_LENGTH_MAX)
@@ -121,7 +134,16 @@ async fn serve_with(
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .add_service(health_service)
         .add_service(service)
-        .serve_with_incoming_shutdown(listener::connections(listener, tls, books, patience), until);
+        .serve_with_incoming_shutdown(incoming, until);
+    let is_closing = closed.clone();
+    let server = async {
+        let served = server.await;
+        // It has ended the listening; those who stand by are told when to come back.
+        if *is_closing.borrow() {
+            let _ = are_all_called.await;
+        }
+        served
+    };
     let asked_to_end = closed.clone();
     let goodbye_is_over = async move {
         if closed.wait_for(|closing| *closing).await.is_err() {

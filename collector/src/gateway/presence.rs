@@ -28,12 +28,13 @@ struct Inner {
 struct Machines {
     seen: BTreeMap<MachineId, Arc<Mutex<Seen>>>,
     connected: usize,
+    standing_by: usize,
 }
 
 /// A machine as it was seen last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen {
-    /// Open streams; two for the moment in which a newer one takes over.
+    /// Open streams, and connections on standby; two for the moment in which a newer one takes over.
     pub streams: u32,
     /// When its last message came, by the collector's clock.
     pub last_beat: Timestamp,
@@ -62,7 +63,7 @@ impl ClocksSeen {
 }
 
 impl Presence {
-    /// Whether the machine has an open stream.
+    /// Whether the machine has an open stream, or stands by.
     pub fn connected(&self, machine: &MachineId) -> bool {
         self.seen(machine).is_some_and(|seen| seen.streams > 0)
     }
@@ -73,9 +74,14 @@ impl Presence {
         machines.seen.get(machine).map(|seen| *lock(seen))
     }
 
-    /// How many machines have an open stream.
+    /// How many machines have an open stream, or stand by.
     pub fn connected_count(&self) -> usize {
         self.machines().connected
+    }
+
+    /// How many connections on standby there are.
+    pub fn standing_by_count(&self) -> usize {
+        self.machines().standing_by
     }
 
     /// Messages of agents since the start: each one is a beat.
@@ -122,7 +128,15 @@ impl Presence {
         }
         drop(machines);
         self.0.beats.fetch_add(1, Ordering::Relaxed);
-        Open { presence: self.clone(), seen }
+        Open { presence: self.clone(), seen, stands_by: false }
+    }
+
+    /// Notes a machine that stands by, likewise.
+    pub(super) fn stand_by(&self, machine: &MachineId, clock_offset_ms: i64, now: Timestamp) -> Open {
+        let mut open = self.open(machine, clock_offset_ms, now);
+        self.machines().standing_by += 1;
+        open.stands_by = true;
+        open
     }
 
     fn machines(&self) -> MutexGuard<'_, Machines> {
@@ -134,9 +148,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// An open stream of a machine.
+/// An open stream of a machine, or its connection on standby.
 pub(super) struct Open {
     presence: Presence,
+    stands_by: bool,
     /// Held here, so that a beat looks nothing up and waits for no other machine's.
     seen: Arc<Mutex<Seen>>,
 }
@@ -171,6 +186,7 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         let mut machines = self.presence.machines();
+        machines.standing_by -= usize::from(self.stands_by);
         let mut seen = lock(&self.seen);
         seen.streams -= 1;
         if seen.streams == 0 {

@@ -12,6 +12,7 @@ use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, ServerConfig, ServerConnection,
     SignatureScheme,
 };
+use seatbeat_proto::standby;
 use seatbeat_proto::tls::{ALPN, ed25519_key, provider};
 
 use crate::keys::Keys;
@@ -28,7 +29,7 @@ pub fn server_config(keys: &Keys) -> Result<Arc<ServerConfig>, rustls::Error> {
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(Arc::new(AnyMachineKey { provider: provider() }))
         .with_single_cert(vec![certificate], key)?;
-    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.alpn_protocols = vec![ALPN.to_vec(), standby::ALPN.to_vec()];
     // Nothing is resumed: every connection proves its key, and no ticket outlives a ban.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
@@ -38,6 +39,11 @@ pub fn server_config(keys: &Keys) -> Result<Arc<ServerConfig>, rustls::Error> {
 /// The key that the other side has proven to hold; none when it presented no certificate.
 pub fn peer_key(connection: &ServerConnection) -> Option<[u8; 32]> {
     connection.peer_certificates()?.first().and_then(|certificate| ed25519_key(certificate))
+}
+
+/// Whether what was agreed on is a connection on standby instead of gRPC.
+pub fn stands_by(connection: &ServerConnection) -> bool {
+    connection.alpn_protocol() == Some(standby::ALPN)
 }
 
 /// Accepts any certificate of an Ed25519 key, and none at all: enrolment has none yet.

@@ -4,15 +4,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use jiff::Timestamp;
+use prost::Message as _;
 use rustls::pki_types::ServerName;
 use seatbeat_proto::ids::{CustomerId, MachineId};
 use seatbeat_proto::tls::{ForeignCertificate, PinVerifier, TlsError};
 use seatbeat_proto::token::{self, TokenError};
 use seatbeat_proto::wire::agent_link_client::AgentLinkClient;
 use seatbeat_proto::wire::{self, agent_message, collector_message};
-use seatbeat_proto::{instant, tls};
-use tokio::io::AsyncReadExt as _;
+use seatbeat_proto::{instant, standby, tls};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
@@ -142,23 +144,25 @@ impl Door {
     /// # Errors
     /// When nobody answers there, or not the pinned collector.
     pub async fn shake_hands(&self, machine: &Machine) -> Result<(), ClientError> {
-        let mut stream = self.bare(machine).await?;
+        let mut stream = self.bare(machine, tls::ALPN).await?;
         // The collector's first bytes tell that it is through with the handshake, too.
         let mut first = [0; 1];
         let read = stream.read_exact(&mut first).await;
         read.map(|_| ()).map_err(|source| ClientError::Handshake { address: self.address.clone(), source })
     }
 
-    /// A TLS stream with the machine's key, for whatever bytes.
+    /// A TLS stream with the machine's key, for whatever bytes of a protocol.
     ///
     /// # Errors
     /// When nobody answers there, or not the pinned collector.
     pub async fn bare(
         &self,
         machine: &Machine,
+        alpn: &[u8],
     ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, ClientError> {
         let verifier = PinVerifier::new(vec![self.pin]);
-        let config = tls::client_config(verifier, Some(machine.key()))?;
+        let mut config = tls::client_config(verifier, Some(machine.key()))?;
+        config.alpn_protocols = vec![alpn.to_vec()];
         let shake = dial(tokio_rustls::TlsConnector::from(Arc::new(config)), self.address.clone());
         let shaken = tokio::time::timeout(PATIENCE, shake).await.map_err(|_| ClientError::Silent)?;
         shaken.map_err(|source| ClientError::Handshake { address: self.address.clone(), source })
@@ -215,6 +219,99 @@ async fn dial(
     connector.connect(name, stream).await
 }
 
+fn hello(door: &Door, machine: &Machine, now: Timestamp) -> wire::AgentMessage {
+    let hello = wire::Hello {
+        protocol: wire::PROTOCOL_VERSION,
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        spool: machine.spool().as_str().to_owned(),
+        sequence: machine.tip().map_or(0, |tip| tip.sequence),
+        hash: machine.tip().map(|tip| tip.hash.to_vec()).unwrap_or_default(),
+        sent_at_ms: instant::to_ms(now),
+        settings_revision: 0,
+        order_keys_revision: door.order_keys_revision,
+        host_name: machine.name().to_owned(),
+        // It has no release key, and detects nothing by one.
+        catalogue_version: 0,
+    };
+    wire::AgentMessage { body: Some(agent_message::Body::Hello(hello)) }
+}
+
+/// A machine on standby.
+pub struct Line {
+    stream: tokio_rustls::client::TlsStream<TcpStream>,
+    came: BytesMut,
+    beats: u64,
+}
+
+impl Line {
+    /// Stands by, for a machine whose chain the collector has up to its tip.
+    ///
+    /// # Errors
+    /// When the collector is not there, is not the pinned one, or wants a stream.
+    pub async fn open(door: &Door, machine: &Machine, now: Timestamp) -> Result<Self, ClientError> {
+        let stream = door.bare(machine, standby::ALPN).await?;
+        let mut line = Self { stream, came: BytesMut::with_capacity(standby::READ_LENGTH), beats: 0 };
+        line.say(&hello(door, machine, now)).await?;
+        line.is_well().await?;
+        Ok(line)
+    }
+
+    /// Says that the machine is alive; every second time, as an agent that beats each minute, it waits for the answer.
+    ///
+    /// # Errors
+    /// When the machine is called, or the connection ended.
+    pub async fn beat(&mut self, now: Timestamp) -> Result<(), ClientError> {
+        self.beats += 1;
+        let answer = self.beats.is_multiple_of(2);
+        let beat = wire::Beat { sent_at_ms: instant::to_ms(now), waiting: 0, answer };
+        self.say(&wire::AgentMessage { body: Some(agent_message::Body::Beat(beat)) }).await?;
+        if answer { self.is_well().await } else { Ok(()) }
+    }
+
+    /// Waits until the machine is called into a stream.
+    ///
+    /// # Errors
+    /// When the connection ended otherwise.
+    pub async fn called(&mut self) -> Result<(), ClientError> {
+        loop {
+            if self.hears().await?.come {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn is_well(&mut self) -> Result<(), ClientError> {
+        let heard = tokio::time::timeout(PATIENCE, self.hears()).await.map_err(|_| ClientError::Silent)??;
+        if heard == wire::Standby::default() { Ok(()) } else { Err(ClientError::Ended { acked: 0 }) }
+    }
+
+    /// The next word about standing by; settings, which every machine is sent first, mean nothing here.
+    async fn hears(&mut self) -> Result<wire::Standby, ClientError> {
+        loop {
+            let frame = standby::unframe(&mut self.came).map_err(|_| ClientError::Ended { acked: 0 })?;
+            let Some(frame) = frame else {
+                match self.stream.read_buf(&mut self.came).await {
+                    Ok(1..) => continue,
+                    _ => return Err(ClientError::Ended { acked: 0 }),
+                }
+            };
+            let message = wire::CollectorMessage::decode(frame);
+            if let Ok(Some(collector_message::Body::Standby(standby))) = message.map(|message| message.body) {
+                return Ok(standby);
+            }
+        }
+    }
+
+    async fn say(&mut self, message: &wire::AgentMessage) -> Result<(), ClientError> {
+        let frame = standby::frame(message).map_err(|_| ClientError::Ended { acked: 0 })?;
+        let said = async {
+            self.stream.write_all(&frame).await?;
+            self.stream.flush().await
+        };
+        said.await.map_err(|_| ClientError::Ended { acked: 0 })
+    }
+}
+
 /// How a conversation stands.
 #[derive(Debug, Clone, Default)]
 enum Standing {
@@ -250,20 +347,7 @@ impl Connection {
     pub async fn open(door: &Door, machine: &Machine, now: Timestamp) -> Result<Self, ClientError> {
         let mut client = door.connect(Some(machine)).await?;
         let (up, outgoing) = mpsc::channel(64);
-        let hello = agent_message::Body::Hello(wire::Hello {
-            protocol: wire::PROTOCOL_VERSION,
-            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-            spool: machine.spool().as_str().to_owned(),
-            sequence: machine.tip().map_or(0, |tip| tip.sequence),
-            hash: machine.tip().map(|tip| tip.hash.to_vec()).unwrap_or_default(),
-            sent_at_ms: instant::to_ms(now),
-            settings_revision: 0,
-            order_keys_revision: door.order_keys_revision,
-            host_name: machine.name().to_owned(),
-            // It has no release key, and detects nothing by one.
-            catalogue_version: 0,
-        });
-        let _ = up.send(wire::AgentMessage { body: Some(hello) }).await;
+        let _ = up.send(hello(door, machine, now)).await;
         let opening = async {
             let mut down = client.link(ReceiverStream::new(outgoing)).await?.into_inner();
             while let Some(message) = down.message().await? {
@@ -311,7 +395,12 @@ impl Connection {
     /// When the conversation ended.
     pub async fn beat(&mut self, now: Timestamp) -> Result<(), ClientError> {
         let waiting = u32::try_from(self.sent.saturating_sub(self.acked())).unwrap_or(u32::MAX);
-        self.say(agent_message::Body::Beat(wire::Beat { sent_at_ms: instant::to_ms(now), waiting })).await
+        self.say(agent_message::Body::Beat(wire::Beat {
+            sent_at_ms: instant::to_ms(now),
+            waiting,
+            answer: false,
+        }))
+        .await
     }
 
     /// Waits until the chain is acknowledged up to and with `sequence`.

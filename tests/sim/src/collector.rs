@@ -331,7 +331,7 @@ impl Collector {
         running.clocks.forget(since(running.opened_ms, now_ms));
         let revision = hello.settings_revision;
         let told_ms = if self.wrong == Some(Wrong::ClockOffsetIgnored) { hello.sent_at_ms } else { clock_ms };
-        let welcome = greeting::welcome(hello, tip, told_ms, String::new());
+        let welcome = greeting::welcome(hello, tip, told_ms, String::new(), Duration::ZERO);
         down.push(Down::Say(connection, Body::Welcome(welcome)));
         let offered = Settings::decode(settings.payload.as_slice()).map_or(0, |settings| settings.revision);
         if offered > revision {

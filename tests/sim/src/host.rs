@@ -158,6 +158,12 @@ impl Outside for Hands<'_> {
         self.acts.push(Act::Connect);
     }
 
+    /// No collector here offers it.
+    fn stand_by(&mut self, _: u32) {
+        self.connected = false;
+        self.acts.push(Act::Disconnect);
+    }
+
     fn disconnect(&mut self) {
         self.connected = false;
         self.acts.push(Act::Disconnect);

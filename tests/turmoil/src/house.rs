@@ -12,6 +12,7 @@ use seatbeat_collector::books::{Books, BooksEnd, BooksError};
 use seatbeat_collector::clock::Clock;
 use seatbeat_collector::config::Config;
 use seatbeat_collector::found::found;
+use seatbeat_collector::gateway::limits::Patience;
 use seatbeat_collector::gateway::presence::Presence;
 use seatbeat_collector::gateway::{self, Listener};
 use seatbeat_collector::journal::{FileJournal, Journal, JournalError, Position};
@@ -30,6 +31,9 @@ use crate::machine::now;
 pub const NAME: &str = "collector";
 const PORT: u16 = 8443;
 
+/// How long an agent is quiet before it stands by: it has something to say each minute or two.
+const QUIET: Duration = Duration::from_secs(20);
+
 /// How long a file is waited for, in this world's own time.
 const LET_GO: Duration = Duration::from_secs(10);
 /// How often it is looked at.
@@ -44,6 +48,8 @@ struct Inside {
     keeps: Keeps,
     /// While it runs.
     books: Mutex<Option<Books>>,
+    /// Of its last process.
+    presence: Mutex<Presence>,
 }
 
 /// What its journal does with what it is given.
@@ -70,7 +76,8 @@ impl House {
     pub fn founded(keeps: Keeps, machines: u32) -> (Self, String) {
         let store = tempfile::tempdir().unwrap();
         found(store.path(), &Config::default(), "zone = \"Europe/Berlin\"\n", Clock::as_of(now())).unwrap();
-        let house = Self(Arc::new(Inside { store, keeps, books: Mutex::default() }));
+        let (books, presence) = (Mutex::default(), Mutex::default());
+        let house = Self(Arc::new(Inside { store, keeps, books, presence }));
         let text =
             tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
                 let (books, end) = house.open_with(Keeps::AtOnce).unwrap();
@@ -107,7 +114,15 @@ impl House {
         let settings = watch::Sender::new(settings);
         let listener = Simulated(TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)).await?);
         let told = settings.subscribe();
-        Ok(gateway::serve(listener, books, Presence::default(), told, std::future::pending()).await?)
+        let presence = Presence::default();
+        *self.0.presence.lock().unwrap() = presence.clone();
+        let patience = Patience { quiet: QUIET, ..Patience::default() };
+        Ok(gateway::serve_with(listener, books, presence, told, patience, std::future::pending()).await?)
+    }
+
+    /// How many of its machines stand by.
+    pub fn standing_by(&self) -> usize {
+        self.0.presence.lock().unwrap().standing_by_count()
     }
 
     /// Waits until what was handed to the journal's thread is done with: virtual time would run away from it.

@@ -35,6 +35,8 @@ pub struct Count {
     pub agent_kills: u32,
     pub broken_links: u32,
     pub held_links: u32,
+    /// Machines that stood by, each time it was looked.
+    pub stood_by: usize,
 }
 
 impl Count {
@@ -44,6 +46,7 @@ impl Count {
         self.agent_kills += other.agent_kills;
         self.broken_links += other.broken_links;
         self.held_links += other.held_links;
+        self.stood_by += other.stood_by;
     }
 }
 
@@ -118,6 +121,7 @@ impl Story {
     fn event(&mut self) -> Result<(), Broken> {
         self.some_machine().install();
         self.some_machine().install();
+        self.count.stood_by += self.house.standing_by();
         let name = self.some_machine().name().to_owned();
         match self.chance.below(6) {
             0 => {

@@ -33,7 +33,7 @@ fn tell_thirds(third: u64) {
     }
     if told >= SEEDS / 3 {
         let least = [sum.collector_kills, sum.agent_kills, sum.broken_links, sum.held_links];
-        assert!(least.iter().all(|count| *count > 0) && sum.evidence > 0, "{sum:?}");
+        assert!(least.iter().all(|count| *count > 0) && sum.evidence > 0 && sum.stood_by > 0, "{sum:?}");
     }
 }
 

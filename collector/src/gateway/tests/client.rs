@@ -165,7 +165,7 @@ impl Link {
     }
 
     pub async fn beat(&self, sent_at_ms: i64) {
-        self.say(Up::Beat(Beat { sent_at_ms, waiting: 3 })).await;
+        self.say(Up::Beat(Beat { sent_at_ms, waiting: 3, answer: false })).await;
     }
 
     pub async fn hears(&mut self) -> Result<Down, Status> {

@@ -8,6 +8,7 @@ mod host_names;
 mod links;
 mod orders;
 mod refusals;
+mod standby;
 mod strangers;
 mod witness;
 

@@ -20,7 +20,7 @@ fn key(number: u8) -> SigningKey {
     SigningKey::from_bytes(&[number; 32])
 }
 
-async fn set_keys(collector: &Collector, revision: u64, number: u8, signer: u8) {
+pub(super) async fn set_keys(collector: &Collector, revision: u64, number: u8, signer: u8) {
     let keys = vec![key(number).verifying_key().to_bytes().to_vec()];
     let keys = OrderKeys { revision, keys, recovery_key: Vec::new() };
     let keys = Some(sign(&key(signer), Domain::OrderKeys, keys.encode_to_vec()));
@@ -28,7 +28,12 @@ async fn set_keys(collector: &Collector, revision: u64, number: u8, signer: u8) 
 }
 
 /// A batch for one machine; `orders` by name, action and product.
-async fn place(collector: &Collector, agent: &Agent, orders: &[(&str, Action, &str)], secrets: &[u8]) {
+pub(super) async fn place(
+    collector: &Collector,
+    agent: &Agent,
+    orders: &[(&str, Action, &str)],
+    secrets: &[u8],
+) {
     let (batch, now_ms) = (format!("bat_{}", orders[0].0), collector.books.clock().now_ms());
     let expires_at_ms = now_ms + 3_600_000;
     let action = orders.last().unwrap().1.into();
@@ -52,7 +57,7 @@ async fn place(collector: &Collector, agent: &Agent, orders: &[(&str, Action, &s
     }
 }
 
-async fn sign_order(collector: &Collector, order: &str, signer: u8) {
+pub(super) async fn sign_order(collector: &Collector, order: &str, signer: u8) {
     let id: OrderId = order.parse().unwrap();
     let payload = collector.books.read(|fold| fold.orders().order(&id).unwrap().to_wire().encode_to_vec());
     let order = Some(sign(&key(signer), Domain::Order, payload));

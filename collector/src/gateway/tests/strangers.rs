@@ -156,7 +156,7 @@ async fn only_http_2_is_spoken_over_tls_1_3() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_says_nothing_is_not_waited_for() {
     let short = Duration::from_secs(3);
-    let patience = Patience { handshake: short, stranger: short, hello: short };
+    let patience = Patience { handshake: short, stranger: short, hello: short, ..Patience::default() };
     let collector = Collector::start_with(patience).await;
     let machine = collector.agent().await;
     let (mut welcomed, _) = machine.link(&collector).await;
