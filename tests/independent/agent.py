@@ -3,6 +3,7 @@
 agent.py PROTO STATE enrol HOST_NAME                      lets the machine in; the token comes on standard input
 agent.py PROTO STATE report PRODUCT=STATE[=VERSION] ...   looks once: puts a report into the spool, sends nothing
 agent.py PROTO STATE talk SECONDS                         hands in what is not acknowledged, then beats and answers so long
+agent.py PROTO STATE standby SECONDS                      stands by and beats so long, or until it is called
 agent.py PROTO STATE lie WHAT                             says what no agent may: forged, other=MACHINE, fork, gap, garbage
 agent.py PROTO STATE leave                                is retired
 agent.py PROTO STATE examples PAGE                        compares itself with the examples of the page
@@ -13,8 +14,10 @@ PROTO is the folder of seatbeat/v1, STATE a folder of its own. What happens is a
 import hashlib
 import json
 import queue
+import select
 import socket
 import ssl
+import struct
 import sys
 import threading
 import time
@@ -47,32 +50,54 @@ def certificate_of(key):
     return made.sign(key, None).public_bytes(Encoding.PEM)
 
 
-def pinned(host, port, pin):
-    """The collector's certificate, when the key in it is the pinned one."""
+def send_frame(tls, message):
+    body = message.SerializeToString()
+    tls.sendall(struct.pack(">H", len(body)) + body)
+
+
+def read_frame(tls):
+    def read(count):
+        data = b""
+        while len(data) < count:
+            data += tls.recv(count - len(data)) or sys.exit("the connection is over")
+        return data
+
+    (length,) = struct.unpack(">H", read(2))
+    return read(length)
+
+
+def private_bytes(key):
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def connected(address, pin, protocol, own=None):
+    """A TLS connection with the holder of the pinned key."""
+    host, port = address.rsplit(":", 1)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    context.set_alpn_protocols(["h2"])
-    with socket.create_connection((host, port), 10) as tcp, context.wrap_socket(tcp) as tls:
-        der = tls.getpeercert(True)
-    key = x509.load_der_x509_certificate(der).public_key()
+    context.set_alpn_protocols([protocol])
+    if own is not None:
+        context.load_cert_chain(own)
+    tls = context.wrap_socket(socket.create_connection((host.strip("[]"), int(port)), 10))
+    key = x509.load_der_x509_certificate(tls.getpeercert(True)).public_key()
     if hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest() != pin:
-        raise SystemExit(f"whoever answers at {host}:{port} is not the collector of the token")
-    return ssl.DER_cert_to_PEM_cert(der).encode()
+        raise SystemExit(f"whoever answers at {address} is not the collector of the token")
+    return tls
 
 
 def channel(addresses, pin, key=None):
     """The first address that answers, as the holder of the pinned key."""
     for address in addresses:
-        host, port = address.rsplit(":", 1)
         try:
-            root = pinned(host.strip("[]"), int(port), pin)
+            with connected(address, pin, "h2") as tls:
+                root = ssl.DER_cert_to_PEM_cert(tls.getpeercert(True)).encode()
         except OSError as error:
             say(unreachable=address, why=str(error))
             continue
         own = [None, None]
         if key is not None:
-            own = [key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), certificate_of(key)]
+            own = [private_bytes(key), certificate_of(key)]
         options = [
             ("grpc.ssl_target_name_override", NAME),
             ("grpc.max_receive_message_length", MESSAGE_LENGTH_MAX),
@@ -172,6 +197,41 @@ class Agent:
             product=product, state=f"PRODUCT_STATE_{state}", version=version, signals=["deb:ds-agent"]
         )
 
+    def hello(self, sent_at_ms):
+        sequence, tip = self.spool.tip()
+        return self.link.Hello(
+            protocol=1,
+            agent_version=VERSION,
+            spool=self.spool.id,
+            sequence=sequence,
+            hash=tip,
+            sent_at_ms=sent_at_ms,
+            settings_revision=self.memory["settings"],
+            host_name=self.identity["host_name"],
+            order_keys_revision=self.trust["revision"],
+        )
+
+    def standby(self, seconds):
+        """Beats on a connection of its own, and hears how that is answered, until it is called."""
+        self.folder.write("standby.pem", private_bytes(self.key) + certificate_of(self.key))
+        own, pin = self.folder.path / "standby.pem", bytes.fromhex(self.identity["pin"])
+        end, beat_at, said = time.monotonic() + float(seconds), time.monotonic() + self.memory["beat_s"], "hello"
+        with connected(self.identity["addresses"][0], pin, "seatbeat-standby/1", own) as tls:
+            send_frame(tls, self.link.AgentMessage(hello=self.hello(now_ms())))
+            while time.monotonic() < end:
+                wait_s = max(beat_at - time.monotonic(), 0)
+                if not (tls.pending() or select.select([tls], [], [], wait_s)[0]):
+                    beat_at, said = time.monotonic() + self.memory["beat_s"], "beat"
+                    send_frame(tls, self.link.AgentMessage(beat=self.link.Beat(sent_at_ms=now_ms(), answer=True)))
+                    continue
+                message = self.link.CollectorMessage.FromString(read_frame(tls))
+                if message.WhichOneof("body") != "standby":
+                    say(passed_over=message.WhichOneof("body"))
+                elif message.standby.come or message.standby.after_ms:
+                    return say(come=message.standby.come, after_ms=message.standby.after_ms)
+                else:
+                    say(well=said)
+
     def leave(self):
         self.dial().Leave(self.link.LeaveRequest(), timeout=20)
         say(left=self.machine)
@@ -229,19 +289,8 @@ class Stream:
     def greet(self):
         """Says Hello and waits for Welcome; learns the clock, and from where on to send."""
         agent, spool = self.agent, self.agent.spool
-        (sequence, tip), sent_at_ms = spool.tip(), now_ms()
-        hello = agent.link.Hello(
-            protocol=1,
-            agent_version=VERSION,
-            spool=spool.id,
-            sequence=sequence,
-            hash=tip,
-            sent_at_ms=sent_at_ms,
-            settings_revision=agent.memory["settings"],
-            host_name=agent.identity["host_name"],
-            order_keys_revision=agent.trust["revision"],
-        )
-        self.send(hello=hello)
+        sequence, sent_at_ms = spool.tip()[0], now_ms()
+        self.send(hello=agent.hello(sent_at_ms))
         message = self.next_message(time.monotonic() + 45)
         if message is None:
             return False
@@ -428,7 +477,7 @@ def main(proto, state, what, *more):
     try:
         if what != "enrol":
             agent.remember()
-        acts = {"enrol": agent.enrol, "leave": agent.leave, "lie": agent.lie}
+        acts = {"enrol": agent.enrol, "leave": agent.leave, "lie": agent.lie, "standby": agent.standby}
         acts |= {"report": lambda *found: agent.report(found), "talk": lambda seconds: talk(agent, float(seconds))}
         acts[what](*more)
     except grpc.RpcError as error:

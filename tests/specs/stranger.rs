@@ -263,9 +263,14 @@ fn an_order_that_a_client_cannot_carry_out_is_answered_once_and_nothing_is_switc
     let (stranger, machine) = Stranger::enrolled(&python, &desk, "pc-1", &token);
     stranger.reports();
 
+    let mut quiet = Going::start(&stranger, &["standby", "60"]);
+    assert_eq!(quiet.hears("well"), Some("hello".into()));
+    assert_eq!(quiet.hears("well"), Some("beat".into()));
+    assert_eq!(desk.operator_json(&["machines", "show", &machine])["connected"], true);
     let off = ["orders", "off", "--machine", &machine, "--yes", "--passphrase-file", text(&words)];
     let made = desk.operator_json(&[&off[..], &["--reason", "they left"]].concat());
     let batch = made["batch"].as_str().expect("a batch has an id");
+    assert_eq!(quiet.hears("come"), Some(true.into()), "it is called for its order");
     let heard = stranger.act(&["talk", "2"]);
     assert!(heard.says([("order", "SWITCH_OFF"), ("outcome", "REFUSED")]), "{heard:?}");
     assert_eq!(heard.last("ack"), 2, "its answer is durable: {heard:?}");
