@@ -39,8 +39,14 @@ fuzz_target!(|bytes: &[u8]| {
         .with_catalogue(1, Some(key(RELEASE).verifying_key()));
     let mut rest = bytes;
     while let Ok(message) = CollectorMessage::decode_length_delimited(&mut rest) {
-        if !session.is_open() {
+        if !session.is_connected() {
             at.uptime = session.timer();
+            session.handle(Event::Timer, &chain, at);
+            session.handle(Event::Connected, &chain, at);
+        }
+        if message.body.is_none() {
+            // Time passes, so that it may stand by.
+            at.uptime = session.timer() + Duration::from_secs(600);
             session.handle(Event::Timer, &chain, at);
             session.handle(Event::Connected, &chain, at);
         }
