@@ -61,13 +61,15 @@ struct Fleet {
     streams: usize,
     /// Reports that each machine has ready.
     reports: usize,
+    stands_by: bool,
     acts: &'static [(&'static str, Ask)],
 }
 
-const FLEETS: [Fleet; 2] = [
+const FLEETS: [Fleet; 3] = [
     Fleet {
         streams: 64,
         reports: 300,
+        stands_by: false,
         acts: &[
             ("beats, 64 streams", Ask::Beats { rounds: 400, per_second: 10_000 }),
             ("reports, 64 streams", Ask::Reports { each: 300, window: WINDOW, per_second: 0 }),
@@ -76,11 +78,18 @@ const FLEETS: [Fleet; 2] = [
     Fleet {
         streams: 1_000,
         reports: 23,
+        stands_by: false,
         acts: &[
             ("beats, 1,000 streams", Ask::Beats { rounds: 30, per_second: 10_000 }),
             ("reports, 1,000 streams", Ask::Reports { each: 20, window: 1, per_second: 0 }),
             ("the same, 1,000 a second", Ask::Reports { each: 3, window: 1, per_second: 1_000 }),
         ],
+    },
+    Fleet {
+        streams: 1_000,
+        reports: 0,
+        stands_by: true,
+        acts: &[("beats, 1,000 on standby", Ask::Beats { rounds: 30, per_second: 10_000 })],
     },
 ];
 
@@ -104,7 +113,13 @@ pub fn messages() -> anyhow::Result<ExitCode> {
                 let mut load = Load::start(&prepared.token, server.agents)?;
                 let to = from + fleet.streams;
                 load.ask(&Ask::Prepare { from, to, reports: fleet.reports })?;
-                load.ask(&Ask::Connect { count: fleet.streams, at_once: AT_ONCE })?;
+                let (count, at_once) = (fleet.streams, AT_ONCE);
+                match (fleet.stands_by, kind) {
+                    (false, _) => load.ask(&Ask::Connect { count, at_once })?,
+                    (true, None) => load.ask(&Ask::StandBy { count, at_once })?,
+                    // Nobody can there.
+                    (true, Some(_)) => continue,
+                };
                 quiet(&server)?;
                 for (act, (_, ask)) in fleet.acts.iter().enumerate() {
                     let cost = cost(&server, &mut load, ask)?;
@@ -199,7 +214,8 @@ pub fn connections() -> anyhow::Result<ExitCode> {
     table::progress(&format!("enrolling {most} machines"));
     let prepared = Prepared::new(most)?;
     let mut rows = Vec::new();
-    for Rival(name, kind) in [RIVALS[0], RIVALS[3]] {
+    let rivals = [(RIVALS[0], false), (RIVALS[3], false), (Rival("seatbeat serve, standby", None), true)];
+    for (Rival(name, kind), stands_by) in rivals {
         let store = prepared.copy(name)?;
         let server = match kind {
             Some(kind) => Server::bare(kind, &store)?,
@@ -211,7 +227,11 @@ pub fn connections() -> anyhow::Result<ExitCode> {
         let mut open = 0;
         for count in IDLE {
             table::progress(&format!("{name}: {count} connections"));
-            let told = load.ask(&Ask::Connect { count: count - open, at_once: AT_ONCE })?;
+            let (count, at_once) = (count - open, AT_ONCE);
+            let told = load.ask(&match stands_by {
+                true => Ask::StandBy { count, at_once },
+                false => Ask::Connect { count, at_once },
+            })?;
             open += told.count as usize;
             load.ask(&Ask::Beats { rounds: 1, per_second: 10_000 })?;
             quiet(&server)?;
@@ -224,8 +244,7 @@ pub fn connections() -> anyhow::Result<ExitCode> {
             ]);
         }
     }
-    let about =
-        "Resident memory of the server process; each connection has an open link that said Hello and a beat.";
+    let about = "Resident memory of the server process; each connection has an open link, or stands by, and said Hello and a beat.";
     let mut section = Section::new("connections", about);
     section.table(&["SERVER", "CONNECTIONS", "RESIDENT MiB", "KiB EACH"], rows);
     section.publish()?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use jiff::{SignedDuration, Timestamp};
 use seatbeat_collector::clock::Clock;
-use seatbeat_fleet::client::{ClientError, Connection, Door};
+use seatbeat_fleet::client::{ClientError, Connection, Door, Line};
 use seatbeat_fleet::machine::{Link, Machine, Timeline};
 use seatbeat_fleet::seed::Seed;
 use seatbeat_fleet::snapshot::Snapshot;
@@ -39,7 +39,9 @@ pub enum Ask {
     Handshakes { at_once: usize },
     /// Open the links of so many more machines.
     Connect { count: usize, at_once: usize },
-    /// Each open link says so often, evenly spread, that its machine is alive.
+    /// So many more machines stand by, without having had a link.
+    StandBy { count: usize, at_once: usize },
+    /// Each open link, and each machine on standby, says so often, evenly spread, that its machine is alive.
     Beats { rounds: u32, per_second: u32 },
     /// Each open link sends so many reports, this many on the way at most; 0 a second: as fast as they are
     /// acknowledged.
@@ -73,6 +75,7 @@ struct Member {
     links: Vec<Link>,
     sent: usize,
     connection: Option<Connection>,
+    line: Option<Line>,
 }
 
 /// What one machine's part of an act gives.
@@ -119,14 +122,15 @@ async fn answer(door: &Arc<Door>, members: &mut Vec<Member>, ask: Ask) -> anyhow
         return Ok(Told { count: (to - from) as u64, ..Told::default() });
     }
     let started = Instant::now();
-    let open = members.iter().filter(|member| member.connection.is_some()).count();
+    let open = members.iter().filter(|member| member.is_there()).count();
     let turns = Arc::new(Semaphore::new(at_once(&ask)));
     let (mut parts, mut number) = (JoinSet::new(), 0);
     // They come back in another order each time; who is open counts first among those that are to be.
-    members.sort_by_key(|member| member.connection.is_none());
+    members.sort_by_key(|member| !member.is_there());
     for mut member in members.drain(..) {
         let (door, ask, turns, place) = (Arc::clone(door), ask.clone(), Arc::clone(&turns), number);
-        number += usize::from(member.connection.is_some() || matches!(ask, Ask::Connect { .. }));
+        let comes = matches!(ask, Ask::Connect { .. } | Ask::StandBy { .. });
+        number += usize::from(member.is_there() || comes);
         parts.spawn(async move {
             let _turn = turns.acquire_owned().await;
             let part = match ask {
@@ -134,13 +138,14 @@ async fn answer(door: &Arc<Door>, members: &mut Vec<Member>, ask: Ask) -> anyhow
                 Ask::Enrol { .. } => door.enrol(&member.machine, now()).await.map(|_| Part::one()),
                 Ask::Handshakes { .. } => door.shake_hands(&member.machine).await.map(|()| Part::one()),
                 Ask::Connect { count, .. } => member.connect(&door, place < open + count).await,
+                Ask::StandBy { count, .. } => member.stand_by(&door, place < open + count).await,
                 Ask::Beats { rounds, per_second } => {
                     member.beats(rounds, Pace { started, per_second, place, of: open }).await
                 }
                 Ask::Reports { each, window, per_second } => {
                     member.reports(each, window, Pace { started, per_second, place, of: open }).await
                 }
-                Ask::Orders { every } => member.ordered(every).await,
+                Ask::Orders { every } => member.ordered(&door, every).await,
                 Ask::Storm { per_second } => {
                     member.storm(&door, Pace { started, per_second, place, of: open }).await
                 }
@@ -179,6 +184,7 @@ async fn answer(door: &Arc<Door>, members: &mut Vec<Member>, ask: Ask) -> anyhow
 fn at_once(ask: &Ask) -> usize {
     match ask {
         Ask::Enrol { at_once } | Ask::Handshakes { at_once } | Ask::Connect { at_once, .. } => *at_once,
+        Ask::StandBy { at_once, .. } => *at_once,
         _ => Semaphore::MAX_PERMITS,
     }
 }
@@ -199,7 +205,14 @@ fn prepared(number: usize, reports: usize) -> anyhow::Result<Member> {
     let links = (0..i32::try_from(reports)?)
         .map(|step| Ok(machine.link_at(first.checked_add(REPORT_STEP * step)?)))
         .collect::<anyhow::Result<Vec<_>>>()?;
-    Ok(Member { number, machine, links: links.into_iter().flatten().collect(), sent: 0, connection: None })
+    Ok(Member {
+        number,
+        machine,
+        links: links.into_iter().flatten().collect(),
+        sent: 0,
+        connection: None,
+        line: None,
+    })
 }
 
 /// When each of many machines has its turn.
@@ -232,28 +245,51 @@ impl Part {
 
 impl Member {
     async fn connect(&mut self, door: &Door, wanted: bool) -> Result<Part, ClientError> {
-        if self.connection.is_some() || !wanted {
+        if self.is_there() || !wanted {
             return Ok(Part::default());
         }
         self.connection = Some(Connection::open(door, &self.machine, Clock::real().now()).await?);
         Ok(Part::one())
     }
 
-    /// Waits for an order, when this machine is one of those that get one.
-    async fn ordered(&mut self, every: usize) -> Result<Part, ClientError> {
-        let Some(connection) = &mut self.connection else { return Ok(Part::default()) };
+    fn is_there(&self) -> bool {
+        self.connection.is_some() || self.line.is_some()
+    }
+
+    async fn stand_by(&mut self, door: &Door, wanted: bool) -> Result<Part, ClientError> {
+        if self.is_there() || !wanted {
+            return Ok(Part::default());
+        }
+        self.line = Some(Line::open(door, &self.machine, Clock::real().now()).await?);
+        Ok(Part::one())
+    }
+
+    /// Waits for an order, when this machine is one of those that get one; on standby, until it is called for it.
+    async fn ordered(&mut self, door: &Door, every: usize) -> Result<Part, ClientError> {
         if !self.number.is_multiple_of(every) {
             return Ok(Part::default());
         }
+        if let Some(line) = &mut self.line {
+            line.called().await?;
+            self.connection = Some(Connection::open(door, &self.machine, Clock::real().now()).await?);
+            self.line = None;
+        }
+        let Some(connection) = &mut self.connection else { return Ok(Part::default()) };
         let order = connection.next_order().await?;
         Ok(Part { ordered: Some((order, Clock::real().now())), ..Part::one() })
     }
 
     async fn beats(&mut self, rounds: u32, pace: Pace) -> Result<Part, ClientError> {
-        let Some(connection) = &mut self.connection else { return Ok(Part::default()) };
+        if !self.is_there() {
+            return Ok(Part::default());
+        }
         for round in 0..rounds as usize {
             pace.turn(round).await;
-            connection.beat(Clock::real().now()).await?;
+            match (&mut self.line, &mut self.connection) {
+                (Some(line), _) => line.beat(Clock::real().now()).await?,
+                (None, Some(connection)) => connection.beat(Clock::real().now()).await?,
+                (None, None) => {}
+            }
         }
         Ok(Part { count: rounds.into(), ..Part::default() })
     }

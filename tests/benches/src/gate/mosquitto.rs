@@ -77,7 +77,8 @@ pub fn bench() -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let folder = tempfile::tempdir()?;
     let (theirs, their_us) = runtime.block_on(broker(folder.path()))?;
-    let (ours, our_us) = collector()?;
+    let (streams, stream_us) = collector(false)?;
+    let (standby, standby_us) = collector(true)?;
     let row = |name: &str, idle: u64, each: u64| {
         vec![
             name.to_owned(),
@@ -92,7 +93,12 @@ pub fn bench() -> anyhow::Result<ExitCode> {
                  with QoS 1 and its PUBACK. Mosquitto knows nobody by a certificate and keeps nothing; the collector \
                  verifies each machine's and knows when it was there.";
     let mut section = Section::new("mosquitto", about);
-    section.table(&head, vec![row(PROGRAM, theirs, their_us), row("seatbeat serve", ours, our_us)]);
+    let rows = vec![
+        row(PROGRAM, theirs, their_us),
+        row("seatbeat serve, streams", streams, stream_us),
+        row("seatbeat serve, standby", standby, standby_us),
+    ];
+    section.table(&head, rows);
     section.publish()?;
     Ok(ExitCode::SUCCESS)
 }
@@ -150,23 +156,27 @@ async fn broker(folder: &Path) -> anyhow::Result<(u64, u64)> {
 }
 
 /// The same of the collector.
-fn collector() -> anyhow::Result<(u64, u64)> {
+fn collector(stands_by: bool) -> anyhow::Result<(u64, u64)> {
+    let come = |count| match stands_by {
+        true => Ask::StandBy { count, at_once: AT_ONCE },
+        false => Ask::Connect { count, at_once: AT_ONCE },
+    };
     let seatbeat = desk::collector()?;
     table::progress(&format!("enrolling {IDLE} machines"));
     let prepared = Prepared::new(IDLE)?;
-    let server = Server::collector(&seatbeat, &prepared.copy("collector")?)?;
+    let server = Server::collector(&seatbeat, &prepared.copy(&format!("collector-{stands_by}"))?)?;
     let mut load = Load::start(&prepared.token, server.agents)?;
     load.ask(&Ask::Prepare { from: 0, to: IDLE, reports: 0 })?;
     let empty = server.resident_kib()?;
     table::progress(&format!("seatbeat serve: {IDLE} connections"));
-    load.ask(&Ask::Connect { count: IDLE, at_once: AT_ONCE })?;
+    load.ask(&come(IDLE))?;
     quiet(&server)?;
     let idle = (server.resident_kib()? - empty) * 10 / IDLE as u64;
     drop(load);
     quiet(&server)?;
     let mut load = Load::start(&prepared.token, server.agents)?;
     load.ask(&Ask::Prepare { from: 0, to: TALKING, reports: 0 })?;
-    load.ask(&Ask::Connect { count: TALKING, at_once: AT_ONCE })?;
+    load.ask(&come(TALKING))?;
     quiet(&server)?;
     table::progress("seatbeat serve: beats");
     let before = server.cpu_us()?;

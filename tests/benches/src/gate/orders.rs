@@ -29,8 +29,33 @@ use super::{AT_ONCE, milliseconds};
 use crate::results::Section;
 use crate::{desk, table};
 
-/// Machines that are connected while orders go out, and whether to another collector than the one that takes the orders.
-const RUNS: [(usize, bool); 3] = [(2_000, false), (10_000, false), (10_000, true)];
+/// Machines that are connected while orders go out, and how.
+const RUNS: [(usize, How); 5] = [
+    (2_000, How::Stream),
+    (10_000, How::Stream),
+    (10_000, How::Standby),
+    (10_000, How::StreamElsewhere),
+    (10_000, How::StandbyElsewhere),
+];
+
+/// A stream or standby; to the collector that takes the orders, or to another one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    Stream,
+    Standby,
+    StreamElsewhere,
+    StandbyElsewhere,
+}
+
+impl How {
+    fn is_elsewhere(self) -> bool {
+        matches!(self, Self::StreamElsewhere | Self::StandbyElsewhere)
+    }
+
+    fn stands_by(self) -> bool {
+        matches!(self, Self::Standby | Self::StandbyElsewhere)
+    }
+}
 
 /// Orders of each run, for as many of those machines.
 const ORDERS: usize = 1_000;
@@ -58,11 +83,11 @@ pub fn bench() -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut rows = Vec::new();
     let seatbeat = desk::collector()?;
-    for (connected, is_elsewhere) in RUNS {
-        let house = is_elsewhere.then(|| House::of(&prepared, 2, "orders")).transpose()?;
+    for (connected, how) in RUNS {
+        let house = how.is_elsewhere().then(|| House::of(&prepared, 2, "orders")).transpose()?;
         let store = match &house {
             Some(house) => house.stores[0].clone(),
-            None => prepared.copy(&format!("orders-{connected}"))?,
+            None => prepared.copy(&format!("orders-{connected}-{}", how.stands_by()))?,
         };
         let running = runtime.block_on(serve::start(&store, Clock::real()))?;
         let other = house.as_ref().map(|house| Server::collector(&seatbeat, &house.stores[1])).transpose()?;
@@ -74,7 +99,10 @@ pub fn bench() -> anyhow::Result<ExitCode> {
         let orders = runtime.block_on(place(&books, connected))?;
         load.ask(&Ask::Prepare { from: 0, to: connected, reports: 0 })?;
         table::progress(&format!("connecting {connected} machines"));
-        load.ask(&Ask::Connect { count: connected, at_once: AT_ONCE })?;
+        load.ask(&match how.stands_by() {
+            true => Ask::StandBy { count: connected, at_once: AT_ONCE },
+            false => Ask::Connect { count: connected, at_once: AT_ONCE },
+        })?;
         std::thread::sleep(SETTLE);
         load.begin(&Ask::Orders { every: connected / ORDERS })?;
         // Every machine waits for its order by then.
@@ -87,10 +115,10 @@ pub fn bench() -> anyhow::Result<ExitCode> {
         anyhow::ensure!(told.ordered.len() == ORDERS, "{} orders came, not {ORDERS}", told.ordered.len());
         let [all, written] = [late(&signed, &told.ordered), late(&signed, &durable)].map(percentiles);
         let cells = [all[0], all[1], written[0], written[1]].map(milliseconds);
-        let place = if is_elsewhere { "another collector" } else { "the same" };
-        rows.push(
-            [vec![connected.to_string(), place.to_owned(), ORDERS.to_string()], cells.to_vec()].concat(),
-        );
+        let place = if how.is_elsewhere() { "another collector" } else { "the same" };
+        let by = if how.stands_by() { "standby" } else { "stream" };
+        let run = [connected.to_string(), by.to_owned(), place.to_owned(), ORDERS.to_string()];
+        rows.push([run.to_vec(), cells.to_vec()].concat());
         drop((load, books, other));
         let _ = stop.send(());
         runtime.block_on(serving)??;
@@ -98,10 +126,11 @@ pub fn bench() -> anyhow::Result<ExitCode> {
     }
     let about = "From an order's signature, handed to a collector, to the machine that it is for; orders come one by one, \
                  100 a second at most. DURABLE is the part until the signature is on disk and folded. TO: the collector \
-                 that took the order, or another one on the same PostgreSQL. The generator with all machines runs on \
+                 that took the order, or another one on the same PostgreSQL. A machine on standby is called, and opens a stream \
+                 for it. The generator with all machines runs on \
                  the same cores.";
     let mut section = Section::new("orders", about);
-    let head = ["CONNECTED", "TO", "ORDERS", "RECEIVED p50 ms", "p99 ms", "DURABLE p50 ms", "p99 ms"];
+    let head = ["CONNECTED", "BY", "TO", "ORDERS", "RECEIVED p50 ms", "p99 ms", "DURABLE p50 ms", "p99 ms"];
     section.table(&head, rows);
     section.publish()?;
     Ok(ExitCode::SUCCESS)
