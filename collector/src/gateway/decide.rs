@@ -149,7 +149,7 @@ impl Reason {
 #[cfg(test)]
 mod tests {
     use ed25519_dalek::SigningKey;
-    use seatbeat_proto::ids::SpoolId;
+    use seatbeat_proto::ids::{ID_LENGTH_MAX, SpoolId};
     use seatbeat_proto::signed::{hash, new_key, sign};
 
     use super::*;
@@ -215,6 +215,20 @@ mod tests {
         check(machine.signs(&machine.says(0, b"", "1")), RefusalReason::Malformed, false);
         let long = "x".repeat(100_000);
         check(machine.signs(&machine.says(1, b"", &long)), RefusalReason::Malformed, false);
+    }
+
+    #[test]
+    fn a_refusal_names_what_it_is_of_unless_that_is_too_long() {
+        let machine = Machine::new();
+        for (spool, named) in [
+            (machine.spool.to_string(), machine.spool.to_string()),
+            ("s".repeat(ID_LENGTH_MAX), "s".repeat(ID_LENGTH_MAX)),
+            ("s".repeat(ID_LENGTH_MAX + 1), String::new()),
+        ] {
+            let signed = machine.signs(&wire::Evidence { spool, ..machine.says(0, b"", "1") });
+            let refusal = machine.reads(&signed).unwrap_err().refusal(&signed.payload);
+            assert_eq!((refusal.spool, refusal.sequence), (named, 0));
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::rows::BATCH_ROWS_MAX;
 use crate::vault::{VaultError, VaultRow};
 
 /// Alarm of host names that cannot be kept.
-const HOST_NAMES: &str = "host-names";
+pub(super) const HOST_NAMES: &str = "host-names";
 
 /// Longest host name that is kept, in bytes: what a DNS name can have.
 pub const HOST_NAME_LENGTH_MAX: usize = 255;

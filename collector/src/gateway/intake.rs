@@ -145,3 +145,15 @@ fn length(fact: &Fact) -> usize {
         _ => 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evidence_takes_as_much_room_as_it_has_bytes() {
+        let signed = Signed { payload: vec![1; 1000], signature: vec![2; 64] };
+        let fact = EvidenceReceived { evidence: Some(signed), ..EvidenceReceived::default() };
+        assert_eq!(length(&Fact::EvidenceReceived(fact)), 1064);
+    }
+}

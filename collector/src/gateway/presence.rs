@@ -223,6 +223,7 @@ mod tests {
         let (presence, machine) = (Presence::default(), MachineId::random());
         let open = presence.open(&machine, -5, at(1));
         open.beat(700, 3, at(2));
+        assert_eq!(presence.seen(&machine).unwrap().last_beat, at(2));
         open.message(at(3));
         open.evidence(2);
         let expected = Seen { streams: 1, last_beat: at(3), clock_offset_ms: 700, waiting: 3 };

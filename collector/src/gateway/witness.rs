@@ -24,7 +24,7 @@ pub const SET_BACK: &str = "log-set-back";
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(63 * 24);
 
 /// Checkpoints that wait to be compared; beyond it those that come again are.
-const WAITING_MAX: usize = 256;
+pub(super) const WAITING_MAX: usize = 256;
 
 /// Roots that are remembered, so that each is computed once.
 const ROOTS_MAX: usize = 4096;
@@ -140,11 +140,7 @@ impl Witness {
         for (&size, &root) in waiting.iter().filter(|(size, root)| roots.get(size) != Some(root)) {
             self.tell(books, &Checkpoint { origin: String::new(), size, root });
         }
-        let mut seen = self.seen();
-        if seen.roots.len() + roots.len() > ROOTS_MAX {
-            seen.roots.clear();
-        }
-        seen.roots.extend(roots);
+        self.seen().know(roots);
         Ok(())
     }
 
@@ -163,8 +159,36 @@ impl Witness {
     }
 }
 
+impl Seen {
+    /// Remembers roots, forgetting all others where they would be too many.
+    fn know(&mut self, roots: BTreeMap<u64, Hash>) {
+        if self.roots.len() + roots.len() > ROOTS_MAX {
+            self.roots.clear();
+        }
+        self.roots.extend(roots);
+    }
+}
+
 /// A checkpoint of this log, signed by this collector.
 fn verified(books: &Books, note: &str) -> Option<Checkpoint> {
     let reseller = books.read(|fold| fold.founded().map(|founded| founded.reseller.clone()))?;
     Checkpoint::verify(note, &origin(&reseller), &books.keys().service().verifying_key()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roots_that_are_remembered_are_bounded_and_the_newest_are_among_them() {
+        let mut seen = Seen::default();
+        let half = ROOTS_MAX as u64 / 2;
+        for (first, count, expected) in
+            [(0, half, half), (half, half, 2 * half), (2 * half, 1, 1), (3 * half, half, half + 1)]
+        {
+            seen.know((first..first + count).map(|size| (size, [7; 32])).collect());
+            assert_eq!(seen.roots.len() as u64, expected);
+            assert!(seen.roots.contains_key(&first));
+        }
+    }
 }

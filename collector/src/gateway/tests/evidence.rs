@@ -10,6 +10,7 @@ use seatbeat_proto::wire::{RefusalReason, Signed};
 
 use super::Collector;
 use super::client::Agent;
+use crate::gateway::limits::{BEAT_RATE, GROUP_RECORDS_MAX};
 
 const DAY_MS: i64 = 24 * 3_600_000;
 
@@ -52,6 +53,27 @@ async fn a_month_of_reports_is_acknowledged_and_outlives_the_collector() {
     assert!(is_tip(&collector, &agent, 300, &reports[299]));
     let (_link, welcome) = agent.link(&collector).await;
     assert_eq!(welcome.sequence, 300);
+    collector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_while_a_stream_rested_is_written_a_group_at_a_time() {
+    let collector = Collector::start().await;
+    let mut agent = collector.agent().await;
+    let (mut link, _) = agent.link(&collector).await;
+    // Who beats too often is heard later: all that follows has arrived by then.
+    let late = 250;
+    for _ in 0..BEAT_RATE.burst + late {
+        link.beat(collector.books.clock().now_ms()).await;
+    }
+    for number in 0..=GROUP_RECORDS_MAX as i64 {
+        let report = agent.reports(number);
+        link.send(report).await;
+    }
+    for sequence in [GROUP_RECORDS_MAX as u64, GROUP_RECORDS_MAX as u64 + 1] {
+        let heard = link.hears().await;
+        assert!(matches!(&heard, Ok(Down::Ack(ack)) if ack.sequence == sequence), "{heard:?}");
+    }
     collector.stop().await;
 }
 
@@ -178,6 +200,20 @@ async fn a_fork_counts_in_both_versions_once_and_asks_for_a_new_spool() {
         link.send(report).await;
         link.acked(1).await;
     }
+    collector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fork_of_a_report_that_does_not_count_has_no_instant() {
+    let collector = Collector::start().await;
+    let position = collector.position();
+    let began_ms = collector.books.clock().now_ms() + DAY_MS;
+    let (_agent, mut link, other) = fork(&collector, began_ms, 1, 1).await;
+    link.send(other).await;
+    assert_eq!(link.refused().await.reason(), RefusalReason::Forked);
+    let Some(Fact::EvidenceReceived(received)) = collector.facts(position).pop() else { panic!("no fork") };
+    assert!(received.forked);
+    assert_eq!(received.fork_of_ms, 0);
     collector.stop().await;
 }
 

@@ -10,6 +10,7 @@ use seatbeat_proto::wire::{CustomerErased, CustomerLeft, Hello};
 
 use super::client::Agent;
 use super::{CUSTOMER, Collector, until};
+use crate::gateway::host_names::HOST_NAMES;
 use crate::journal::Position;
 use crate::vault::VaultRow;
 
@@ -45,11 +46,14 @@ async fn a_new_name_is_kept_and_a_known_one_costs_no_write() {
     until(|| kept(&collector, &agent.id).as_deref() == Some("reception")).await;
     tokio::time::sleep(REST).await;
     let (written, _) = collector.books.vault().renamed_since(0);
+    collector.books.alarms().raise(HOST_NAMES, "names are not kept".to_owned());
     says(&collector, &agent, "reception").await;
     tokio::time::sleep(REST).await;
     assert_eq!(collector.books.vault().renamed_since(written), (written, Some(Vec::new())));
+    assert!(collector.books.alarms().stands(HOST_NAMES), "nothing shows yet that names are kept again");
     says(&collector, &agent, "front desk").await;
     until(|| kept(&collector, &agent.id).as_deref() == Some("front desk")).await;
+    until(|| !collector.books.alarms().stands(HOST_NAMES)).await;
     collector.stop().await;
 }
 

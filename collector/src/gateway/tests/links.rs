@@ -62,6 +62,24 @@ async fn settings_come_when_they_are_newer_and_at_once_when_they_change() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn settings_that_an_agent_has_are_not_sent_again() {
+    let collector = Collector::start().await;
+    let mut agent = collector.agent().await;
+    let mut link = agent.open(&collector).await.unwrap();
+    link.say(Up::Hello(Hello { settings_revision: 5, ..agent.hello() })).await;
+    assert!(matches!(link.hears().await, Ok(Down::Welcome(_))));
+    for sequence in [1, 2] {
+        let report = agent.reports(1);
+        link.send(report).await;
+        // Nothing else comes before it.
+        link.acked(sequence).await;
+        collector.settings.send(settings(&collector.books, 5)).unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    collector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pushed_catalogue_comes_to_agents_with_an_older_one_and_at_once_to_those_who_are_there() {
     let collector = Collector::start().await;
     let pushed = |version: u32| {

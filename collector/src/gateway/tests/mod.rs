@@ -2,6 +2,8 @@
 //! to the door over the wire and looks at the books behind it, at nothing between.
 
 mod client;
+mod connections;
+mod door;
 mod enrolment;
 mod evidence;
 mod host_names;
