@@ -83,11 +83,13 @@ pub struct Inspected {
 /// # Errors
 /// When a segment is damaged, missing, not in its place or of a later format, or cannot be read.
 pub fn inspect(folder: &Path) -> Result<Inspected, JournalError> {
-    let index = Index::load(folder)?;
-    match look(folder) {
-        // A segment went to the archive meanwhile.
-        Err(_) if Index::load(folder)? != index => look(folder),
-        looked => looked,
+    loop {
+        let index = Index::load(folder)?;
+        match look(folder) {
+            // A segment went to the archive meanwhile.
+            Err(_) if Index::load(folder)? != index => {}
+            looked => return looked,
+        }
     }
 }
 
@@ -569,6 +571,32 @@ mod tests {
         last.set_len(length + 4096).unwrap();
         open(folder.path()).unwrap();
         assert_eq!(last.metadata().unwrap().len(), length);
+    }
+
+    #[test]
+    fn a_look_tells_a_torn_tail_from_damage_and_changes_neither() {
+        let folder = tempfile::tempdir().unwrap();
+        let (records, segments) = written(folder.path());
+        let append = |path: &Path, bytes: &[u8]| {
+            let whole = fs::read(path).unwrap();
+            fs::write(path, [whole.as_slice(), bytes].concat()).unwrap();
+            whole
+        };
+        let last = segments.last().unwrap();
+        append(last, b"torn");
+        let inspected = inspect(folder.path()).unwrap();
+        let read = inspected.reader.read_from(Position(0), usize::MAX).unwrap();
+        assert!(read.iter().map(|(_, record)| record).eq(&records));
+        assert_eq!(
+            (inspected.torn_bytes, &fs::read(last).unwrap()[bounds(last).pop().unwrap() as usize..]),
+            (4, b"torn".as_slice())
+        );
+        for segment in &segments[..segments.len() - 1] {
+            let whole = append(segment, b"torn");
+            let error = inspect(folder.path()).unwrap_err();
+            assert!(matches!(&error, JournalError::Damaged { path, .. } if path == segment), "{error}");
+            fs::write(segment, whole).unwrap();
+        }
     }
 
     #[test]

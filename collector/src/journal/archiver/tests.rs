@@ -1,9 +1,12 @@
 //! Journals whose old segments are moved away. Invariant: each is read back record by record, before and behind a
 //! restart, whatever the move was cut off by.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
 
 use super::super::archive::INDEX;
 use super::super::{FileJournal, Journal as _, LocalDisk, Position, inspect};
@@ -128,6 +131,7 @@ fn readers_find_each_record_while_segments_are_moved() {
     let desk = Desk::new();
     let (reader, written) = (desk.journal.reader(), &desk.written);
     let (archiver, archive) = (desk.journal.archiver(), desk.archive());
+    let path = desk.folder.path().join("journal");
     std::thread::scope(|scope| {
         let readers: Vec<_> = (0..4)
             .map(|_| {
@@ -135,6 +139,9 @@ fn readers_find_each_record_while_segments_are_moved() {
                     for _ in 0..200 {
                         let read = reader.read_from(Position(0), usize::MAX).unwrap();
                         assert!(read.iter().map(|(_, record)| record).eq(written));
+                    }
+                    for _ in 0..50 {
+                        assert_eq!(inspect(&path).unwrap().reader.size(), reader.size());
                     }
                 })
             })
@@ -202,6 +209,29 @@ fn a_move_that_is_cut_off_before_its_index_leaves_the_segment_where_it_is() {
     let desk = desk.restart();
     desk.check();
     assert!(desk.move_all() > 0);
+    desk.check();
+}
+
+#[test]
+fn a_segment_that_lies_there_packed_otherwise_is_known_by_that_length() {
+    let desk = Desk::new();
+    let path = desk.folder.path().join("journal");
+    let first = path.join(&desk.files()[0]);
+    let kept = fs::read(&first).unwrap();
+    let archived = desk.journal.archiver().move_oldest(&desk.archive()).unwrap().unwrap();
+    let object = desk.folder.path().join("archive").join(&archived.object);
+    let mut packed = GzEncoder::new(Vec::new(), Compression::none());
+    packed.write_all(&kept).unwrap();
+    let packed = packed.finish().unwrap();
+    assert_ne!(packed.len() as u64, archived.packed);
+    fs::write(&object, &packed).unwrap();
+    fs::remove_file(path.join(INDEX)).unwrap();
+    fs::write(&first, kept).unwrap();
+    let desk = desk.restart();
+    let again = desk.journal.archiver().move_oldest(&desk.archive()).unwrap().unwrap();
+    assert_eq!(again, Archived { packed: packed.len() as u64, ..archived });
+    desk.archive().look(&again).unwrap();
+    assert_eq!(fs::read(&object).unwrap(), packed, "it is not written again");
     desk.check();
 }
 
@@ -321,6 +351,10 @@ fn a_place_is_a_whole_path_or_a_bucket() {
     for place in ["archive", "./archive", "", "s3://", "s3:///x"] {
         let error = Archive::named(place).unwrap_err();
         assert!(matches!(error, ArchiveError::Place(_)) && error.hint().is_some(), "{place}: {error}");
+        assert!(!Archive::is_place(place), "{place}");
+    }
+    for place in ["/archive", "s3://bucket", "s3://bucket/of/a/reseller"] {
+        assert!(Archive::is_place(place), "{place}");
     }
     let desk = Desk::new();
     let error =
@@ -373,6 +407,19 @@ fn a_copy_makes_room_for_what_lies_in_an_archive_in_other_segments() {
         desk.check();
         desk.restart().check();
     }
+}
+
+#[test]
+fn a_copy_keeps_the_segments_that_each_start_reads_and_no_others() {
+    let desk = Desk::new();
+    let segments = desk.journal.reader().segments();
+    let begin = segments[segments.len() - READ_ALWAYS].first;
+    let index = archived_elsewhere(&desk, SEGMENT_BYTES, desk.written.len());
+    assert_eq!(index.end(), begin);
+    assert!(desk.journal.archiver().follow(&index).unwrap());
+    assert_eq!(desk.journal.reader().begins(), begin);
+    assert_eq!(desk.files().len(), READ_ALWAYS + 1);
+    desk.restart().check();
 }
 
 #[test]
