@@ -115,3 +115,20 @@ pub(super) mod faults {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_system_writes_where_it_is_told_and_cuts() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let file = File::create(&path).unwrap();
+        assert_eq!(LocalDisk.write_at(&file, b"0123456789", 0).unwrap(), 10);
+        assert_eq!(LocalDisk.write_at(&file, b"abc", 4).unwrap(), 3);
+        LocalDisk.set_length(&file, 9).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"0123abc78");
+        assert!(LocalDisk.sync_folder(&path.join("elsewhere")).is_err());
+    }
+}

@@ -270,3 +270,34 @@ fn read_frames(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::{FileJournal, Journal as _};
+
+    #[test]
+    fn marks_are_the_same_whether_a_segment_grows_or_is_fetched_and_lead_near_each_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = FileJournal::open(folder.path()).unwrap();
+        let records: Vec<Vec<u8>> = (0..700_usize).map(|number| vec![7; number % 9]).collect();
+        journal.append(&records).unwrap();
+        let segment = journal.reader().segments().remove(0);
+        assert_eq!(segment.marks.len(), 3);
+        assert_eq!(marks_of(&std::fs::read(&segment.path).unwrap()), segment.marks);
+        for (position, run) in [(0, 0), (255, 0), (256, 1), (511, 1), (699, 2)] {
+            let expected = (segment.marks[run], Position(run as u64 * MARK_INTERVAL_RECORDS));
+            assert_eq!(segment.mark_before(Position(position)), expected, "{position}");
+        }
+    }
+
+    #[test]
+    fn a_segment_that_went_away_while_it_is_read_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = FileJournal::open(folder.path()).unwrap();
+        journal.append(&[b"record".to_vec()]).unwrap();
+        std::fs::remove_file(&journal.reader().segments()[0].path).unwrap();
+        let error = journal.read_from(Position(0), 1).unwrap_err();
+        assert!(matches!(error, JournalError::Io { act: "read", .. }), "{error}");
+    }
+}

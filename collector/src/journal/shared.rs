@@ -316,3 +316,6 @@ impl<T: Table> Journal for SharedJournal<T> {
         self.fetch(until)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -364,7 +364,7 @@ impl<C: FnMut(Position, &[Vec<u8>])> Writer<C> {
         }
         for _ in 0..GATHER_MILLISECONDS_MAX {
             let before = batch.groups.len();
-            if left_over.is_some() || batch.is_full() || self.closing {
+            if left_over.is_some() || self.closing {
                 return;
             }
             thread::sleep(GATHER_STEP);
@@ -376,7 +376,7 @@ impl<C: FnMut(Position, &[Vec<u8>])> Writer<C> {
     }
 
     fn take_waiting(&mut self, batch: &mut Batch, left_over: &mut Option<Group>) {
-        while left_over.is_none() && !batch.is_full() {
+        while left_over.is_none() {
             match self.queue.try_recv() {
                 Ok(Job::Append(group)) if batch.fits(&group) => batch.push(group),
                 Ok(Job::Append(group)) => *left_over = Some(group),
@@ -497,10 +497,6 @@ impl Batch {
             && group.fence.is_none()
             && self.records.len() + group.records.len() <= BATCH_RECORDS_MAX
             && self.bytes + group.bytes <= GATHER_BYTES_MAX
-    }
-
-    fn is_full(&self) -> bool {
-        self.records.len() >= BATCH_RECORDS_MAX || self.bytes >= GATHER_BYTES_MAX
     }
 }
 

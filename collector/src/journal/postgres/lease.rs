@@ -67,6 +67,12 @@ impl Lease {
         Ok(held)
     }
 
+    /// Whether the connection to the database has ended.
+    #[cfg(test)]
+    pub fn is_closed(&self) -> bool {
+        self.client.as_ref().is_none_or(Client::is_closed)
+    }
+
     /// Lets another have it at once.
     ///
     /// # Errors

@@ -86,9 +86,8 @@ impl Inside {
                     continue;
                 }
             };
-            let (count, mut of_all) = (rows.len(), 0);
+            let (count, of_all) = (rows.len(), rows.iter().map(Vec::len).sum());
             for record in rows {
-                of_all += record.len();
                 if bytes < READ_BYTES_MAX {
                     bytes += record.len();
                     records.push((from.plus(records.len() as u64), record));
@@ -97,8 +96,7 @@ impl Inside {
             if count < rows_max {
                 break;
             }
-            let usual = (of_all / count).max(1);
-            rows_max = (READ_ROWS_BYTES / usual).clamp(1, READ_ROWS_MAX);
+            rows_max = rows_of_an_answer(count, of_all);
         }
         Ok(records)
     }
@@ -123,5 +121,24 @@ impl Inside {
             }
         });
         records.collect()
+    }
+}
+
+/// How many records fill an answer that are as long as these, `count` in `bytes`.
+fn rows_of_an_answer(count: usize, bytes: usize) -> usize {
+    let usual = (bytes / count).max(1);
+    (READ_ROWS_BYTES / usual).clamp(1, READ_ROWS_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longer_records_are_the_fewer_are_asked_for() {
+        assert_eq!(rows_of_an_answer(64, 0), READ_ROWS_MAX);
+        assert_eq!(rows_of_an_answer(64, 64 * 100), READ_ROWS_MAX);
+        assert_eq!(rows_of_an_answer(64, 64 * 64 * 1024), 32);
+        assert_eq!(rows_of_an_answer(1, READ_BYTES_MAX), 1);
     }
 }

@@ -398,6 +398,18 @@ fn one_collector_at_a_time_runs_the_jobs_and_an_earlier_ones_records_are_refused
     let mut leads = open(&address);
     assert_eq!(leads.append_if(&texts(&["of the second"]), Condition::Leads(2)).unwrap(), Position(2));
 
+    // A session that ended is no reason to lose the lease.
+    server.sql(
+        &database,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+         WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    );
+    while !second.is_closed() {
+        // What hears of it runs while somebody waits.
+        engine.wait(async { tokio::time::sleep(Duration::from_millis(5)).await });
+    }
+    assert_eq!(ask(&mut second), Some(2));
+
     engine.wait(second.give_back()).unwrap();
     assert_eq!((ask(&mut first), ask(&mut second)), (Some(3), None), "given back, it is free at once");
     assert_eq!(all(&address), texts(&["of the first", "an agent's", "of the second"]));

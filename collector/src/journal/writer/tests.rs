@@ -159,6 +159,7 @@ async fn closing_writes_what_waits_and_refuses_what_comes_later() {
     while appender.waiting_bytes() < 2000 * 16 {
         tokio::task::yield_now().await;
     }
+    assert_eq!(appender.waiting_bytes(), 2000 * 16, "each with the head of its frame");
     let closing = tokio::spawn(handle.close());
     tokio::task::yield_now().await;
     // Whatever the writer does not need of these is left when it ends.
@@ -221,4 +222,65 @@ async fn what_is_too_large_is_refused_before_it_waits() {
         assert!(matches!(appender.append_all(records).await, Err(AppendError::TooLarge { .. })));
     }
     assert_eq!(appender.append(vec![0; frame::BODY_LENGTH_MAX]).await, Ok(Position(0)));
+}
+
+/// A journal that others append to.
+struct Common(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl Journal for Common {
+    fn append(&mut self, batch: &[Vec<u8>]) -> Result<Position, JournalError> {
+        let first = self.size();
+        self.0.lock().unwrap().extend_from_slice(batch);
+        Ok(first)
+    }
+
+    fn read_from(&self, from: Position, limit: usize) -> Result<Vec<(Position, Vec<u8>)>, JournalError> {
+        let records = self.0.lock().unwrap();
+        Ok((from.0..).map(Position).zip(records[from.0 as usize..].iter().cloned()).take(limit).collect())
+    }
+
+    fn size(&self) -> Position {
+        Position(self.0.lock().unwrap().len() as u64)
+    }
+}
+
+#[tokio::test]
+async fn what_others_appended_before_is_seen_before_and_once() {
+    let common = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let fold = Arc::clone(&seen);
+    let (appender, handle) = start(Box::new(Common(Arc::clone(&common))), move |first, batch: &[Vec<u8>]| {
+        fold.lock().unwrap().extend((first.0..).zip(batch.to_vec()));
+    });
+    for (others, own) in [(0_u8, 1_u8), (1, 2), (3, 1), (0, 1), (2, 3)] {
+        common.lock().unwrap().extend((0..others).map(|number| vec![number]));
+        let expected = common.lock().unwrap().len() as u64;
+        let own = (0..own).map(|number| vec![100 + number]).collect();
+        assert_eq!(appender.append_all(own).await, Ok(Position(expected)));
+    }
+    handle.close().await.unwrap();
+    let expected: Vec<(u64, Vec<u8>)> = (0..).zip(common.lock().unwrap().clone()).collect();
+    assert_eq!(*seen.lock().unwrap(), expected);
+}
+
+#[test]
+fn a_batch_takes_what_fits_into_it_and_nothing_beside_a_job() {
+    let room = Arc::new(Semaphore::new(1000));
+    let group = |records: usize, bytes: usize, fence: Option<i64>| Group {
+        records: vec![Vec::new(); records],
+        bytes,
+        answer: oneshot::channel().0,
+        fence,
+        room: Arc::clone(&room).try_acquire_owned().unwrap(),
+    };
+    let check = |first: Group, next: Group, expected: bool| {
+        let (records, bytes, fence) = (next.records.len(), next.bytes, next.fence);
+        assert_eq!(Batch::new(first).fits(&next), expected, "{records} of {bytes} bytes, {fence:?}");
+    };
+    check(group(1, 10, None), group(BATCH_RECORDS_MAX - 1, GATHER_BYTES_MAX - 10, None), true);
+    check(group(1, 10, None), group(BATCH_RECORDS_MAX, 10, None), false);
+    check(group(1, 10, None), group(1, GATHER_BYTES_MAX - 9, None), false);
+    check(group(1, 10, None), group(1, 10, Some(1)), false);
+    check(group(1, 10, Some(1)), group(1, 10, None), false);
+    check(group(1, 10, Some(1)), group(1, 10, Some(1)), false);
 }
