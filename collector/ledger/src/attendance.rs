@@ -193,9 +193,7 @@ impl Attendance {
 
     /// Whether the last report of that day had the product active.
     pub fn ended_active(&self, product: &ProductId, day: Day) -> bool {
-        if !self.untold.contains_key(&day)
-            && self.active.get(product).is_some_and(|days| days.whole.contains(day))
-        {
+        if self.active.get(product).is_some_and(|days| days.whole.contains(day)) {
             return true;
         }
         match (self.active(product, day), self.settled(product, day)) {
@@ -428,6 +426,7 @@ mod tests {
             (1, "06:00", &[("a", Active), ("b", Active)]),
             (1, "12:00", &[("a", Active), ("b", Unknown)]),
             (1, "12:00", &[("a", Inactive)]),
+            (1, "18:00", &[("a", Active), ("b", Unknown)]),
             (2, "06:00", &[("a", Active)]),
             (3, "06:00", &[("a", Active), ("b", Unknown)]),
         ];
@@ -479,6 +478,24 @@ mod tests {
         assert_eq!(settled("a", 3), None);
         let product = "a".parse().unwrap();
         assert_eq!(evidence.settled_before(&product, day_of(9)), Some((day_of(1), instant(1, "06:00"))));
+    }
+
+    #[test]
+    fn a_day_ends_active_where_the_last_report_that_settles_the_product_had_it_so() {
+        use State::{Active, Inactive, Unknown};
+        let product = "a".parse().unwrap();
+        let check = |listed: &[(&'static str, Listed<'static>)], expected: bool| {
+            let reports: Vec<_> = listed.iter().map(|(time, products)| (1, *time, *products)).collect();
+            assert_eq!(evidence(&reports).ended_active(&product, day_of(1)), expected, "{reports:?}");
+        };
+        check(&[], false);
+        check(&[("06:00", &[("a", Active)])], true);
+        check(&[("06:00", &[("a", Active), ("b", Unknown)])], true);
+        check(&[("06:00", &[("a", Active)]), ("12:00", &[("a", Inactive)])], false);
+        check(&[("06:00", &[("a", Inactive)]), ("12:00", &[("a", Active)])], true);
+        check(&[("06:00", &[("a", Active)]), ("12:00", &[("a", Unknown)])], true);
+        check(&[("06:00", &[("a", Active)]), ("12:00", &[]), ("18:00", &[("a", Unknown)])], false);
+        check(&[("06:00", &[("a", Unknown)])], false);
     }
 
     #[test]

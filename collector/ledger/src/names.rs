@@ -78,3 +78,39 @@ impl SharedNames {
         *list = shared(&mut self.lists, list, LISTS_MAX);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_names_lie_in_one_place() {
+        let mut names = SharedNames::default();
+        let mut customers = ["cus_a", "cus_a"].map(|text| text.parse::<CustomerId>().unwrap());
+        customers.iter_mut().for_each(|id| names.customer(id));
+        let mut products = ["dsa", "dsa"].map(|text| text.parse::<ProductId>().unwrap());
+        products.iter_mut().for_each(|id| names.product(id));
+        let mut tokens = ["tok_a", "tok_a"].map(|text| text.parse::<TokenId>().unwrap());
+        tokens.iter_mut().for_each(|id| names.token(id));
+        let mut texts = ["1.0", "1.0"].map(Arc::<str>::from);
+        texts.iter_mut().for_each(|text| names.text(text));
+        let mut lists = [(); 2].map(|()| Arc::<[Product]>::from([]));
+        lists.iter_mut().for_each(|list| names.list(list));
+        assert_eq!(customers[0].as_str().as_ptr(), customers[1].as_str().as_ptr());
+        assert_eq!(products[0].as_str().as_ptr(), products[1].as_str().as_ptr());
+        assert_eq!(tokens[0].as_str().as_ptr(), tokens[1].as_str().as_ptr());
+        assert!(Arc::ptr_eq(&texts[0], &texts[1]) && Arc::ptr_eq(&lists[0], &lists[1]));
+    }
+
+    #[test]
+    fn names_that_are_too_many_are_forgotten_and_come_again() {
+        let mut known = BTreeSet::new();
+        let kept: Vec<usize> = [1, 2, 2, 3, 1]
+            .map(|name| {
+                assert_eq!(shared(&mut known, &name, 2), name);
+                known.len()
+            })
+            .into();
+        assert_eq!(kept, [1, 2, 2, 1, 2]);
+    }
+}

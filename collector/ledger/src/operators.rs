@@ -387,6 +387,26 @@ mod tests {
     }
 
     #[test]
+    fn an_operator_has_so_many_tokens_in_force_and_no_more() {
+        let mut operators = house();
+        let id = |number: usize| format!("apt_{number}").parse::<ApiTokenId>().unwrap();
+        let of = |operator: &str| token(operator, Role::Viewer, &[]);
+        for number in 0..API_TOKENS_MAX {
+            operators.add_api_token(id(number), of("opr_b"), NOW).unwrap();
+        }
+        let next = id(API_TOKENS_MAX);
+        let over = of("opr_b").expires_at;
+        for at in [NOW, over - jiff::SignedDuration::from_nanos(1)] {
+            let added = operators.clone().add_api_token(next.clone(), of("opr_b"), at);
+            assert_eq!(added, Err(Refusal::Malformed), "{at}");
+        }
+        operators.clone().add_api_token(next.clone(), of("opr_b"), over).expect("the others are over");
+        operators.clone().add_api_token(next.clone(), of("opr_a"), NOW).expect("they are not all operators'");
+        operators.revoke_api_token(&id(0)).unwrap();
+        operators.add_api_token(next, of("opr_b"), NOW).expect("one was withdrawn");
+    }
+
+    #[test]
     fn somebody_who_may_let_others_in_stays() {
         let mut operators = house();
         let viewer = Grant { role: Role::Viewer, reach: Reach::House };

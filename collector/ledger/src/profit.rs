@@ -303,6 +303,20 @@ mod tests {
     }
 
     #[test]
+    fn a_part_has_the_digits_of_what_it_is_of() {
+        let check = |amount: &str, share: &str, expected: &str| {
+            let found = part(amount.parse().unwrap(), share.parse().unwrap()).unwrap();
+            assert_eq!(found.to_string(), expected, "{share} of {amount}");
+        };
+        check("1000", "0.125", "125");
+        check("1001", "0.125", "125");
+        check("10.00", "0.125", "1.25");
+        check("3.33", "0.20", "0.67");
+        check("0.10", "0.25", "0.02");
+        check("0.30", "0.25", "0.08");
+    }
+
+    #[test]
     fn a_seat_that_nobody_is_asked_a_price_for_is_named_with_its_cost() {
         let unpriced = &month().unpriced;
         assert_eq!(unpriced.len(), 1);

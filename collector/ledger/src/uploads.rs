@@ -377,6 +377,21 @@ mod tests {
     }
 
     #[test]
+    fn a_statement_without_parts_has_nothing_to_wait_for() {
+        let mut uploads = Uploads::default();
+        uploads.build(id(), 0, "2026-11-05T00:00:00Z".parse().unwrap()).unwrap();
+        assert_eq!(status(&uploads), Status::Settled);
+    }
+
+    #[test]
+    fn a_verdict_is_what_the_far_side_says_of_the_content() {
+        let verdicts = [Status::Rejected, Status::Accepted, Status::Settled];
+        let others = [Status::Built, Status::Sent, Status::Acknowledged];
+        assert!(verdicts.into_iter().all(Status::is_verdict));
+        assert!(!others.into_iter().any(Status::is_verdict));
+    }
+
+    #[test]
     fn nothing_is_answered_that_was_not_sent_and_nothing_goes_back() {
         let mut uploads = built();
         assert_eq!(step(&mut uploads, "A", 1, Status::Accepted), Err(Refusal::Repeated));

@@ -236,3 +236,23 @@ fn cut(mut text: String) -> String {
 fn short(text: String) -> Result<String, EvidenceError> {
     if text.len() > TEXT_LENGTH_MAX { Err(EvidenceError::TextTooLong(text.len())) } else { Ok(text) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_lists_so_many_products_and_none_of_them_twice() {
+        let found = |count: usize| -> Vec<wire::FoundProduct> {
+            let state = wire::ProductState::Active.into();
+            let of =
+                |number| wire::FoundProduct { product: format!("p{number}"), state, ..Default::default() };
+            (0..count).map(of).collect()
+        };
+        assert_eq!(products(found(PRODUCTS_MAX)).unwrap().len(), PRODUCTS_MAX);
+        let error = products(found(PRODUCTS_MAX + 1)).unwrap_err();
+        assert!(matches!(error, EvidenceError::TooMany(count) if count == PRODUCTS_MAX + 1), "{error}");
+        let error = products([found(2), found(1)].concat()).unwrap_err();
+        assert!(matches!(error, EvidenceError::Twice(_)), "{error}");
+    }
+}

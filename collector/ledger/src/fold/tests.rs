@@ -1,6 +1,7 @@
 //! What the fold grants and refuses.
 
 use super::*;
+use crate::record::QUANTITY_MAX;
 use prost::Message as _;
 use seatbeat_proto::ids::{SpoolId, TokenId};
 use seatbeat_proto::instant;
@@ -266,6 +267,18 @@ fn what_an_operator_says_of_a_machine_shows() {
     assert!(house.machine(&id).retired_at.is_some());
     let unknown = MachineRetired { machine: "mch_nobody".into(), ..retired };
     house.refused(Fact::MachineRetired(unknown), Refusal::UnknownMachine);
+}
+
+#[test]
+fn a_quantity_is_taken_up_to_the_largest_that_is_billed() {
+    let mut house = House::new();
+    let declared = |quantity: u64| {
+        let (customer, sku, period) = ("cus_a".to_owned(), "A".to_owned(), "2026-10".to_owned());
+        Fact::Declared(wire::Declared { customer, sku, period, quantity, ..Default::default() })
+    };
+    house.taken(declared(QUANTITY_MAX));
+    let error = house.write(declared(QUANTITY_MAX + 1)).unwrap_err();
+    assert!(matches!(error, FoldError::Invalid { field: "quantity", .. }), "{error}");
 }
 
 #[test]

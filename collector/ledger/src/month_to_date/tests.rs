@@ -116,3 +116,27 @@ fn a_rule_that_asks_for_days_of_each_machine_is_forecast_from_the_machines() {
     let month = MonthToDate::new(usage, policy, "2026-10".parse().unwrap(), now);
     assert_eq!(month.forecast(now).unwrap(), None);
 }
+
+#[test]
+fn what_is_said_of_a_customers_licence_counts_its_machines_anew_and_no_others() {
+    let now: Timestamp = "2026-10-20T12:00:00Z".parse().unwrap();
+    let period: Period = "2026-10".parse().unwrap();
+    let before = Scenario::bare()
+        .policy("[default_sku]\na = \"A\"")
+        .assigned("09-01 00:00", "m", "acme")
+        .assigned("09-01 00:00", "n", "bell")
+        .report("m", "10-05 08:00", "a")
+        .report("n", "10-05 08:00", "a");
+    let after = before.clone().licence("suspended", "10-02 00:00", "acme", "A");
+    let usage = |scenario: &Scenario| {
+        let records = RecordSet::new(Record::parse_jsonl(scenario.records()).unwrap(), Some(now));
+        records.usage(&scenario.parsed_policy().zone)
+    };
+    let mut kept = MonthToDate::new(usage(&before), before.parsed_policy(), period, now);
+    let seats = |month: &MonthToDate| month.by_day(|_| true).skus;
+    let counted_before = seats(&kept);
+    kept.refresh(usage(&after), after.parsed_policy(), now);
+    let anew = MonthToDate::new(usage(&after), after.parsed_policy(), period, now);
+    assert_eq!(seats(&kept), seats(&anew));
+    assert_ne!(seats(&kept), counted_before);
+}

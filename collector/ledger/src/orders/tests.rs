@@ -111,6 +111,22 @@ fn more_machines_a_day_than_the_limit_wait_for_another_operator() {
 }
 
 #[test]
+fn a_batch_that_is_cancelled_or_over_is_confirmed_by_nobody() {
+    for is_cancelled in [true, false] {
+        let mut house = House::new();
+        house.taken(Fact::OrderLimitSet(wire::OrderLimitSet { machines_a_day: 0 }));
+        house.taken(house.request("bat_1", Action::SwitchOff, 1, 1));
+        if is_cancelled {
+            house.taken(cancel("bat_1", ""));
+        } else {
+            house.hours(7 * 24);
+        }
+        house.actor = "opr_b";
+        house.refused(confirm("bat_1"), Refusal::OrderOver);
+    }
+}
+
+#[test]
 fn only_the_newest_order_for_a_product_lives() {
     let mut house = House::new();
     house.ordered("ord_1", 1, Action::SwitchOff, "dsa");

@@ -164,3 +164,23 @@ fn list(failures: &[Failure]) -> String {
     }
     told.join("; ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_failure_says_what_can_be_done() {
+        let check = |failure: Failure, words: &str| {
+            assert!(failure.hint().contains(words), "{failure}: {}", failure.hint());
+        };
+        check(Failure::Kind, "name its .json file");
+        check(Failure::NoEvidence, ".json file");
+        check(Failure::RolledBack { given: 3, size: 2 }, "ask for a new bundle");
+        check(Failure::Rewritten { given: 3, size: 4 }, "keep both files");
+        check(Failure::NoProofFor(3), "--checkpoint FILE");
+        check(Failure::Sample(String::new()), "seatbeat statement answer");
+        check(Failure::Replay(String::new()), "seatbeat export");
+        check(Failure::Odd { place: String::new(), what: "" }, "do not accept it");
+    }
+}

@@ -9,7 +9,7 @@ use prost::Message as _;
 use seatbeat_proto::ids::MachineId;
 use seatbeat_proto::signed::{Domain, hash, public_key, verify as verify_signature};
 use seatbeat_proto::wire::journal_record::Fact;
-use seatbeat_proto::wire::{JournalRecord, Signed};
+use seatbeat_proto::wire::{self, JournalRecord, Signed};
 
 use super::Failure;
 use super::rows::{Looked, LookedUp};
@@ -161,11 +161,11 @@ impl Checks<'_> {
         let before = pick.before.as_ref().ok_or_else(missing)?;
         let bytes = self.logged(before)?.ok_or_else(missing)?;
         let (signed, previous) = evidence_of(&bytes).ok_or_else(missing)?;
-        let is_link = hash(&signed.payload).as_slice() == evidence.previous
-            && previous.machine == evidence.machine.as_str()
-            && previous.spool == evidence.spool.as_str()
-            && previous.sequence.checked_add(1) == Some(evidence.sequence);
-        if is_link { Ok(()) } else { Err("it does not continue the evidence before it".to_owned()) }
+        if continues(evidence, &signed, &previous) {
+            Ok(())
+        } else {
+            Err("it does not continue the evidence before it".to_owned())
+        }
     }
 
     /// The checkpoint that the machine had seen is of this log, and of records before this one.
@@ -285,5 +285,53 @@ impl Checks<'_> {
             let row = self.looked_up.get(&(section.clone(), opening.pseudonym())).and_then(Option::as_ref);
             row.is_some_and(|row| row.agents.contains(&own.pseudonym()))
         })
+    }
+}
+
+/// Whether evidence is the next in its chain behind a signed one, which says this.
+fn continues(evidence: &Evidence, signed: &Signed, previous: &wire::Evidence) -> bool {
+    hash(&signed.payload).as_slice() == evidence.previous
+        && previous.machine == evidence.machine.as_str()
+        && previous.spool == evidence.spool.as_str()
+        && previous.sequence.checked_add(1) == Some(evidence.sequence)
+}
+
+#[cfg(test)]
+mod tests {
+    use seatbeat_proto::ids::SpoolId;
+    use seatbeat_proto::instant;
+
+    use super::*;
+
+    #[test]
+    fn a_link_of_a_chain_fits_in_hash_machine_spool_and_number() {
+        let (machine, spool) = (MachineId::random(), SpoolId::random());
+        let says = |machine: &MachineId, spool: &SpoolId, sequence: u64, previous: &[u8]| wire::Evidence {
+            machine: machine.to_string(),
+            spool: spool.to_string(),
+            sequence,
+            previous: previous.to_vec(),
+            body: Some(wire::evidence::Body::Report(wire::Report::default())),
+            ..wire::Evidence::default()
+        };
+        let signed =
+            |evidence: &wire::Evidence| Signed { payload: evidence.encode_to_vec(), signature: vec![] };
+        let check = |previous: &wire::Evidence, named: &wire::Evidence, expected: bool| {
+            let named = hash(&signed(named).payload);
+            let next = says(&machine, &spool, 5, &named).encode_to_vec();
+            let next = Evidence::parse(&next, instant::from_ms(0).unwrap()).unwrap();
+            assert_eq!(continues(&next, &signed(previous), previous), expected, "{previous:?}");
+        };
+        let before = says(&machine, &spool, 4, b"");
+        check(&before, &before, true);
+        check(&before, &says(&machine, &spool, 4, b"other"), false);
+        for other in [
+            says(&MachineId::random(), &spool, 4, b""),
+            says(&machine, &SpoolId::random(), 4, b""),
+            says(&machine, &spool, 3, b""),
+            says(&machine, &spool, u64::MAX, b""),
+        ] {
+            check(&other, &other, false);
+        }
     }
 }

@@ -110,6 +110,11 @@ fn an_invoice_bills_the_corrections_of_a_statement_and_a_platform_knows_none() {
     assert_eq!(told(&invoiced(&lines, &corrected, &["a A 39 124.80", "b A 1 3.20"])), [""; 0]);
     let found = invoiced(&lines, &corrected, &["a A 40 128.00"]);
     assert_eq!(told(&found), ["a A 39->40 3.20", "b A 1->0 -3.20"]);
+    assert!(found.differences.iter().all(|one| one.is_ours), "a correction alone is a line of ours");
+    let undone = [corrected[2], "2026-08 b A -1 -3.20"];
+    let found = invoiced(&lines, &undone, &["a A 40 128.00", "b A 1 3.20"]);
+    assert_eq!(told(&found), ["b A 0->1 3.20"]);
+    assert!(!found.differences[0].is_ours, "corrections that come to nothing are none");
     assert_eq!(told(&provisioned(&lines, &["a A 40"])), [""; 0]);
 }
 
