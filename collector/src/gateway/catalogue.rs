@@ -95,18 +95,3 @@ fn held(fold: &Fold) -> Option<Held> {
     let signed = Signed { payload: pushed.file.clone(), signature: pushed.signature.clone() };
     Some(Held { version: pushed.version, signed: Arc::new(signed) })
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn sendings_are_some_time_apart_and_who_comes_late_does_not_wait() {
-        let catalogues = Catalogues { newest: watch::Sender::new(None), next: Mutex::new(Instant::now()) };
-        let began = Instant::now();
-        let places = |count: u32| (0..count).map(|_| catalogues.place() - began).collect::<Vec<_>>();
-        assert_eq!(places(3), [Duration::ZERO, PACE, 2 * PACE]);
-        tokio::time::advance(10 * PACE).await;
-        assert_eq!(places(2), [10 * PACE, 11 * PACE]);
-    }
-}

@@ -37,7 +37,8 @@ mod tests {
         let begin = Instant::now();
         let crowd: Vec<u128> = (0..4).map(|_| (turns.next() - begin).as_millis()).collect();
         assert_eq!(crowd, [0, 2, 4, 6]);
-        tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(turns.next(), Instant::now());
+        tokio::time::advance(Duration::from_millis(20)).await;
+        let later: Vec<u128> = (0..2).map(|_| (turns.next() - begin).as_millis()).collect();
+        assert_eq!(later, [20, 22], "who comes late does not wait");
     }
 }

@@ -52,6 +52,16 @@ impl How {
         matches!(self, Self::StreamElsewhere | Self::StandbyElsewhere)
     }
 
+    /// Of its stores.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Stream => "stream",
+            Self::Standby => "standby",
+            Self::StreamElsewhere => "stream-elsewhere",
+            Self::StandbyElsewhere => "standby-elsewhere",
+        }
+    }
+
     fn stands_by(self) -> bool {
         matches!(self, Self::Standby | Self::StandbyElsewhere)
     }
@@ -84,10 +94,10 @@ pub fn bench() -> anyhow::Result<ExitCode> {
     let mut rows = Vec::new();
     let seatbeat = desk::collector()?;
     for (connected, how) in RUNS {
-        let house = how.is_elsewhere().then(|| House::of(&prepared, 2, "orders")).transpose()?;
+        let house = how.is_elsewhere().then(|| House::of(&prepared, 2, how.name())).transpose()?;
         let store = match &house {
             Some(house) => house.stores[0].clone(),
-            None => prepared.copy(&format!("orders-{connected}-{}", how.stands_by()))?,
+            None => prepared.copy(&format!("orders-{connected}-{}", how.name()))?,
         };
         let running = runtime.block_on(serve::start(&store, Clock::real()))?;
         let other = house.as_ref().map(|house| Server::collector(&seatbeat, &house.stores[1])).transpose()?;
