@@ -387,6 +387,11 @@ async fn stand_by(
         return Ok(());
     }
     let broken = |error: &dyn std::fmt::Display| LinkError::Broken(plain(&error.to_string()));
+    let lost = |error: io::Error| match error.kind() {
+        // It was killed, and had no time to say so.
+        io::ErrorKind::UnexpectedEof => LinkError::Closed,
+        _ => broken(&error),
+    };
     loop {
         while let Some(frame) = standby::unframe(&mut came).map_err(|error| broken(&error))? {
             let message = wire::CollectorMessage::decode(frame).map_err(|error| broken(&error))?;
@@ -398,11 +403,11 @@ async fn stand_by(
             message = to_send.recv() => {
                 let Some(message) = message else { return Ok(()) };
                 let frame = standby::frame(&message).map_err(|error| broken(&error))?;
-                stream.write_all(&frame).await.map_err(|error| broken(&error))?;
-                stream.flush().await.map_err(|error| broken(&error))?;
+                stream.write_all(&frame).await.map_err(lost)?;
+                stream.flush().await.map_err(lost)?;
             }
             read = stream.read_buf(&mut came) => {
-                if read.map_err(|error| broken(&error))? == 0 {
+                if read.map_err(lost)? == 0 {
                     return Err(LinkError::Closed);
                 }
             }
