@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustls::pki_types::ServerName;
 use seatbeat_proto::tls::{PinVerifier, client_config};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
@@ -38,13 +39,14 @@ impl Listener for Arrivals {
     }
 }
 
-/// A system without descriptors, for so many tries; each is noted.
-struct NoDescriptors {
+/// A system that fails so many times; each try is noted.
+struct Fails {
+    error: Errno,
     tries: usize,
     tried_at: Arc<std::sync::Mutex<Vec<Instant>>>,
 }
 
-impl Listener for NoDescriptors {
+impl Listener for Fails {
     type Stream = DuplexStream;
 
     async fn accept(&self) -> io::Result<(DuplexStream, SocketAddr)> {
@@ -52,7 +54,7 @@ impl Listener for NoDescriptors {
             std::future::pending::<()>().await;
         }
         self.tried_at.lock().unwrap().push(Instant::now());
-        Err(rustix::io::Errno::MFILE.into())
+        Err(self.error.into())
     }
 }
 
@@ -144,18 +146,30 @@ async fn what_a_connection_writes_arrives_and_its_end_is_told_from_one_that_was_
     collector.stop().await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_door_without_descriptors_rests_longer_each_time_and_says_so_until_it_goes_on() {
+/// How long a door rested between tries to accept, in milliseconds, and whether it told that nobody can connect half way
+/// through and at the end of 40 seconds.
+async fn rests(error: Errno) -> (Vec<u128>, [bool; 2]) {
     let (_folder, books, _end) = super::door::books();
     let tried_at = Arc::default();
-    let listener = NoDescriptors { tries: 10, tried_at: Arc::clone(&tried_at) };
+    let listener = Fails { error, tries: 10, tried_at: Arc::clone(&tried_at) };
     let tls = tls::server_config(books.keys()).unwrap();
     let _connections = connections(listener, tls, books.clone(), Patience::default());
-    sleep(Duration::from_secs(20)).await;
-    assert!(books.alarms().stands("agent-door-full"));
-    sleep(Duration::from_secs(20)).await;
-    assert!(!books.alarms().stands("agent-door-full"));
+    let mut told = [false; 2];
+    for told in &mut told {
+        sleep(Duration::from_secs(20)).await;
+        *told = books.alarms().stands("agent-door-full");
+    }
     let tried_at = tried_at.lock().unwrap();
-    let rests: Vec<u128> = tried_at.windows(2).map(|two| (two[1] - two[0]).as_millis()).collect();
-    assert_eq!(rests, [50, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+    (tried_at.windows(2).map(|two| (two[1] - two[0]).as_millis()).collect(), told)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_door_without_descriptors_rests_longer_each_time_and_says_so_until_it_goes_on() {
+    let expected = vec![50, 100, 200, 400, 800, 1600, 3200, 5000, 5000];
+    assert_eq!(rests(Errno::MFILE).await, (expected, [true, false]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_gone_before_it_is_accepted_keeps_nobody_waiting() {
+    assert_eq!(rests(Errno::CONNABORTED).await, (vec![0; 9], [false, false]));
 }

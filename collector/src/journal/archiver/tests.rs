@@ -386,6 +386,8 @@ fn a_copy_makes_room_for_what_lies_in_an_archive_in_other_segments() {
         let end = index.end();
         assert!(end > Position(25) && before.iter().all(|segment| segment.end() != end));
         assert!(desk.journal.archiver().follow(&index).unwrap());
+        let segments = desk.journal.reader().segments();
+        assert!(segments.is_sorted_by(|one, next| one.first < next.first), "{segments:?}");
         let begins = desk.journal.reader().begins();
         assert!(begins > Position(0) && begins < end, "{segment_bytes_max}: {begins}, {end}");
         desk.check();
