@@ -481,6 +481,22 @@ mod tests {
     }
 
     #[test]
+    fn of_each_set_of_untold_products_the_last_report_settles_all_others_in_whatever_order_they_come() {
+        use State::Unknown;
+        let reports: [(i32, &str, Listed<'_>); 3] = [
+            (1, "06:00", &[("a", Unknown)]),
+            (1, "09:00", &[("a", Unknown)]),
+            (1, "12:00", &[("b", Unknown)]),
+        ];
+        for reports in permutations(&reports) {
+            let evidence = evidence(&reports);
+            let settled = |product: &str| evidence.settled(&product.parse().unwrap(), day_of(1));
+            let expected = ["12:00", "09:00", "12:00"].map(|time| Some(instant(1, time)));
+            assert_eq!(["a", "b", "c"].map(settled), expected, "{reports:?}");
+        }
+    }
+
+    #[test]
     fn a_day_ends_active_where_the_last_report_that_settles_the_product_had_it_so() {
         use State::{Active, Inactive, Unknown};
         let product = "a".parse().unwrap();

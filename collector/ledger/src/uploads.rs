@@ -445,6 +445,19 @@ mod tests {
     }
 
     #[test]
+    fn where_all_that_was_sent_was_rejected_a_retry_begins_with_nothing_out() {
+        let mut uploads = built();
+        for to in [Status::Sent, Status::Rejected] {
+            step(&mut uploads, "A", 1, to).unwrap();
+        }
+        assert_eq!(status(&uploads), Status::Rejected);
+        uploads.retry(&id(), 2).unwrap();
+        assert_eq!(status(&uploads), Status::Built);
+        step(&mut uploads, "A", 2, Status::Sent).unwrap();
+        assert_eq!(status(&uploads), Status::Sent);
+    }
+
+    #[test]
     fn a_retry_sends_what_was_not_accepted_and_late_answers_of_before_do_not_count() {
         let mut uploads = built();
         for (sku, to) in

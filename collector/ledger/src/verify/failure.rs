@@ -176,6 +176,25 @@ mod tests {
         };
         check(Failure::Kind, "name its .json file");
         check(Failure::NoEvidence, ".json file");
+        let malformed = Failure::Malformed { line: 1, what: "a row", why: String::new() };
+        for incomplete in [
+            Failure::Truncated(1),
+            Failure::AfterEnd(1),
+            Failure::LineCount { line: 1, told: 2, found: 1 },
+            malformed,
+        ] {
+            check(incomplete, "ask for the file again");
+        }
+        let other_key = VerifyError::OtherKey { found: String::new(), expected: String::new() };
+        check(Failure::Statement(other_key), "shows the statement key");
+        check(Failure::Statement(VerifyError::Signature), "do not accept it");
+        let zone_data = Failure::ZoneData { found: String::new(), ours: String::new() };
+        for other_version in [Failure::Rules { found: 2, ours: 1 }, zone_data, Failure::Body(String::new())] {
+            check(other_version, "of the version that sealed it");
+        }
+        let other_log = Failure::OtherLog { given: String::new(), ours: String::new() };
+        check(other_log, "came from this reseller");
+        check(Failure::Witness(CosignatureError::Malformed), "after the witness has cosigned");
         check(Failure::RolledBack { given: 3, size: 2 }, "ask for a new bundle");
         check(Failure::Rewritten { given: 3, size: 4 }, "keep both files");
         check(Failure::NoProofFor(3), "--checkpoint FILE");
