@@ -207,7 +207,10 @@ fn standing_by_in_vain_is_tried_less_often_each_time_and_as_before_once_it_went_
         match number {
             // Something on the way lets no such connection through, or swallows it.
             0 => drop(talk.tell(Event::Disconnected(Loss::Broken))),
-            1 => assert_eq!(talk.sleep(), [Effect::Note(Note::Silent), Effect::Disconnect]),
+            1 => {
+                assert_eq!(talk.sleep(), [Effect::Note(Note::Silent), Effect::Disconnect]);
+                assert_eq!(talk.now.uptime - now, GREETING_MAX);
+            }
             2 => {
                 talk.tell(Event::Connected);
                 assert!(!talk.session.stands_by());
@@ -278,6 +281,15 @@ fn on_standby_nothing_is_believed_but_settings_and_the_call() {
         assert_eq!(talk.hear(body), [Effect::Note(Note::Unknown)]);
     }
     assert!(talk.session.is_connected());
+}
+
+#[test]
+fn what_belongs_on_standby_means_nothing_in_a_stream() {
+    let mut talk = open();
+    for (come, after_ms) in [(false, 0), (true, 0), (false, 5)] {
+        assert_eq!(says(&mut talk, come, after_ms), [Effect::Note(Note::Unknown)]);
+        assert!(talk.session.is_open());
+    }
 }
 
 #[test]
