@@ -22,9 +22,8 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(proxy) = Proxy::parse(text) {
         let again = Proxy::parse(&format!("http://{}", proxy.address()));
         assert!(again.is_ok_and(|again| again.address() == proxy.address()));
-        if let Some(login) = proxy.login() {
-            assert!(!format!("{proxy:?}").contains(login));
-        }
+        // Without the login, which may be a part of the address by chance.
+        assert_eq!(format!("{proxy:?}"), format!("Proxy({})", proxy.address()));
     }
     let (list, by) = text.split_once('\n').unwrap_or((text, ""));
     for found in [of_list(list, by), of_environment(|name| (name != "NO_PROXY").then(|| text.to_owned()))] {

@@ -274,7 +274,10 @@ fn rows(file: &File, text: &str, delimiter: u8, problems: &mut Problems) -> Opti
             sheet.rows.push((line, row));
         }
     }
-    let sheet = sheet?;
+    let Some(sheet) = sheet else {
+        problems.note(&file.name, 0, "it is empty");
+        return None;
+    };
     if sheet.rows.is_empty() {
         problems.note(&file.name, 0, "it has no row below its first line");
         return None;
@@ -459,6 +462,7 @@ mod tests {
     fn what_is_no_table_is_refused() {
         refused(b"", "it is empty");
         refused(b"\n\n \n", "it is empty");
+        refused(b",\n,,\n", "it is empty");
         refused(b"sku,price\n", "no row below its first line");
         refused(b"sku\tprice\nA\t1\n", "parted by tabs");
         refused(b"sku,price;x\nA,1;\n", "either may part the cells");

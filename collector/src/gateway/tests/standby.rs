@@ -18,7 +18,7 @@ use seatbeat_proto::wire::{
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -227,6 +227,20 @@ async fn what_is_no_beat_ends_the_line_and_writes_nothing() {
     let (mut link, _) = agent.link(&collector).await;
     link.send(report).await;
     link.acked(2).await;
+    collector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_beats_without_end_is_heard_later() {
+    let collector = Collector::start().await;
+    let (_agent, mut line) = standing_by(&collector).await;
+    let began = Instant::now();
+    for _ in 0..700 {
+        line.say(Up::Beat(Beat { sent_at_ms: 0, waiting: 0, answer: false })).await;
+    }
+    line.beat(0).await;
+    assert_eq!(line.hears().await, Some(WELL));
+    assert!(began.elapsed() >= Duration::from_millis(600), "{:?}", began.elapsed());
     collector.stop().await;
 }
 

@@ -81,6 +81,7 @@ fn semicolons_marks_spelt_heads_and_decimal_commas_are_read() {
 #[test]
 fn each_fault_is_told_with_its_row() {
     refused("", &["0: it is empty"]);
+    refused(",\n", &["0: it is empty"]);
     refused("Company,Qty,Net,Cur\ncus_a,1,1,EUR\n", &["1: it has no column `Part no`; there are `Company`"]);
     refused("Company,Part no,Qty,Net,Cur,net\ncus_a,A,1,1,EUR,1\n", &["1: column `Net` is there twice"]);
     let rows = "Company,Part no,Qty,Net,Cur\n\
