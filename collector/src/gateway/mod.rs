@@ -9,6 +9,7 @@ pub mod decide;
 pub(crate) mod door;
 mod enrol;
 pub mod greeting;
+mod guest;
 mod host_names;
 mod intake;
 mod leave;
@@ -176,7 +177,7 @@ impl AgentLink for Service {
     }
 
     async fn leave(&self, request: Request<LeaveRequest>) -> Result<Response<LeaveResponse>, Status> {
-        let (machine, _) = link::machine_of(&self.door, request.extensions().get::<Peer>()).await?;
+        let (machine, _) = guest::machine_of(&self.door, request.extensions().get::<Peer>()).await?;
         leave::leave(&self.door, &machine).await.map(|()| Response::new(LeaveResponse {}))
     }
 
@@ -184,7 +185,7 @@ impl AgentLink for Service {
         &self,
         request: Request<Streaming<AgentMessage>>,
     ) -> Result<Response<Self::LinkStream>, Status> {
-        let (machine, key) = link::machine_of(&self.door, request.extensions().get::<Peer>()).await?;
+        let (machine, key) = guest::machine_of(&self.door, request.extensions().get::<Peer>()).await?;
         let (down, stream) = mpsc::channel(DOWN_QUEUE);
         let span = tracing::info_span!("stream", %machine);
         let talk = link::talk(Arc::clone(&self.door), machine, key, request.into_inner(), down);

@@ -112,8 +112,8 @@ impl Presence {
         clocks
     }
 
-    /// Notes an open stream, until what this returns is dropped.
-    pub(super) fn open(&self, machine: &MachineId, clock_offset_ms: i64, now: Timestamp) -> Open {
+    /// Notes an open stream or a connection on standby, until what this returns is dropped.
+    pub(super) fn open(&self, machine: &MachineId, clock_offset_ms: i64, now: Timestamp, stay: Stay) -> Open {
         let mut machines = self.machines();
         let new = Seen { streams: 0, last_beat: now, clock_offset_ms, waiting: 0 };
         let seen =
@@ -126,17 +126,10 @@ impl Presence {
         if streams == 1 {
             machines.connected += 1;
         }
+        machines.standing_by += usize::from(stay == Stay::StandingBy);
         drop(machines);
         self.0.beats.fetch_add(1, Ordering::Relaxed);
-        Open { presence: self.clone(), seen, stands_by: false }
-    }
-
-    /// Notes a machine that stands by, likewise.
-    pub(super) fn stand_by(&self, machine: &MachineId, clock_offset_ms: i64, now: Timestamp) -> Open {
-        let mut open = self.open(machine, clock_offset_ms, now);
-        self.machines().standing_by += 1;
-        open.stands_by = true;
-        open
+        Open { presence: self.clone(), seen, stay }
     }
 
     fn machines(&self) -> MutexGuard<'_, Machines> {
@@ -148,10 +141,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// How a machine is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stay {
+    InStream,
+    StandingBy,
+}
+
 /// An open stream of a machine, or its connection on standby.
 pub(super) struct Open {
     presence: Presence,
-    stands_by: bool,
+    stay: Stay,
     /// Held here, so that a beat looks nothing up and waits for no other machine's.
     seen: Arc<Mutex<Seen>>,
 }
@@ -186,7 +186,7 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         let mut machines = self.presence.machines();
-        machines.standing_by -= usize::from(self.stands_by);
+        machines.standing_by -= usize::from(self.stay == Stay::StandingBy);
         let mut seen = lock(&self.seen);
         seen.streams -= 1;
         if seen.streams == 0 {
@@ -207,8 +207,8 @@ mod tests {
     fn a_machine_is_connected_as_long_as_one_stream_is_open() {
         let (presence, machine) = (Presence::default(), MachineId::random());
         assert!(!presence.connected(&machine));
-        let older = presence.open(&machine, 0, at(1));
-        let newer = presence.open(&machine, 0, at(2));
+        let older = presence.open(&machine, 0, at(1), Stay::InStream);
+        let newer = presence.open(&machine, 0, at(2), Stay::InStream);
         assert_eq!(presence.connected_count(), 1);
         drop(older);
         assert!(presence.connected(&machine));
@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn any_message_is_a_beat_and_a_beat_tells_more() {
         let (presence, machine) = (Presence::default(), MachineId::random());
-        let open = presence.open(&machine, -5, at(1));
+        let open = presence.open(&machine, -5, at(1), Stay::InStream);
         open.beat(700, 3, at(2));
         assert_eq!(presence.seen(&machine).unwrap().last_beat, at(2));
         open.message(at(3));
@@ -237,9 +237,9 @@ mod tests {
         assert_eq!(presence.clocks().median_ms(), None);
         let hour = 3_600_000;
         let open: Vec<Open> = [-2 * hour, -hour, 5, 6, hour]
-            .map(|offset| presence.open(&MachineId::random(), offset, at(1)))
+            .map(|offset| presence.open(&MachineId::random(), offset, at(1), Stay::InStream))
             .into();
-        drop(presence.open(&MachineId::random(), hour, at(1)));
+        drop(presence.open(&MachineId::random(), hour, at(1), Stay::InStream));
         let clocks = presence.clocks();
         assert_eq!((clocks.ahead, clocks.behind, clocks.median_ms()), (1, 2, Some(5)));
         drop(open);
@@ -249,7 +249,7 @@ mod tests {
     #[test]
     fn a_machine_that_was_never_here_is_not_known() {
         let presence = Presence::default();
-        drop(presence.open(&MachineId::random(), 0, at(1)));
+        drop(presence.open(&MachineId::random(), 0, at(1), Stay::InStream));
         assert_eq!(presence.seen(&MachineId::random()), None);
     }
 }

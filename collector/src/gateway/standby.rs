@@ -7,25 +7,22 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use prost::Message as _;
-use seatbeat_proto::ids::MachineId;
 use seatbeat_proto::standby::{READ_LENGTH, frame, unframe};
 use seatbeat_proto::wire::agent_message::Body as Up;
 use seatbeat_proto::wire::collector_message::Body as Down;
-use seatbeat_proto::wire::{AgentMessage, CollectorMessage, Hello, Signed, Standby};
+use seatbeat_proto::wire::{AgentMessage, CollectorMessage, Hello, Standby};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
-use super::catalogue::Offer;
 use super::connection::Connection;
 use super::door::Door;
 use super::greeting;
-use super::limits::{BEAT_RATE, SEND_TIMEOUT};
-use super::link::{ClockNotes, changed, machine_of, newer_settings, tip};
-use super::orders::Deliveries;
-use super::presence::Open;
-use super::streams::{Ending, Place};
+use super::guest::{Guest, changed, machine_of};
+use super::limits::SEND_TIMEOUT;
+use super::presence::Stay;
+use super::streams::Ending;
 
 /// How long a machine may say nothing: it beats each 110 s at least, and one beat may be lost with a connection.
 const SILENCE_MAX: Duration = Duration::from_secs(240);
@@ -76,22 +73,6 @@ async fn come_at(turn: Option<Instant>) {
     }
 }
 
-/// An agent that stands by.
-struct Standing {
-    door: Arc<Door>,
-    machine: MachineId,
-    presence: Open,
-    place: Place,
-    settings: watch::Receiver<Signed>,
-    settings_revision: u64,
-    catalogue: Offer,
-    deliveries: Deliveries,
-    began: Instant,
-    /// When everything it said would have been said at [`BEAT_RATE`].
-    beats_even_at: Duration,
-    clock: ClockNotes,
-}
-
 /// One agent, until it goes or is called.
 fn stand<S>(door: Arc<Door>, connection: Connection<S>) -> impl Future<Output = ()> + Send
 where
@@ -99,8 +80,8 @@ where
 {
     let mut line = Line { connection, came: BytesMut::with_capacity(READ_LENGTH) };
     async move {
-        let end = match Box::pin(Standing::begin(door, &mut line)).await {
-            Ok(Some(mut standing)) => standing.wait(&mut line).await,
+        let end = match Box::pin(begin(door, &mut line)).await {
+            Ok(Some(mut guest)) => wait(&mut guest, &mut line).await,
             // A stream tells it why.
             Ok(None) => Ok(COME),
             Err(Gone) => Err(Gone),
@@ -112,104 +93,66 @@ where
     }
 }
 
-impl Standing {
-    /// None: there is something to be said in a stream.
-    async fn begin<S>(door: Arc<Door>, line: &mut Line<S>) -> Result<Option<Self>, Gone>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        let Ok((machine, _)) = machine_of(&door, Some(line.connection.peer())).await else {
-            return Ok(None);
-        };
-        let hello = line.hello(door.patience.hello).await?;
-        let Ok(spool) = greeting::checked(&hello) else { return Ok(None) };
-        let place = door.streams.open(&machine);
-        // Asked behind the place: what becomes due from here on wakes it.
-        match tip(&door, &machine, spool.as_ref(), hello.sequence).await {
-            Ok(tip) if greeting::agrees(&hello, tip) => {}
-            _ => return Ok(None),
-        }
-        let now = door.books.clock().now();
-        let offset_ms = hello.sent_at_ms.saturating_sub(door.books.clock().now_ms());
-        let mut standing = Self {
-            presence: door.presence.stand_by(&machine, offset_ms, now),
-            place,
-            settings: door.settings.clone(),
-            settings_revision: hello.settings_revision,
-            catalogue: door.catalogues.offer(hello.catalogue_version),
-            deliveries: Deliveries::new(machine.clone(), hello.order_keys_revision),
-            began: Instant::now(),
-            beats_even_at: Duration::ZERO,
-            clock: ClockNotes::begin(&door, &machine, offset_ms),
-            door,
-            machine,
-        };
-        if standing.has_orders().await {
-            return Ok(None);
-        }
-        line.say(Down::Standby(WELL)).await?;
-        standing.tell_settings(line).await?;
-        Ok(Some(standing))
+/// None: there is something to be said in a stream.
+async fn begin<S>(door: Arc<Door>, line: &mut Line<S>) -> Result<Option<Guest>, Gone>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let Ok((machine, _)) = machine_of(&door, Some(line.connection.peer())).await else {
+        return Ok(None);
+    };
+    let hello = line.hello(door.patience.hello).await?;
+    let mut guest = match Guest::arrive(door, machine, &hello, Stay::StandingBy).await {
+        Ok((guest, tip)) if greeting::agrees(&hello, tip) => guest,
+        _ => return Ok(None),
+    };
+    if !guest.orders_due().await.is_empty() {
+        return Ok(None);
     }
+    line.say(Down::Standby(WELL)).await?;
+    line.tell_settings(&mut guest).await?;
+    Ok(Some(guest))
+}
 
-    /// Until the connection is to end: what it is told then.
-    async fn wait<S>(&mut self, line: &mut Line<S>) -> Result<Standby, Gone>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        let woken = self.place.woken();
-        let mut gone_at = Instant::now() + SILENCE_MAX;
-        let mut turn = None;
-        loop {
-            let beat = tokio::select! {
-                biased;
-                ending = self.place.ended() => return Ok(match ending {
-                    Ending::Closing(after) => come_back(after),
-                    Ending::Superseded | Ending::Banned => COME,
-                }),
-                () = come_at(turn) => return Ok(COME),
-                () = changed(&mut self.settings) => {
-                    Box::pin(self.tell_settings(line)).await?;
-                    continue;
-                }
-                () = woken.notified(), if turn.is_none() => {
-                    if Box::pin(self.has_orders()).await {
-                        turn = Some(self.door.calls.next());
-                    }
-                    continue;
-                }
-                _ = self.catalogue.next(&self.door.catalogues) => return Ok(COME),
-                frame = timeout_at(gone_at, line.next()) => match frame.map_err(|_| Gone)??.body {
-                    Some(Up::Beat(beat)) => beat,
-                    _ => return Err(Gone),
-                },
-            };
-            gone_at = Instant::now() + SILENCE_MAX;
-            let clock = self.door.books.clock();
-            let offset_ms = beat.sent_at_ms.saturating_sub(clock.now_ms());
-            self.clock.note(&self.door, &self.machine, offset_ms);
-            self.presence.beat(offset_ms, beat.waiting, clock.now());
-            let rest = BEAT_RATE.ahead(&mut self.beats_even_at, self.began.elapsed());
-            if !rest.is_zero() {
-                Box::pin(sleep(rest)).await;
+/// Until the connection is to end: what it is told then.
+async fn wait<S>(guest: &mut Guest, line: &mut Line<S>) -> Result<Standby, Gone>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let woken = guest.place.woken();
+    let mut gone_at = Instant::now() + SILENCE_MAX;
+    let mut turn = None;
+    loop {
+        let beat = tokio::select! {
+            biased;
+            ending = guest.place.ended() => return Ok(match ending {
+                Ending::Closing(after) => come_back(after),
+                Ending::Superseded | Ending::Banned => COME,
+            }),
+            () = come_at(turn) => return Ok(COME),
+            () = changed(&mut guest.settings) => {
+                Box::pin(line.tell_settings(guest)).await?;
+                continue;
             }
-            if beat.answer {
-                Box::pin(line.say(Down::Standby(WELL))).await?;
+            () = woken.notified(), if turn.is_none() => {
+                if !Box::pin(guest.orders_due()).await.is_empty() {
+                    turn = Some(guest.door.calls.next());
+                }
+                continue;
             }
+            _ = guest.catalogue.next(&guest.door.catalogues) => return Ok(COME),
+            frame = timeout_at(gone_at, line.next()) => match frame.map_err(|_| Gone)??.body {
+                Some(Up::Beat(beat)) => beat,
+                _ => return Err(Gone),
+            },
+        };
+        gone_at = Instant::now() + SILENCE_MAX;
+        let rest = guest.beat(&beat);
+        if !rest.is_zero() {
+            Box::pin(sleep(rest)).await;
         }
-    }
-
-    async fn has_orders(&mut self) -> bool {
-        !self.deliveries.due(&self.door).await.is_empty()
-    }
-
-    async fn tell_settings<S>(&mut self, line: &mut Line<S>) -> Result<(), Gone>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        match newer_settings(&mut self.settings, &mut self.settings_revision) {
-            Some(settings) => line.say(Down::Settings(settings)).await,
-            None => Ok(()),
+        if beat.answer {
+            Box::pin(line.say(Down::Standby(WELL))).await?;
         }
     }
 }
@@ -231,6 +174,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
         match timeout(patience, self.next()).await {
             Ok(Ok(AgentMessage { body: Some(Up::Hello(hello)) })) => Ok(hello),
             _ => Err(Gone),
+        }
+    }
+
+    async fn tell_settings(&mut self, guest: &mut Guest) -> Result<(), Gone> {
+        match guest.newer_settings() {
+            Some(settings) => self.say(Down::Settings(settings)).await,
+            None => Ok(()),
         }
     }
 
