@@ -21,11 +21,13 @@ use crate::plain::plain;
 use crate::settings::{Settings, SettingsError};
 
 mod note;
+mod standby;
 #[cfg(test)]
 mod tests;
 mod words;
 
 pub use note::Note;
+use standby::{ASK_AFTER, Standbys};
 pub use words::{Effect, Event, Loss, NewSpool, Past, Profile};
 
 /// Most evidence under way and not acknowledged: the collector's group commit is 512 records for all machines.
@@ -39,17 +41,6 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(15 * 60);
 
 /// Longest wait for a connection and for Welcome: longer than every timeout of the link.
 const GREETING_MAX: Duration = Duration::from_secs(45);
-
-/// Longest time between two beats on standby, where no pings go, whatever the settings say; and the silence after which a
-/// beat asks for an answer: with a beat a minute every second one does.
-const ASK_AFTER: Duration = Duration::from_secs(100);
-
-/// Longest wait for that answer: what a connection with a stream waits for the answer to a ping.
-const ANSWER_MAX: Duration = Duration::from_secs(20);
-
-/// Each time that standing by was in vain, twice as long goes by before the next, so many times: a box on the way that lets
-/// no such connection through is asked twice a day.
-const STANDBYS_IN_VAIN_MAX: u32 = 8;
 
 /// A link that stood this long was a good one: the next back-off starts small again.
 const GOOD_LINK: Duration = Duration::from_secs(60);
@@ -76,11 +67,7 @@ pub struct Session {
     release_key: Option<VerifyingKey>,
     catalogue_version: u32,
     order_keys_revision: u64,
-    /// As the collector said last; none: it lets nobody stand by.
-    standby_after: Option<Duration>,
-    /// In a row: none of their beats was answered.
-    standbys_in_vain: u32,
-    standby_not_before: Duration,
+    standbys: Standbys,
     phase: Phase,
 }
 
@@ -134,9 +121,7 @@ impl Session {
             release_key: None,
             catalogue_version: 0,
             order_keys_revision: 0,
-            standby_after: None,
-            standbys_in_vain: 0,
-            standby_not_before: Duration::ZERO,
+            standbys: Standbys::default(),
             phase: Phase::Waiting { until, quietly: false },
         }
     }
@@ -254,7 +239,9 @@ impl Session {
                 effects.push(Effect::Note(Note::Silent));
                 self.leave(Loss::Broken, now, effects);
             }
-            Phase::Open { quiet_since, .. } if self.may_stand_by(quiet_since, chain, now) => {
+            Phase::Open { quiet_since, .. }
+                if self.has_said_all(chain) && self.standbys.is_time(quiet_since, now.uptime) =>
+            {
                 self.failures = 0;
                 self.retire(self.attempts.wrapping_sub(1), now, effects);
             }
@@ -271,60 +258,8 @@ impl Session {
         }
     }
 
-    /// Whether it was not heard for a while that the collector is there; then there is an end to waiting for it.
-    fn asks_for_an_answer(&mut self, now: Moment) -> bool {
-        let Phase::Standby { heard_at, answer_by, .. } = &mut self.phase else { return false };
-        let asks = now.uptime.saturating_sub(*heard_at) >= ASK_AFTER;
-        if asks {
-            answer_by.get_or_insert(now.uptime + ANSWER_MAX);
-        }
-        asks
-    }
-
-    fn may_stand_by(&self, quiet_since: Duration, chain: &Chain, now: Moment) -> bool {
-        let is_quiet = |after| now.uptime.saturating_sub(quiet_since) >= after;
-        let is_time = now.uptime >= self.standby_not_before;
-        is_time && self.has_said_all(chain) && self.standby_after.is_some_and(is_quiet)
-    }
-
     fn has_said_all(&self, chain: &Chain) -> bool {
         self.acknowledged >= chain.tip()
-    }
-
-    fn retire(&mut self, attempt: u32, now: Moment, effects: &mut Vec<Effect>) {
-        let from_stream = self.is_open();
-        self.standbys_in_vain = (self.standbys_in_vain + 1).min(STANDBYS_IN_VAIN_MAX);
-        let after = self.standby_after.unwrap_or_default();
-        self.standby_not_before = now.uptime + after.saturating_mul(1 << self.standbys_in_vain);
-        effects.push(Effect::StandBy { attempt });
-        self.phase = Phase::Retiring { until: now.uptime + GREETING_MAX, from_stream };
-    }
-
-    /// From standby back to a stream, at the address that is known to answer.
-    fn come(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        if matches!(self.phase, Phase::Retiring { .. } | Phase::Standby { .. }) {
-            effects.push(Effect::Disconnect);
-            self.attempts = self.attempts.wrapping_sub(1);
-            self.phase = Phase::Waiting { until: now.uptime, quietly: false };
-        }
-    }
-
-    fn called(&mut self, standby: &wire::Standby, now: Moment, effects: &mut Vec<Effect>) {
-        let was_owed = matches!(self.phase, Phase::Standby { answer_by: Some(_), .. });
-        if standby.come {
-            self.come(now, effects);
-        } else if standby.after_ms > 0 {
-            self.leave(Loss::Asked { after: Duration::from_millis(standby.after_ms.into()) }, now, effects);
-        } else {
-            if was_owed {
-                // It has stood for a while: a good connection.
-                self.failures = 0;
-                self.standbys_in_vain = 0;
-                self.standby_not_before = Duration::ZERO;
-            }
-            self.phase = Phase::Standby { beat_at: now.uptime, heard_at: now.uptime, answer_by: None };
-            self.put_off_beat(now);
-        }
     }
 
     fn receive(
@@ -382,8 +317,7 @@ impl Session {
             self.acknowledged = acknowledged;
             effects.push(Effect::SaveAck { sequence: acknowledged });
         }
-        self.standby_after =
-            (welcome.standby_after_ms > 0).then(|| Duration::from_millis(welcome.standby_after_ms.into()));
+        self.standbys.allowed(welcome.standby_after_ms);
         let at = now.uptime;
         self.phase = Phase::Open { since: at, sent, beat_at: at, quiet_since: at };
         self.put_off_beat(now);
@@ -581,10 +515,9 @@ impl Session {
         }
         let ceiling = BACK_OFF_FIRST.saturating_mul(1 << self.failures.min(10)).min(BACK_OFF_MAX);
         let quietly = match self.phase {
-            Phase::Standby { .. } => self.standbys_in_vain == 0,
+            Phase::Standby { .. } => self.standbys.are_good(),
             Phase::Retiring { .. } if loss == Loss::Unreachable => {
-                // That is nobody's fault but the way's.
-                self.standbys_in_vain = self.standbys_in_vain.saturating_sub(1);
+                self.standbys.not_reached();
                 true
             }
             _ => false,

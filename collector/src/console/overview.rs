@@ -173,7 +173,7 @@ impl Console {
                 Reach::House => (console.presence.connected_count(), Some(console.orders_waiting())),
                 Reach::Customers(customers) => (console.connected_of(customers)?, None),
             };
-            Ok((Added::clone(&added), connected, orders))
+            Ok((Arc::unwrap_or_clone(added), connected, orders))
         };
         let (added, connected, orders) = tokio::task::spawn_blocking(adding).await??;
         let alerts = self.alerts(caller, after).await?.alerts;

@@ -1,6 +1,7 @@
 //! Standing by: when, until when, and what happens when it is in vain.
 
 use super::*;
+use crate::session::standby::ANSWER_MAX;
 
 const QUIET: Duration = Duration::from_secs(180);
 
