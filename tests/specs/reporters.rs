@@ -32,8 +32,11 @@ pub fn reporter(name: &str, seed: &Seed) -> Machine {
     Machine::new(name, seed, Timeline::from(Timestamp::UNIX_EPOCH, Condition::Shows(Arc::from([found]))))
 }
 
-/// Reports a machine makes at most; its chain goes on until it is told to stop.
-const LINKS_MAX: i64 = 20_000;
+/// Reports a machine makes at most: a collector that runs on takes 62 days' worth at once, 12,648, and no more.
+const LINKS_MAX: i64 = 12_000;
+
+/// From one report to the next, where nothing else is asked for.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// How often a machine asks to be let in while its collector is killed.
 const ENROL_TRIES: u32 = 300;
@@ -56,6 +59,8 @@ pub struct Reporting {
     doors: Vec<Door>,
     /// Reports of a connection, then it goes to the next door.
     each: usize,
+    /// From one report to the next.
+    pause: Duration,
     began: Timestamp,
     stop: AtomicBool,
     /// A collector may not know now what another has acknowledged.
@@ -66,9 +71,14 @@ pub struct Reporting {
 impl Reporting {
     /// To these doors in turn, so many reports at each.
     pub fn to(doors: Vec<Door>, each: usize) -> Arc<Self> {
+        Self::at_pace(doors, each, PAUSE)
+    }
+
+    /// Likewise, with so long from one report to the next.
+    pub fn at_pace(doors: Vec<Door>, each: usize, pause: Duration) -> Arc<Self> {
         let began = now().saturating_sub(SignedDuration::from_mins(1)).expect("the clock is past its start");
         let (stop, is_away, acked) = (AtomicBool::default(), AtomicBool::default(), Mutex::default());
-        Arc::new(Self { doors, each, began, stop, is_away, acked })
+        Arc::new(Self { doors, each, pause, began, stop, is_away, acked })
     }
 
     fn is_over(&self) -> bool {
@@ -130,7 +140,7 @@ impl Reporting {
                     None => true,
                 };
                 acked.fetch_max(connection.acked(), Ordering::SeqCst);
-                tokio::time::sleep(Duration::from_millis(1)).await;
+                tokio::time::sleep(self.pause).await;
             }
             acked.fetch_max(connection.acked(), Ordering::SeqCst);
         }
